@@ -1,0 +1,117 @@
+// What a kernel is: a shape rule and a run function, called by the core with views of tensors. SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <stddef.h>
+#include <stdint.h>
+
+namespace penlight {
+
+constexpr int kMaxRank = 8;
+constexpr int kMaxOperands = 64;  // inputs or outputs of one node
+
+enum class DType : uint8_t {
+  kNone = 0, kF32 = 1, kF16 = 2, kBF16 = 3, kF64 = 4, kI8 = 5, kU8 = 6, kI16 = 7, kU16 = 8, kI32 = 9, kU32 = 10, kI64 = 11, kU64 = 12,
+  kBool = 13
+};
+
+size_t dtype_size(DType dtype);  // bytes of one element, 0 for kNone
+
+enum class Status : uint8_t {  // the numbers of penlight_status
+  kOk = 0, kInvalidArgument = 1, kInvalidFile = 2, kUnsupportedVersion = 3, kInvalidProgram = 4, kUnsupportedOperator = 5,
+  kShapeMismatch = 6, kOutOfMemory = 7, kBudgetExceeded = 8, kInvalidValue = 9, kCancelled = 10, kSelfTestFailed = 11
+};
+
+struct Shape {
+  int rank = 0;
+  int64_t dims[kMaxRank] = {};
+
+  /// Product of the sizes. The core guarantees that it fits before a kernel sees the shape.
+  int64_t count() const {
+    int64_t n = 1;
+    for (int i = 0; i < rank; ++i) n *= dims[i];
+    return n;
+  }
+};
+
+/// A dense row-major tensor. `data` is null while shapes are inferred, unless the value is known by then
+/// (a constant, or computed from shapes alone).
+struct Tensor {
+  DType dtype = DType::kNone;
+  Shape shape;
+  void* data = nullptr;
+
+  bool present() const { return dtype != DType::kNone; }  // false: an optional operand that was left out
+  template <typename T> T* as() const { return static_cast<T*>(data); }
+};
+
+/// A node's attributes, read from the file with bounds checked. Absent or of another kind: the fallback.
+/// Implemented by the core (no virtual functions: they would need the C++ runtime library).
+class Attributes {
+ public:
+  int64_t integer(const char* name, int64_t fallback) const;
+  double real(const char* name, double fallback) const;
+  /// Null when absent; NUL-terminated, lives as long as the program.
+  const char* text(const char* name) const;
+  /// Number of entries, copied into `out` as far as `capacity` reaches; -1 when absent.
+  int64_t integers(const char* name, int64_t* out, int64_t capacity) const;
+  int64_t reals(const char* name, double* out, int64_t capacity) const;
+
+  const void* node = nullptr;  // the core's
+};
+
+/// Everything a kernel gets. The same object serves `infer` and `run`; its functions are implemented by the core.
+class Context {
+ public:
+  int input_count = 0;   // including absent optional ones
+  int output_count = 0;
+  const Tensor* inputs = nullptr;
+  Tensor* outputs = nullptr;
+  const Attributes* attributes = nullptr;
+  int version = 0;       // the operator's since_version in the file
+
+  // `infer` fills these: dtype and shape of every output, and
+  size_t scratch_bytes = 0;   // memory that `run` needs beside its outputs, 64-byte aligned
+  uint64_t macs = 0;          // multiply-accumulates; for data movement the elements moved
+  // the state that `run` starts from, kept by the core between the two (POD only; big enough for strides and padding)
+  alignas(16) unsigned char state[512] = {};
+
+  void* scratch = nullptr;    // `run` only
+
+  const Tensor& input(int i) const { return i < input_count ? inputs[i] : kAbsent; }
+  Tensor& output(int i) { return outputs[i]; }
+  template <typename T> T& state_as() {
+    static_assert(sizeof(T) <= sizeof(state), "state is too large");
+    return *reinterpret_cast<T*>(state);
+  }
+
+  /// Sets the message that the caller sees (printf style) and returns `status`, so that a kernel can write
+  /// `return context.fail(Status::kInvalidValue, "index %lld is out of range", ...)`. The core adds operator and node.
+  Status fail(Status status, const char* format, ...) __attribute__((format(printf, 3, 4)));
+  /// Calls task(argument, i) for i in [0, count), on several threads when the session has them.
+  void parallel(size_t count, void (*task)(void* argument, size_t index), void* argument);
+  size_t threads() const;
+
+  void* core = nullptr;  // the core's
+
+ private:
+  static const Tensor kAbsent;
+};
+
+/// One line of kernels.inc. `infer` checks dtypes, attributes and shapes of one node and sets what Context says; `run` may trust
+/// that, and checks only values (indices, divisors). Neither allocates.
+struct Kernel {
+  const char* domain;      // "" is ai.onnx
+  const char* name;
+  int min_version;         // inclusive range of since_version
+  int max_version;
+  int min_inputs, max_inputs;    // max -1: kMaxOperands
+  int min_outputs, max_outputs;
+  Status (*infer)(Context& context);
+  Status (*run)(Context& context);
+};
+
+/// The kernels of this build: every line of kernels.inc, or those that a single-file build kept.
+extern const Kernel kKernels[];
+extern const size_t kKernelCount;
+
+}  // namespace penlight
