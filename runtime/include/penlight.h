@@ -51,6 +51,14 @@ typedef enum penlight_dtype {
 typedef struct penlight_program penlight_program;
 typedef struct penlight_session penlight_session;
 
+/* A line of the kernel table: the range of since_versions is inclusive. */
+typedef struct penlight_operator_info {
+  const char* domain; /* "" is ai.onnx */
+  const char* name;
+  uint32_t min_version;
+  uint32_t max_version;
+} penlight_operator_info;
+
 /* What went wrong, in words that name the node, the operator and the remedy. Every `error` argument below may be NULL. */
 typedef struct penlight_error {
   penlight_status status;
@@ -119,6 +127,9 @@ PENLIGHT_API uint32_t penlight_version(void);
 /* "PENLIGHT_OK" and so on; "unknown status" for other numbers. */
 PENLIGHT_API const char* penlight_status_name(penlight_status status);
 PENLIGHT_API size_t penlight_dtype_size(penlight_dtype dtype);
+/* The operators that this build can run. */
+PENLIGHT_API size_t penlight_operator_count(void);
+PENLIGHT_API penlight_status penlight_operator_describe(size_t index, penlight_operator_info* info);
 
 /* Loads and verifies. `data` must be aligned to 8 bytes and stay unchanged while the program lives; 64 lets weights be used in place by
  * every kernel. */
@@ -136,10 +147,15 @@ PENLIGHT_API penlight_status penlight_program_output_info(const penlight_program
                                                           penlight_tensor_info* info);
 /* The value of a metadata key, NULL when it is absent. */
 PENLIGHT_API const char* penlight_program_metadata(const penlight_program* program, const char* key);
+PENLIGHT_API size_t penlight_program_metadata_count(const penlight_program* program);
+PENLIGHT_API penlight_status penlight_program_metadata_entry(const penlight_program* program, size_t index, const char** key,
+                                                             const char** value);
 /* Runs every golden input of the file and compares with its golden output. */
 PENLIGHT_API penlight_status penlight_program_self_test(const penlight_program* program, penlight_error* error);
 /* Golden inputs and outputs that the file carries, for a program that wants to feed or print them itself. */
 PENLIGHT_API size_t penlight_program_golden_count(const penlight_program* program);
+/* The method that golden sample belongs to. */
+PENLIGHT_API size_t penlight_program_golden_method(const penlight_program* program, size_t golden);
 PENLIGHT_API penlight_status penlight_program_golden_input(const penlight_program* program, size_t golden, size_t index,
                                                            penlight_tensor* tensor);
 PENLIGHT_API penlight_status penlight_program_golden_output(const penlight_program* program, size_t golden, size_t index,
@@ -156,7 +172,8 @@ PENLIGHT_API penlight_status penlight_session_prepare(penlight_session* session,
 /* Shape and size of an output for the prepared shapes; `data` is NULL before the first run and points into the arena after it. */
 PENLIGHT_API penlight_status penlight_session_output(const penlight_session* session, size_t index, penlight_tensor* tensor);
 /* Runs. Inputs are read in place. `outputs` may be NULL (read them through penlight_session_output), or give for each output a buffer
- * that is written in place and whose rank and shape are filled in. */
+ * of at least size_bytes that is written in place and whose dtype, rank and shape are filled in; it may overlap no other buffer.
+ * After a failure the buffers' contents are undefined and the session can be used again. */
 PENLIGHT_API penlight_status penlight_session_run(penlight_session* session, const penlight_tensor* inputs, size_t input_count,
                                                   penlight_tensor* outputs, size_t output_count, penlight_error* error);
 /* Bytes of the arena for the prepared shapes. */

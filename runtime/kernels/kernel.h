@@ -14,7 +14,17 @@ enum class DType : uint8_t {
   kBool = 13
 };
 
-size_t dtype_size(DType dtype);  // bytes of one element, 0 for kNone
+size_t dtype_size(DType dtype);        // bytes of one element, 0 for kNone
+const char* dtype_name(DType dtype);   // "float32" and so on, for messages
+
+/// False when the result does not fit; `*result` is then meaningless.
+inline bool checked_mul(int64_t a, int64_t b, int64_t* result) { return !__builtin_mul_overflow(a, b, result); }
+inline bool checked_add(int64_t a, int64_t b, int64_t* result) { return !__builtin_add_overflow(a, b, result); }
+/// For `macs`: stays at the largest number instead of wrapping.
+inline uint64_t saturating_mul(uint64_t a, uint64_t b) {
+  uint64_t result = 0;
+  return __builtin_mul_overflow(a, b, &result) ? UINT64_MAX : result;
+}
 
 enum class Status : uint8_t {  // the numbers of penlight_status
   kOk = 0, kInvalidArgument = 1, kInvalidFile = 2, kUnsupportedVersion = 3, kInvalidProgram = 4, kUnsupportedOperator = 5,
@@ -25,7 +35,8 @@ struct Shape {
   int rank = 0;
   int64_t dims[kMaxRank] = {};
 
-  /// Product of the sizes. The core guarantees that it fits before a kernel sees the shape.
+  /// Product of the sizes. The core guarantees, before a kernel sees the shape, that sizes are >= 0 and that the product times 8
+  /// fits into int64_t and size_t even when zeros are left out (so products of some of the sizes never overflow either).
   int64_t count() const {
     int64_t n = 1;
     for (int i = 0; i < rank; ++i) n *= dims[i];
@@ -55,6 +66,8 @@ class Attributes {
   /// Number of entries, copied into `out` as far as `capacity` reaches; -1 when absent.
   int64_t integers(const char* name, int64_t* out, int64_t capacity) const;
   int64_t reals(const char* name, double* out, int64_t capacity) const;
+  /// A constant; not present() when the attribute is absent.
+  Tensor tensor(const char* name) const;
 
   const void* node = nullptr;  // the core's
 };
@@ -72,15 +85,19 @@ class Context {
   // `infer` fills these: dtype and shape of every output, and
   size_t scratch_bytes = 0;   // memory that `run` needs beside its outputs, 64-byte aligned
   uint64_t macs = 0;          // multiply-accumulates; for data movement the elements moved
-  // the state that `run` starts from, kept by the core between the two (POD only; big enough for strides and padding)
-  alignas(16) unsigned char state[512] = {};
 
   void* scratch = nullptr;    // `run` only
 
   const Tensor& input(int i) const { return i < input_count ? inputs[i] : kAbsent; }
   Tensor& output(int i) { return outputs[i]; }
+  /// False for an optional output that the file leaves out. `infer` may then leave its dtype at kNone (and `run` must not write it),
+  /// or describe it as usual (and `run` writes it into memory that the core throws away).
+  bool output_wanted(int i) const { return i < output_count && ((wanted_outputs >> i) & 1) != 0; }
+
+  /// What `run` starts from: written by `infer`, kept by the core between the two. POD only; big enough for strides and padding.
   template <typename T> T& state_as() {
-    static_assert(sizeof(T) <= sizeof(state), "state is too large");
+    static_assert(sizeof(T) <= kStateBytes && alignof(T) <= 16, "state is too large");
+    if (state_bytes < sizeof(T)) state_bytes = sizeof(T);
     return *reinterpret_cast<T*>(state);
   }
 
@@ -91,14 +108,20 @@ class Context {
   void parallel(size_t count, void (*task)(void* argument, size_t index), void* argument);
   size_t threads() const;
 
-  void* core = nullptr;  // the core's
+  // The rest is the core's.
+  static constexpr size_t kStateBytes = 512;
+  void* core = nullptr;
+  uint64_t wanted_outputs = 0;
+  size_t state_bytes = 0;  // what state_as asked for
+  alignas(16) unsigned char state[kStateBytes] = {};
 
  private:
   static const Tensor kAbsent;
 };
 
 /// One line of kernels.inc. `infer` checks dtypes, attributes and shapes of one node and sets what Context says; `run` may trust
-/// that, and checks only values (indices, divisors). Neither allocates.
+/// that, and checks only values (indices, divisors). Neither allocates. Data pointers are aligned to the element size, no more.
+/// `run` is also called while shapes are prepared, on nodes whose inputs are all known then and whose outputs are small.
 struct Kernel {
   const char* domain;      // "" is ai.onnx
   const char* name;
