@@ -85,6 +85,7 @@ class Context {
   // `infer` fills these: dtype and shape of every output, and
   size_t scratch_bytes = 0;   // memory that `run` needs beside its outputs, 64-byte aligned
   uint64_t macs = 0;          // multiply-accumulates; for data movement the elements moved
+  bool shapes_suffice = false;  // `run` reads no input's data (Shape, Size), so that the core may run it while preparing
 
   void* scratch = nullptr;    // `run` only
 
