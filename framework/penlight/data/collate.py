@@ -1,0 +1,61 @@
+# SPDX-License-Identifier: Apache-2.0
+"""From items to a batch: stacked NumPy arrays in the worker, Tensors in the training process."""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from penlight.data.dataset import as_array
+from penlight.errors import DataError
+from penlight.tensor import Tensor, from_numpy
+
+
+def default_collate(items: Sequence[Any]) -> Any:
+    """Returns a batch of items that are alike: arrays and numbers are stacked along a new first dimension.
+
+    Tuples, lists and dicts are collated field by field; text stays a list. Python floats become float64 and integers int64,
+    as in PyTorch; arrays keep their dtype.
+
+    Raises:
+        DataError: arrays of different shapes, or tuples of different lengths; the message names the sizes.
+    """
+    first = items[0]
+    if isinstance(first, Mapping):
+        return {key: default_collate([item[key] for item in items]) for key in first}
+    if isinstance(first, (tuple, list)):
+        if len({len(item) for item in items}) != 1:
+            raise DataError(
+                f"collate: items have different lengths {sorted({len(item) for item in items})}; pass a collate_fn that pads"
+            )
+        fields = [default_collate(field) for field in zip(*items, strict=True)]
+        return type(first)(*fields) if hasattr(first, "_fields") else tuple(fields)
+    if isinstance(first, (str, bytes)) or first is None:
+        return list(items)
+    arrays = [as_array(item) for item in items]
+    if len({array.shape for array in arrays}) != 1:
+        raise DataError(
+            f"collate: arrays have different shapes {sorted({array.shape for array in arrays})}; resize them, or pass a collate_fn that pads"
+        )
+    return np.stack(arrays)
+
+
+def to_arrays(batch: Any) -> Any:
+    """Replaces Tensors by NumPy arrays, so that a batch crosses a process border as plain numbers."""
+    return _map(batch, Tensor, as_array)
+
+
+def to_tensors(batch: Any) -> Any:
+    """Replaces NumPy arrays by Tensors that share their memory."""
+    return _map(batch, np.ndarray, lambda array: from_numpy(np.require(array, requirements="W")))
+
+
+def _map(value: Any, kind: type, function: Callable[[Any], Any]) -> Any:
+    if isinstance(value, kind):
+        return function(value)
+    if isinstance(value, Mapping):
+        return {key: _map(item, kind, function) for key, item in value.items()}
+    if isinstance(value, tuple):
+        items = [_map(item, kind, function) for item in value]
+        return type(value)(*items) if hasattr(value, "_fields") else tuple(items)
+    return [_map(item, kind, function) for item in value] if isinstance(value, list) else value
