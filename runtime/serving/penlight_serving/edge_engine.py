@@ -1,0 +1,59 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`.pen` files, run by the edge runtime, which checks every byte of the file itself."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import penlight_runtime
+
+from penlight_serving.engine import invalid_model
+from penlight_serving.errors import ModelInvalidError
+from penlight_serving.tensors import BY_DTYPE, TensorInfo
+
+
+class EdgeEngine:
+    """A program and a stack of sessions: a session serves one thread at a time, the program is shared.
+
+    Sessions are made when all are in use, so there are as many as runs at once, and the one used last, whose memory is warm, is
+    taken first.
+    """
+
+    platform = "penlight_pen"
+    backend = "penlight"
+
+    def __init__(self, path: Path, threads: int) -> None:
+        self._threads = threads
+        try:
+            self._program = penlight_runtime.Program.open(path)
+            self._idle: deque[Any] = deque([self._session()])
+        except (OSError, ValueError, RuntimeError, MemoryError) as error:
+            raise invalid_model(path, error) from error
+        self.inputs = tuple(_tensor_info(path, info) for info in self._program.inputs())
+        self.outputs = tuple(_tensor_info(path, info) for info in self._program.outputs())
+
+    def run(self, inputs: Mapping[str, np.ndarray], outputs: Sequence[str]) -> list[np.ndarray]:
+        try:
+            session = self._idle.pop()
+        except IndexError:
+            session = self._session()
+        try:
+            results = session.run(inputs)
+        finally:
+            self._idle.append(session)
+        return [results[name] for name in outputs]
+
+    def _session(self) -> Any:
+        return self._program.session(threads=self._threads)
+
+
+def _tensor_info(path: Path, info: Any) -> TensorInfo:
+    datatype = BY_DTYPE.get(np.dtype(info.dtype))
+    if datatype is None:
+        raise ModelInvalidError(f"{path}: {info.name!r} is {info.dtype}, expected one of {', '.join(map(str, BY_DTYPE))}")
+    dims = tuple(dim if isinstance(dim, int) else str(dim) for dim in info.shape)
+    return TensorInfo(info.name, datatype, dims)
