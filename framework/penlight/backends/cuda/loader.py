@@ -1,0 +1,60 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Compiles the `.cu` files through CuPy and NVRTC when a kernel is first used, and launches them."""
+
+from __future__ import annotations
+
+import threading
+from typing import Any
+
+from penlight.backends.cuda import source
+from penlight.backends.cuda.launch import Grid
+
+# C++17 is what the kernels use; fast division and square root stay off, so that results agree with the CPU's to the last bits.
+_OPTIONS = ("--std=c++17",)
+
+
+class Loader:
+    """Compiled kernels of one process; CuPy keeps the machine code on disk between processes."""
+
+    def __init__(self, cupy: Any) -> None:
+        self._cupy = cupy
+        self._modules: dict[tuple[str, str], Any] = {}
+        self._functions: dict[tuple[str, str, str], Any] = {}
+        self._lock = threading.Lock()
+
+    def launch(self, kernel: source.Kernel, dtype: str, grid: Grid, *values: Any) -> None:
+        """Queues a kernel on the current stream.
+
+        Args:
+            kernel: from `source.kernels(family)`.
+            dtype: NumPy name of the element type.
+            grid: launch sizes; an empty one launches nothing.
+            values: one for each of the kernel's parameters: arrays (contiguous) or None for pointers, numbers for the rest.
+        """
+        if grid.is_empty:
+            return
+        packed = tuple(parameter.pack(value) for parameter, value in zip(kernel.parameters, values, strict=True))
+        self._function(kernel, dtype)(grid.blocks, grid.threads, packed)
+
+    def pointer(self, array: Any) -> int:
+        """The device address of an array."""
+        return array.data.ptr
+
+    def _function(self, kernel: source.Kernel, dtype: str) -> Any:
+        # One key per device: a module belongs to the context it was loaded in.
+        key = (kernel.name, dtype, str(self._cupy.cuda.Device().id))
+        function = self._functions.get(key)
+        if function is None:
+            function = self._module(kernel.family, dtype).get_function(kernel.expression(dtype))
+            self._functions[key] = function
+        return function
+
+    def _module(self, family: str, dtype: str) -> Any:
+        with self._lock:
+            module = self._modules.get((family, dtype))
+            if module is None:
+                names = tuple(kernel.expression(dtype) for kernel in source.kernels(family).values())
+                options = (*_OPTIONS, f"-I{source.FOLDER}", f"-DPENLIGHT_HEADERS=0x{source.headers_digest()}")
+                module = self._cupy.RawModule(code=source.text(family), options=options, name_expressions=names)
+                self._modules[family, dtype] = module
+            return module
