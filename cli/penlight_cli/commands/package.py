@@ -1,0 +1,30 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`penlight package`: a folder that builds on the device without Penlight."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from penlight_cli.files import existing_file
+from penlight_cli.output import Result
+
+
+def package(
+    model: Annotated[Path, typer.Argument(help="A .pen file.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="The folder to write.")],
+    target: Annotated[str, typer.Option(help="What to package for: c.")] = "c",
+) -> Result:
+    """Writes the single-file runtime with only the kernels that the model needs, the model, a main.c and a CMakeLists.txt.
+    The program checks itself against the golden outputs in the file.
+
+    Example: penlight package run/model.pen --target c -o digits_c/
+    """
+    existing_file(model, "model")
+    import penlight_mobile
+
+    result = penlight_mobile.package(model, target=target, output=output)
+    files = [str(name) for name in result.files]
+    data = {"path": str(output), "files": files, "size_bytes": result.size_bytes}
+    lines = [f"Wrote {output}: {len(files)} files, {result.size_bytes:,} bytes", *[f"  {name}" for name in files]]
+    return Result(data, "\n".join([*lines, f"Next: cmake -S {output} -B {output}/build && cmake --build {output}/build"]))
