@@ -25,9 +25,7 @@ class App:
         metrics = Metrics()
         self.infer = Infer(models, options, metrics)
         self._routes = Routes(models, self.lifecycle, metrics).application()
-        metrics.gauge(
-            "penlight_ready", "1 while the server is ready, 0 once it drains.", lambda: float(not self.lifecycle.draining)
-        )
+        metrics.gauge("penlight_ready", "1 while ready, 0 once it drains.", lambda: float(not self.lifecycle.draining))
         metrics.gauge("penlight_models", "Models served.", lambda: float(len(models)))
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:

@@ -93,6 +93,4 @@ class Body:
 
     def _check(self, size: int) -> None:
         if size > self._limit:
-            raise BodyTooLargeError(
-                f"the body has {size} bytes or more, the limit is {self._limit}; send fewer rows in one request"
-            )
+            raise BodyTooLargeError(f"the body has at least {size} bytes, the limit is {self._limit}; send fewer rows at once")

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import penlight_runtime
 
+import penlight_runtime
 from penlight_serving.engine import invalid_model
 from penlight_serving.errors import ModelInvalidError
 from penlight_serving.tensors import BY_DTYPE, TensorInfo

@@ -84,7 +84,7 @@ def _split(body: bytes, header_length: int | None, options: Options) -> tuple[An
         raise BinaryError(f"Inference-Header-Content-Length is {end}, the body has only {len(body)} bytes")
     if end > options.max_json_bytes:
         raise BodyTooLargeError(
-            f"the JSON part has {end} bytes, more than {options.max_json_bytes}; send the values in the binary part (binary_data_size)"
+            f"the JSON part has {end} bytes, more than {options.max_json_bytes}; send the values as binary data"
         )
     view = memoryview(body)
     try:

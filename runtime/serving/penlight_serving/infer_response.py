@@ -18,9 +18,10 @@ Headers = list[tuple[bytes, bytes]]
 
 def write_response(model: ServedModel, request: InferRequest, arrays: Sequence[np.ndarray]) -> tuple[Headers, bytes]:
     """Returns the headers and the body that carry the outputs, in the order and the form that the request asks for."""
-    outputs, blobs = [], []
+    outputs: list[dict[str, Any]] = []
+    blobs: list[bytes] = []
     for name, binary, array in zip(request.outputs, request.binary, arrays, strict=True):
-        output = {"name": name, "datatype": model.outputs[name].datatype.name, "shape": array.shape}
+        output: dict[str, Any] = {"name": name, "datatype": model.outputs[name].datatype.name, "shape": array.shape}
         if binary:
             blobs.append(to_bytes(array))
             output["parameters"] = {"binary_data_size": len(blobs[-1])}

@@ -18,19 +18,14 @@ class Metrics:
         self._requests = Counter(
             "penlight_requests", "Inference requests answered, by HTTP status.", ("model", "code"), registry=self._registry
         )
-        self._seconds = Histogram(
-            "penlight_request_seconds",
-            "From the request's headers to its answer.",
-            ("model",),
-            buckets=_SECONDS,
-            registry=self._registry,
-        )
-        self._runs = Histogram(
-            "penlight_model_run_seconds", "Inside the engine.", ("model",), buckets=_SECONDS, registry=self._registry
-        )
+        self._seconds = self._histogram("penlight_request_seconds", "From the request's headers to its answer.")
+        self._runs = self._histogram("penlight_model_run_seconds", "Inside the engine.")
         self._counters: dict[tuple[str, int], Counter] = {}  # looking up labels costs more than counting
         self._histograms: dict[str, tuple[Histogram, Histogram]] = {}
         ProcessCollector(registry=self._registry)
+
+    def _histogram(self, name: str, words: str) -> Histogram:
+        return Histogram(name, words, ("model",), buckets=_SECONDS, registry=self._registry)
 
     def gauge(self, name: str, words: str, read: Callable[[], float]) -> None:
         """Adds a gauge that is read when somebody looks."""

@@ -81,9 +81,7 @@ def _newest_version(folder: Path, name: str) -> ModelFile | None:
     for version in versions:
         files = [file for suffix in SUFFIXES if (file := folder / str(version) / f"model{suffix}").is_file()]
         if len(files) > 1:
-            raise RepositoryError(
-                f"{folder / str(version)}: holds both model.onnx and model.pen; remove one, so that it is clear which to serve"
-            )
+            raise RepositoryError(f"{folder / str(version)}: holds both model.onnx and model.pen; remove one of them")
         if files:
             return ModelFile(name, str(version), files[0])
     return None
@@ -92,5 +90,5 @@ def _newest_version(folder: Path, name: str) -> ModelFile | None:
 def _check_name(model: ModelFile) -> None:
     if NAME.fullmatch(model.name) is None or model.name in (".", ".."):
         raise RepositoryError(
-            f"{model.path}: {model.name!r} is not a model name: expected 1 to 128 letters, digits, dots, dashes or underscores; rename it"
+            f"{model.path}: {model.name!r} is no model name; rename it to 1 to 128 letters, digits, dots, dashes or underscores"
         )

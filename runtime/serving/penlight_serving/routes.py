@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
@@ -30,6 +31,7 @@ from penlight_serving.models import Models
 # Only what exists: clients switch features on by this list.
 EXTENSIONS = ["binary_tensor_data", "model_configuration", "statistics"]
 _SMALL_BODY = 64 * 1024
+_Handler = Callable[[Request], Awaitable[Response]]
 
 
 class Routes:
@@ -41,7 +43,7 @@ class Routes:
 
     def application(self) -> Starlette:
         """Returns the ASGI application."""
-        get = {
+        get: dict[str, _Handler] = {
             "/v2": self.server,
             "/v2/": self.server,
             "/v2/health/live": self.live,

@@ -8,6 +8,7 @@ ready, then still accepting for a while, then finishing what is in hand.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import socket
 import time
@@ -79,10 +80,8 @@ class HttpServer:
         self._app.lifecycle.draining = True
         for connection in self._connections:
             connection.finish()
-        try:
-            await asyncio.wait_for(self._now.wait(), max(seconds, _POLL_SECONDS))  # a moment at least: accept what is in the queue
-        except asyncio.TimeoutError:
-            pass
+        with contextlib.suppress(asyncio.TimeoutError):  # a moment at least: accept what is in the kernel's queue
+            await asyncio.wait_for(self._now.wait(), max(seconds, _POLL_SECONDS))
 
     async def _finish(self) -> None:
         deadline = time.monotonic() + self._app.options.shutdown_seconds

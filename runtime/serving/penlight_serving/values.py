@@ -90,7 +90,8 @@ def _array(name: str, datatype: DataType, values: list[Any]) -> np.ndarray:
 
 
 def _texts(name: str, shape: list[int], raw: memoryview) -> np.ndarray:
-    count, texts, offset = math.prod(shape), [], 0
+    texts: list[memoryview] = []
+    count, offset = math.prod(shape), 0
     while offset + 4 <= len(raw) and len(texts) < count:
         end = offset + 4 + int.from_bytes(raw[offset : offset + 4], "little")
         if end > len(raw):
