@@ -10,12 +10,24 @@ constexpr int kMaxRank = 8;
 constexpr int kMaxOperands = 64;  // inputs or outputs of one node
 
 enum class DType : uint8_t {
-  kNone = 0, kF32 = 1, kF16 = 2, kBF16 = 3, kF64 = 4, kI8 = 5, kU8 = 6, kI16 = 7, kU16 = 8, kI32 = 9, kU32 = 10, kI64 = 11, kU64 = 12,
+  kNone = 0,
+  kF32 = 1,
+  kF16 = 2,
+  kBF16 = 3,
+  kF64 = 4,
+  kI8 = 5,
+  kU8 = 6,
+  kI16 = 7,
+  kU16 = 8,
+  kI32 = 9,
+  kU32 = 10,
+  kI64 = 11,
+  kU64 = 12,
   kBool = 13
 };
 
-size_t dtype_size(DType dtype);        // bytes of one element, 0 for kNone
-const char* dtype_name(DType dtype);   // "float32" and so on, for messages
+size_t dtype_size(DType dtype);       // bytes of one element, 0 for kNone
+const char* dtype_name(DType dtype);  // "float32" and so on, for messages
 
 /// False when the result does not fit; `*result` is then meaningless.
 inline bool checked_mul(int64_t a, int64_t b, int64_t* result) { return !__builtin_mul_overflow(a, b, result); }
@@ -27,8 +39,18 @@ inline uint64_t saturating_mul(uint64_t a, uint64_t b) {
 }
 
 enum class Status : uint8_t {  // the numbers of penlight_status
-  kOk = 0, kInvalidArgument = 1, kInvalidFile = 2, kUnsupportedVersion = 3, kInvalidProgram = 4, kUnsupportedOperator = 5,
-  kShapeMismatch = 6, kOutOfMemory = 7, kBudgetExceeded = 8, kInvalidValue = 9, kCancelled = 10, kSelfTestFailed = 11
+  kOk = 0,
+  kInvalidArgument = 1,
+  kInvalidFile = 2,
+  kUnsupportedVersion = 3,
+  kInvalidProgram = 4,
+  kUnsupportedOperator = 5,
+  kShapeMismatch = 6,
+  kOutOfMemory = 7,
+  kBudgetExceeded = 8,
+  kInvalidValue = 9,
+  kCancelled = 10,
+  kSelfTestFailed = 11
 };
 
 struct Shape {
@@ -52,7 +74,10 @@ struct Tensor {
   void* data = nullptr;
 
   bool present() const { return dtype != DType::kNone; }  // false: an optional operand that was left out
-  template <typename T> T* as() const { return static_cast<T*>(data); }
+  template <typename T>
+  T* as() const {
+    return static_cast<T*>(data);
+  }
 };
 
 /// A node's attributes, read from the file with bounds checked. Absent or of another kind: the fallback.
@@ -75,28 +100,29 @@ class Attributes {
 /// Everything a kernel gets. The same object serves `infer` and `run`; its functions are implemented by the core.
 class Context {
  public:
-  int input_count = 0;   // including absent optional ones
+  int input_count = 0;  // including absent optional ones
   int output_count = 0;
   const Tensor* inputs = nullptr;
   Tensor* outputs = nullptr;
   const Attributes* attributes = nullptr;
-  int version = 0;       // the operator's since_version in the file
+  int version = 0;  // the operator's since_version in the file
 
   // `infer` fills these: dtype and shape of every output, and
-  size_t scratch_bytes = 0;   // memory that `run` needs beside its outputs, 64-byte aligned
-  uint64_t macs = 0;          // multiply-accumulates; for data movement the elements moved
+  size_t scratch_bytes = 0;     // memory that `run` needs beside its outputs, 64-byte aligned
+  uint64_t macs = 0;            // multiply-accumulates; for data movement the elements moved
   bool shapes_suffice = false;  // `run` reads no input's data (Shape, Size), so that the core may run it while preparing
 
-  void* scratch = nullptr;    // `run` only
+  void* scratch = nullptr;  // `run` only
 
   const Tensor& input(int i) const { return i < input_count ? inputs[i] : kAbsent; }
   Tensor& output(int i) { return outputs[i]; }
-  /// False for an optional output that the file leaves out. `infer` may then leave its dtype at kNone (and `run` must not write it),
-  /// or describe it as usual (and `run` writes it into memory that the core throws away).
+  /// False for an optional output that the file leaves out. `infer` may then leave its dtype at kNone (and `run` must not write
+  /// it), or describe it as usual (and `run` writes it into memory that the core throws away).
   bool output_wanted(int i) const { return i < output_count && ((wanted_outputs >> i) & 1) != 0; }
 
   /// What `run` starts from: written by `infer`, kept by the core between the two. POD only; big enough for strides and padding.
-  template <typename T> T& state_as() {
+  template <typename T>
+  T& state_as() {
     static_assert(sizeof(T) <= kStateBytes && alignof(T) <= 16, "state is too large");
     if (state_bytes < sizeof(T)) state_bytes = sizeof(T);
     return *reinterpret_cast<T*>(state);
@@ -124,11 +150,11 @@ class Context {
 /// that, and checks only values (indices, divisors). Neither allocates. Data pointers are aligned to the element size, no more.
 /// `run` is also called while shapes are prepared, on nodes whose inputs are all known then and whose outputs are small.
 struct Kernel {
-  const char* domain;      // "" is ai.onnx
+  const char* domain;  // "" is ai.onnx
   const char* name;
-  int min_version;         // inclusive range of since_version
+  int min_version;  // inclusive range of since_version
   int max_version;
-  int min_inputs, max_inputs;    // max -1: kMaxOperands
+  int min_inputs, max_inputs;  // max -1: kMaxOperands
   int min_outputs, max_outputs;
   Status (*infer)(Context& context);
   Status (*run)(Context& context);

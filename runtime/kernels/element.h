@@ -1,0 +1,171 @@
+// Element types: half precision, and one switch from a DType to a C++ type. SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include "kernel.h"
+
+namespace penlight {
+
+/// Nearest even; overflow becomes infinity.
+inline uint16_t half_bits(float value) {
+  uint32_t x;
+  __builtin_memcpy(&x, &value, 4);
+  const uint32_t sign = (x >> 16) & 0x8000u;
+  x &= 0x7fffffffu;
+  if (x > 0x7f800000u) return static_cast<uint16_t>(sign | 0x7e00u);
+  if (x >= 0x477ff000u) return static_cast<uint16_t>(sign | 0x7c00u);
+  if (x < 0x38800000u) {  // subnormal: adding 0.5 lines the bits up and rounds them
+    float size;
+    __builtin_memcpy(&size, &x, 4);
+    size += 0.5f;
+    __builtin_memcpy(&x, &size, 4);
+    return static_cast<uint16_t>(sign | (x - 0x3f000000u));
+  }
+  x += 0xfffu + ((x >> 13) & 1u);
+  return static_cast<uint16_t>(sign | ((x - 0x38000000u) >> 13));
+}
+
+inline float half_value(uint16_t bits) {
+  const uint32_t sign = static_cast<uint32_t>(bits & 0x8000u) << 16;
+  const uint32_t rest = bits & 0x7fffu;
+  uint32_t x;
+  if (rest >= 0x7c00u) {
+    x = sign | 0x7f800000u | (rest & 0x3ffu) << 13;
+  } else if (rest >= 0x400u) {
+    x = sign | ((rest << 13) + 0x38000000u);
+  } else {
+    const float size = static_cast<float>(rest) * 5.9604644775390625e-8f;  // 2^-24
+    __builtin_memcpy(&x, &size, 4);
+    x |= sign;
+  }
+  float value;
+  __builtin_memcpy(&value, &x, 4);
+  return value;
+}
+
+inline uint16_t bfloat_bits(float value) {
+  uint32_t x;
+  __builtin_memcpy(&x, &value, 4);
+  if ((x & 0x7fffffffu) > 0x7f800000u) return static_cast<uint16_t>((x >> 16) | 0x40u);
+  x += 0x7fffu + ((x >> 16) & 1u);
+  return static_cast<uint16_t>(x >> 16);
+}
+
+inline float bfloat_value(uint16_t bits) {
+  const uint32_t x = static_cast<uint32_t>(bits) << 16;
+  float value;
+  __builtin_memcpy(&value, &x, 4);
+  return value;
+}
+
+/// Stored in 16 bits, computed in float.
+struct Half {
+  uint16_t bits = 0;
+  Half() = default;
+  explicit Half(float value) : bits(half_bits(value)) {}
+  operator float() const { return half_value(bits); }
+};
+
+struct BFloat {
+  uint16_t bits = 0;
+  BFloat() = default;
+  explicit BFloat(float value) : bits(bfloat_bits(value)) {}
+  operator float() const { return bfloat_value(bits); }
+};
+
+/// What arithmetic on T is done in, and what kind of number T is.
+template <typename T>
+struct Element {
+  using Compute = T;
+  static constexpr bool kIsFloat = false;
+};
+template <>
+struct Element<float> {
+  using Compute = float;
+  static constexpr bool kIsFloat = true;
+};
+template <>
+struct Element<double> {
+  using Compute = double;
+  static constexpr bool kIsFloat = true;
+};
+template <>
+struct Element<Half> {
+  using Compute = float;
+  static constexpr bool kIsFloat = true;
+};
+template <>
+struct Element<BFloat> {
+  using Compute = float;
+  static constexpr bool kIsFloat = true;
+};
+
+constexpr uint32_t dtype_bit(DType dtype) { return uint32_t{1} << static_cast<int>(dtype); }
+constexpr uint32_t kFloatTypes = dtype_bit(DType::kF32) | dtype_bit(DType::kF16) | dtype_bit(DType::kBF16) | dtype_bit(DType::kF64);
+constexpr uint32_t kSignedTypes = dtype_bit(DType::kI8) | dtype_bit(DType::kI16) | dtype_bit(DType::kI32) | dtype_bit(DType::kI64);
+constexpr uint32_t kUnsignedTypes =
+    dtype_bit(DType::kU8) | dtype_bit(DType::kU16) | dtype_bit(DType::kU32) | dtype_bit(DType::kU64);
+constexpr uint32_t kNumericTypes = kFloatTypes | kSignedTypes | kUnsignedTypes;
+constexpr uint32_t kAllTypes = kNumericTypes | dtype_bit(DType::kBool);
+
+template <typename T>
+struct TypeTag {
+  using Type = T;
+};
+
+/// Calls function(TypeTag<T>{}) for a numeric dtype; `infer` has refused every other one.
+template <typename Function>
+void with_numeric_type(DType dtype, Function&& function) {
+  switch (dtype) {
+    case DType::kF32:
+      return function(TypeTag<float>{});
+    case DType::kF64:
+      return function(TypeTag<double>{});
+    case DType::kF16:
+      return function(TypeTag<Half>{});
+    case DType::kBF16:
+      return function(TypeTag<BFloat>{});
+    case DType::kI8:
+      return function(TypeTag<int8_t>{});
+    case DType::kI16:
+      return function(TypeTag<int16_t>{});
+    case DType::kI32:
+      return function(TypeTag<int32_t>{});
+    case DType::kI64:
+      return function(TypeTag<int64_t>{});
+    case DType::kU8:
+      return function(TypeTag<uint8_t>{});
+    case DType::kU16:
+      return function(TypeTag<uint16_t>{});
+    case DType::kU32:
+      return function(TypeTag<uint32_t>{});
+    case DType::kU64:
+      return function(TypeTag<uint64_t>{});
+    case DType::kBool:
+    case DType::kNone:
+      return;
+  }
+}
+
+/// As above with uint8_t for bool.
+template <typename Function>
+void with_any_type(DType dtype, Function&& function) {
+  if (dtype == DType::kBool) return function(TypeTag<uint8_t>{});
+  with_numeric_type(dtype, function);
+}
+
+/// By element size alone, for operators that only move data: function(TypeTag<uint8_t / 16 / 32 / 64>{}).
+template <typename Function>
+void with_element_size(size_t size, Function&& function) {
+  switch (size) {
+    case 1:
+      return function(TypeTag<uint8_t>{});
+    case 2:
+      return function(TypeTag<uint16_t>{});
+    case 4:
+      return function(TypeTag<uint32_t>{});
+    default:
+      return function(TypeTag<uint64_t>{});
+  }
+}
+
+}  // namespace penlight

@@ -1,0 +1,12 @@
+// Vectors and vector functions of the instruction set "avx2". SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <stddef.h>
+#include <stdint.h>
+
+// clang-format off
+#include "simd/avx2_begin.h"
+#include "simd/vector.h"
+#include "simd/functions.h"
+#include "simd/avx2_end.h"
+// clang-format on

@@ -1,0 +1,10 @@
+// Opens the namespace of the AVX2 with FMA kernels and lets the compiler use its instructions. SPDX-License-Identifier: Apache-2.0
+#define PENLIGHT_LANES 8
+#if defined(__clang__)
+#pragma clang attribute push(__attribute__((target("avx2,fma"))), apply_to = function)
+#else
+#pragma GCC push_options
+#pragma GCC target("avx2,fma")
+#endif
+namespace penlight {
+namespace avx2 {

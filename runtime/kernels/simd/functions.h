@@ -1,0 +1,122 @@
+// Vector exp, log, tanh, erf and rounding; included inside the namespace of each instruction set. SPDX-License-Identifier:
+// Apache-2.0 Polynomials: Cephes (exp, log, tanh); N. Juffa, stackoverflow.com/a/35148199 (erf). Errors below 3 ULP.
+
+/// a * b + c.
+PENLIGHT_INLINE Vf madd(Vf a, Vf b, Vf c) { return a * b + c; }
+PENLIGHT_INLINE Vf madd(Vf a, Vf b, float c) { return a * b + splat(c); }
+
+/// Adding 1.5 * 2^23 leaves the nearest integer in the low bits of the sum.
+constexpr float kRoundingShift = 12582912.0f;
+
+PENLIGHT_INLINE Vf vector_exp(Vf x) {
+  x = at_most(at_least(x, splat(-104.0f)), splat(89.0f));  // beyond these the result is 0 or infinity anyway
+  const Vf shifted = madd(x, splat(1.44269504f), kRoundingShift);
+  const Vi n = bits_of(shifted) - bits_of(splat(kRoundingShift));
+  const Vf whole = shifted - kRoundingShift;
+  Vf r = madd(whole, splat(-0.693359375f), x);
+  r = madd(whole, splat(2.12194440e-4f), r);
+  Vf p = madd(splat(1.9875691500e-4f), r, 1.3981999507e-3f);
+  p = madd(p, r, 8.3334519073e-3f);
+  p = madd(p, r, 4.1665795894e-2f);
+  p = madd(p, r, 1.6666665459e-1f);
+  p = madd(p, r, 5.0000001201e-1f);
+  p = madd(p, r * r, r) + 1.0f;
+  const Vi half = n >> 1;  // two factors, so that neither overflows when the result is tiny or huge
+  return p * float_of((half + 127) << 23) * float_of((n - half + 127) << 23);
+}
+
+PENLIGHT_INLINE Vf vector_log(Vf x) {
+  const Vi tiny = x < 1.17549435e-38f;
+  Vf m = select(tiny, x * 8388608.0f, x);
+  Vi exponent = ((bits_of(m) >> 23) & 0xff) - 126;
+  exponent = exponent - (tiny & 23);
+  m = float_of((bits_of(m) & 0x007fffff) | 0x3f000000);  // [0.5, 1)
+  const Vi low = m < 0.707106781f;
+  exponent = exponent + low;  // a true lane is -1
+  m = select(low, m + m, m) - 1.0f;
+  const Vf e = __builtin_convertvector(exponent, Vf);
+  const Vf z = m * m;
+  Vf p = madd(splat(7.0376836292e-2f), m, -1.1514610310e-1f);
+  p = madd(p, m, 1.1676998740e-1f);
+  p = madd(p, m, -1.2420140846e-1f);
+  p = madd(p, m, 1.4249322787e-1f);
+  p = madd(p, m, -1.6668057665e-1f);
+  p = madd(p, m, 2.0000714765e-1f);
+  p = madd(p, m, -2.4999993993e-1f);
+  p = madd(p, m, 3.3333331174e-1f);
+  p = p * m * z;
+  p = madd(e, splat(-2.12194440e-4f), p);
+  p = madd(z, splat(-0.5f), p);
+  Vf result = madd(e, splat(0.693359375f), m + p);
+  result = select(x == __builtin_inff(), x, result);
+  result = select(x == 0.0f, splat(-__builtin_inff()), result);
+  return select((x < 0.0f) | (x != x), splat(__builtin_nanf("")), result);
+}
+
+PENLIGHT_INLINE Vf vector_tanh(Vf x) {
+  const Vf size = magnitude(x);
+  const Vf z = x * x;
+  Vf p = madd(splat(-5.70498872745e-3f), z, 2.06390887954e-2f);
+  p = madd(p, z, -5.37397155531e-2f);
+  p = madd(p, z, 1.33314422036e-1f);
+  p = madd(p, z, -3.33332819422e-1f);
+  const Vf near = madd(p * z, x, x);
+  const Vf far = 1.0f - 2.0f / (vector_exp(size + size) + 1.0f);
+  return select(size < 0.625f, near, with_sign_of(far, x));
+}
+
+PENLIGHT_INLINE Vf vector_erf(Vf x) {
+  const Vf t = magnitude(x);
+  const Vf s = x * x;
+  Vf far = madd(splat(-1.72853470e-5f), t, 3.83197126e-4f);
+  far = madd(far, s, madd(splat(-3.88396438e-3f), t, 2.42546219e-2f));
+  far = madd(far, t, -1.06777877e-1f);
+  far = madd(far, t, -6.34846687e-1f);
+  far = madd(far, t, -1.28717512e-1f);
+  far = madd(far, t, -t);
+  far = with_sign_of(1.0f - vector_exp(select(t > 4.0f, splat(-104.0f), far)), x);  // the polynomial turns up again far out
+  Vf near = madd(splat(-5.96761703e-4f), s, 4.99119423e-3f);
+  near = madd(near, s, -2.67681349e-2f);
+  near = madd(near, s, 1.12819925e-1f);
+  near = madd(near, s, -3.76125336e-1f);
+  near = madd(near, s, 1.28379166e-1f);
+  near = madd(near, x, x);
+  return select(x != x, x, select(t > 0.927734375f, far, near));
+}
+
+PENLIGHT_INLINE Vf vector_sigmoid(Vf x) { return 1.0f / (1.0f + vector_exp(-x)); }
+
+/// log(1 + exp(x)) without overflow: max(x, 0) + log1p(exp(-|x|)).
+PENLIGHT_INLINE Vf vector_softplus(Vf x) {
+  const Vf e = vector_exp(-magnitude(x));
+  const Vf u = 1.0f + e;
+  // log1p by Kahan's correction: log(u) * e / (u - 1)
+  const Vf log1p = select(u == 1.0f, e, vector_log(u) * e / (u - 1.0f));
+  return at_least(x, splat(0.0f)) + select(x != x, x, log1p);
+}
+
+PENLIGHT_INLINE Vf vector_expm1(Vf x) {
+  Vf p = madd(splat(1.9875691500e-4f), x, 1.3981999507e-3f);
+  p = madd(p, x, 8.3334519073e-3f);
+  p = madd(p, x, 4.1665795894e-2f);
+  p = madd(p, x, 1.6666665459e-1f);
+  p = madd(p, x, 5.0000001201e-1f);
+  return select(magnitude(x) < 0.34f, madd(p, x * x, x), vector_exp(x) - 1.0f);
+}
+
+/// Ties go to even; beyond 2^23 every float is whole.
+PENLIGHT_INLINE Vf vector_round(Vf x) {
+  const Vf size = magnitude(x);
+  const Vf whole = (size + 8388608.0f) - 8388608.0f;
+  return select(size < 8388608.0f, with_sign_of(whole, x), x);
+}
+
+PENLIGHT_INLINE Vf vector_floor(Vf x) {
+  const Vf r = vector_round(x);
+  return with_sign_of(select(r > x, r - 1.0f, r), x);
+}
+
+PENLIGHT_INLINE Vf vector_ceil(Vf x) {
+  const Vf r = vector_round(x);
+  return with_sign_of(select(r < x, r + 1.0f, r), x);
+}

@@ -1,0 +1,64 @@
+// GNU vectors of PENLIGHT_LANES floats; included inside the namespace of each instruction set. SPDX-License-Identifier: Apache-2.0
+#define PENLIGHT_INLINE inline __attribute__((always_inline))
+
+constexpr int kLanes = PENLIGHT_LANES;
+
+typedef float Vf __attribute__((vector_size(PENLIGHT_LANES * 4)));
+typedef int32_t Vi __attribute__((vector_size(PENLIGHT_LANES * 4)));
+
+PENLIGHT_INLINE Vf load(const float* p) {
+  Vf v;
+  __builtin_memcpy(&v, p, sizeof v);
+  return v;
+}
+
+PENLIGHT_INLINE void store(float* p, Vf v) { __builtin_memcpy(p, &v, sizeof v); }
+
+/// The first n < kLanes floats; the other lanes are zero.
+PENLIGHT_INLINE Vf load_first(const float* p, size_t n) {
+  float lanes[kLanes] = {};
+  for (size_t i = 0; i < n; ++i) lanes[i] = p[i];
+  return load(lanes);
+}
+
+PENLIGHT_INLINE void store_first(float* p, Vf v, size_t n) {
+  float lanes[kLanes];
+  store(lanes, v);
+  for (size_t i = 0; i < n; ++i) p[i] = lanes[i];
+}
+
+PENLIGHT_INLINE Vf splat(float x) { return x - Vf{}; }  // x - 0 keeps the sign of a zero
+PENLIGHT_INLINE Vi splat_bits(int32_t x) { return x - Vi{}; }
+PENLIGHT_INLINE Vi bits_of(Vf v) { return reinterpret_cast<Vi>(v); }
+PENLIGHT_INLINE Vf float_of(Vi v) { return reinterpret_cast<Vf>(v); }
+
+PENLIGHT_INLINE Vf select(Vi mask, Vf yes, Vf no) { return mask ? yes : no; }
+/// As `x < low ? low : x`: a NaN in x stays.
+PENLIGHT_INLINE Vf at_least(Vf x, Vf low) { return x < low ? low : x; }
+PENLIGHT_INLINE Vf at_most(Vf x, Vf high) { return x > high ? high : x; }
+/// A NaN in either operand wins.
+PENLIGHT_INLINE Vf maximum(Vf a, Vf b) { return ((a > b) | (a != a)) ? a : b; }
+PENLIGHT_INLINE Vf minimum(Vf a, Vf b) { return ((a < b) | (a != a)) ? a : b; }
+PENLIGHT_INLINE Vf magnitude(Vf x) { return float_of(bits_of(x) & 0x7fffffff); }
+PENLIGHT_INLINE Vi sign_bit(Vf x) { return bits_of(x) & static_cast<int32_t>(0x80000000u); }
+PENLIGHT_INLINE Vf with_sign_of(Vf size, Vf sign) { return float_of(bits_of(magnitude(size)) | sign_bit(sign)); }
+
+PENLIGHT_INLINE Vf square_root(Vf x) {
+  for (int i = 0; i < kLanes; ++i) x[i] = __builtin_sqrtf(x[i]);
+  return x;
+}
+
+/// Sums and maxima of the lanes, in a fixed order.
+PENLIGHT_INLINE float sum_lanes(Vf v) {
+  float lanes[kLanes];
+  store(lanes, v);
+  for (int width = kLanes / 2; width > 0; width /= 2)
+    for (int i = 0; i < width; ++i) lanes[i] += lanes[i + width];
+  return lanes[0];
+}
+
+PENLIGHT_INLINE float maximum_lane(Vf v) {
+  float best = v[0];
+  for (int i = 1; i < kLanes; ++i) best = (v[i] > best || v[i] != v[i]) ? v[i] : best;
+  return best;
+}

@@ -1,0 +1,71 @@
+// Bare elementwise kernels on float arrays, vectorised for each instruction set. SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include "parallel.h"
+
+namespace penlight {
+
+/// Functions of one float. alpha, beta and gamma mean what the ONNX operator's attributes do; kIdentity comes first.
+enum class Unary : int {
+  kIdentity,
+  kAbs,
+  kNeg,
+  kExp,
+  kLog,
+  kSqrt,
+  kReciprocal,
+  kFloor,
+  kCeil,
+  kRound,
+  kSign,
+  kTanh,
+  kSigmoid,
+  kErf,
+  kSoftplus,
+  kRelu,
+  kLeakyRelu,
+  kElu,
+  kSelu,
+  kCelu,
+  kThresholdedRelu,
+  kHardSigmoid,
+  kHardSwish,
+  kMish,
+  kSilu,
+  kGelu,
+  kGeluTanh,
+  kClip,
+  kSoftsign,
+  kCount
+};
+
+struct UnaryParameters {
+  float alpha = 0, beta = 0;
+};
+
+/// What a GEMM or convolution applies to each result before it is stored.
+struct Activation {
+  Unary function = Unary::kIdentity;
+  UnaryParameters parameters;
+};
+
+/// y[i] = function(x[i]); x and y may be the same array.
+void unary_f32(Unary function, const UnaryParameters& parameters, const float* x, float* y, size_t count, const Parallel& parallel);
+
+enum class Binary : int { kAdd, kSub, kMul, kDiv, kMin, kMax, kPRelu, kCount };
+
+/// How an operand is read along the innermost dimension.
+enum class Step : int { kEach, kSame };
+
+/// z[i] = f(x[i], y[i]), one of x and y may be a single value; z may be x or y.
+void binary_f32(Binary function, const float* x, Step x_step, const float* y, Step y_step, float* z, size_t count);
+
+using UnaryArray = void (*)(const float* x, float* y, size_t n, float a, float b);
+using BinaryArray = void (*)(const float* x, const float* y, float* z, size_t n);
+
+struct ElementwiseTable {
+  UnaryArray unary[static_cast<int>(Unary::kCount)];
+  BinaryArray binary[static_cast<int>(Binary::kCount)][3];  // each-each, each-same, same-each
+};
+
+}  // namespace penlight
