@@ -1,0 +1,138 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Writes .pen files: flatbuffer metadata with the fixed header moved in, then the segments. The same input gives the same bytes.
+
+The layout is that of runtime/schema/README.md.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import flatbuffers
+import numpy as np
+
+from penlight_export.edge.crc32c import crc32c
+from penlight_export.edge.generated import pen_generated as pen
+from penlight_export.edge.lower import lower_program
+from penlight_export.edge.segments import ALIGNMENT, SegmentBuilder
+from penlight_export.graph import Model
+
+IDENTIFIER = b"PEN1"
+HEADER_BYTES = 64
+MINIMUM_RUNTIME = (0, 1, 0)
+
+_HEADER = struct.Struct("<IIQQQQQIIQ")  # from byte 8: the header's fields in the order of the README
+_CRC_OFFSET = 56
+
+
+@dataclass(frozen=True)
+class GoldenSample:
+    """Inputs of the method with the outputs that they must give, each in the method's order, and how exactly."""
+
+    inputs: Sequence[np.ndarray]
+    outputs: Sequence[np.ndarray]
+    atol: float = 1e-4
+    rtol: float = 1e-4
+
+
+@dataclass(frozen=True)
+class ResourceStatement:
+    """What one run costs when the named sizes have these values."""
+
+    sizes: dict[str, int]
+    arena_bytes: int
+    weight_bytes: int
+    macs: int
+    node_macs: Sequence[int] = field(default=())
+
+
+def write_program(
+    model: Model,
+    *,
+    metadata: dict[str, str] | None = None,
+    golden: Sequence[GoldenSample] = (),
+    resources: Sequence[ResourceStatement] = (),
+) -> list[bytes | memoryview]:
+    """Builds the chunks of a .pen file; joined they are the file, and no chunk copies the weights.
+
+    Args:
+        model: a graph whose operators the runtime has, with shapes inferred.
+        metadata: provenance; written sorted by key.
+        golden: samples for the self test.
+        resources: statements about cost, from a session of the runtime.
+
+    Raises:
+        UnsupportedFeatureError: the graph holds something that a .pen file cannot.
+    """
+    segments = [SegmentBuilder()]
+    program = lower_program(model, segments[0], metadata or {})
+    if golden:
+        segments.append(SegmentBuilder())
+        program.golden = [_golden(sample, segments[1]) for sample in golden]
+    symbols = [symbol.name for symbol in program.symbols]
+    program.resources = [_resources(statement, symbols) for statement in resources] or None
+    return _assemble(program, segments)
+
+
+def _golden(sample: GoldenSample, segment: SegmentBuilder) -> pen.GoldenT:
+    def store(array: np.ndarray) -> pen.GoldenTensorT:
+        offset, size = segment.add(array)
+        return pen.GoldenTensorT(shape=list(array.shape), data=pen.SpanT(segment=1, offset=offset, sizeBytes=size))
+
+    inputs = [store(array) for array in sample.inputs]
+    return pen.GoldenT(method=0, inputs=inputs, outputs=[store(a) for a in sample.outputs], atol=sample.atol, rtol=sample.rtol)
+
+
+def _resources(statement: ResourceStatement, symbols: list[str]) -> pen.ResourcesT:
+    bindings = [pen.SymbolBindingT(symbol=i, size=statement.sizes[name]) for i, name in enumerate(symbols) if name in statement.sizes]
+    return pen.ResourcesT(
+        method=0,
+        bindings=bindings or None,
+        arenaBytes=statement.arena_bytes,
+        weightBytes=statement.weight_bytes,
+        macs=statement.macs,
+        nodeMacs=list(statement.node_macs) or None,
+    )
+
+
+def _assemble(program: pen.ProgramT, segments: list[SegmentBuilder]) -> list[bytes | memoryview]:
+    used = [segment for segment in segments if segment.size_bytes]
+    if not segments[0].size_bytes and len(used) < len(segments):
+        used = segments if len(segments) > 1 else []  # keep the index of the golden segment
+    offset, tables = 0, []
+    for segment in used:
+        tables.append(
+            pen.SegmentT(offset=offset, sizeBytes=segment.size_bytes, crc32c=segment.checksum if segment.size_bytes else 0, alignment=ALIGNMENT)
+        )
+        offset += segment.size_bytes + -segment.size_bytes % ALIGNMENT
+    program.segments = tables or None
+    metadata = _with_header(_flatten(program), used)
+    chunks: list[bytes | memoryview] = [metadata, bytes(-len(metadata) % ALIGNMENT)]
+    for number, segment in enumerate(used):
+        chunks.extend(segment.chunks)
+        if number + 1 < len(used):
+            chunks.append(bytes(-segment.size_bytes % ALIGNMENT))
+    return [chunk for chunk in chunks if len(chunk)]
+
+
+def _flatten(program: pen.ProgramT) -> bytes:
+    builder = flatbuffers.Builder(1 << 16)
+    builder.Finish(program.Pack(builder), file_identifier=IDENTIFIER)
+    return bytes(builder.Output())
+
+
+def _with_header(buffer: bytes, segments: list[SegmentBuilder]) -> bytes:
+    """Moves everything behind the identifier by 64 bytes and fills the header. Only the root offset crosses that place."""
+    (root,) = struct.unpack_from("<I", buffer)
+    size = len(buffer) + HEADER_BYTES
+    base = size + -size % ALIGNMENT
+    end = base
+    for number, segment in enumerate(segments):
+        end += segment.size_bytes + (-segment.size_bytes % ALIGNMENT if number + 1 < len(segments) else 0)
+    major, minor, patch = MINIMUM_RUNTIME
+    header = _HEADER.pack(HEADER_BYTES, major << 16 | minor << 8 | patch, size, base, end, 0, 0, 0, 0, 0)
+    result = bytearray(struct.pack("<I", root + HEADER_BYTES) + IDENTIFIER + header + buffer[8:])
+    struct.pack_into("<I", result, _CRC_OFFSET, crc32c(result))
+    return bytes(result)

@@ -1,0 +1,226 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The graph that everything here works on: a small facade over onnx_ir, the only module that imports it.
+
+Deliberately absent: pattern matching and versions of operators; passes look at nodes directly, `onnx.opsets` holds the versions.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import onnx
+import onnx_ir as ir
+from onnx_ir.passes.common import InlinePass, ShapeInferencePass
+
+Attr = ir.Attr
+AttributeType = ir.AttributeType
+DataType = ir.DataType
+ExternalTensor = ir.ExternalTensor
+Function = ir.Function
+Graph = ir.Graph
+Model = ir.Model
+Node = ir.Node
+RefAttr = ir.RefAttr
+Shape = ir.Shape
+SymbolicDim = ir.SymbolicDim
+Tensor = ir.Tensor
+TensorType = ir.TensorType
+Value = ir.Value
+
+FUSED_DOMAIN = "ai.penlight"
+SOURCE = "penlight.source"
+MODULE_PATH = "penlight.module_path"
+
+
+def from_proto(proto: onnx.ModelProto) -> Model:
+    """Builds the graph of a parsed .onnx file; weights keep pointing into the proto or, when external, to their file."""
+    return ir.from_proto(proto)
+
+
+def to_proto(model: Model) -> onnx.ModelProto:
+    """Builds the protobuf message that an .onnx file holds."""
+    return ir.to_proto(model)
+
+
+def node_to_proto(node: Node) -> onnx.NodeProto:
+    """One node alone as protobuf, for ONNX's single-node functions."""
+    return ir.to_proto(node)
+
+
+def clone(model: Model) -> Model:
+    """Copies nodes and values; tensors are shared, since nobody changes them in place."""
+    return model.clone()
+
+
+def find_attribute(node: Node, name: str, default: Any = None) -> Any:
+    """The value of an attribute, or the default when it is absent."""
+    attribute = node.attributes.get(name)
+    return default if attribute is None else attribute.value
+
+
+def constant_of(value: Value | None) -> np.ndarray | None:
+    """The array behind an initializer; None for everything that is known only when the model runs."""
+    if value is None or value.const_value is None or not value.is_initializer() or value.is_graph_input():
+        return None
+    return value.const_value.numpy()
+
+
+def constant_size(value: Value | None) -> int | None:
+    """Number of elements of an initializer without reading it, None when the value is no initializer."""
+    if value is None or value.const_value is None or not value.is_initializer() or value.is_graph_input():
+        return None
+    return value.const_value.size
+
+
+def add_constant(graph: Graph, array: np.ndarray, name: str) -> Value:
+    """Adds an initializer under a name derived from `name`, unique in the graph."""
+    unique = fresh_name(graph, name)
+    tensor = ir.tensor(np.asarray(array, order="C"), name=unique)  # ascontiguousarray would give scalars a dimension
+    value = Value(name=unique, shape=tensor.shape, type=TensorType(tensor.dtype), const_value=tensor)
+    graph.register_initializer(value)
+    return value
+
+
+def fresh_name(graph: Graph, name: str) -> str:
+    """A value name that the graph does not use yet: `name`, or `name` with a number behind it."""
+    taken = graph.meta.get("taken_names")
+    if taken is None:
+        taken = {value.name for value in all_values(graph)}
+        graph.meta["taken_names"] = taken
+    unique, number = name, 1
+    while unique in taken:
+        number += 1
+        unique = f"{name}_{number}"
+    taken.add(unique)
+    return unique
+
+
+def make_node(
+    operator: str,
+    inputs: Sequence[Value | None],
+    attributes: Mapping[str, Any] | None = None,
+    *,
+    domain: str = "",
+    output_names: Sequence[str] = (),
+    like: Node | None = None,
+) -> Node:
+    """A node that stands in no graph yet. `like` hands on the name and the metadata (source line, module path) of the node it replaces."""
+    node = ir.node(operator, inputs, attributes or {}, domain=domain, num_outputs=max(1, len(output_names)))
+    for value, name in zip(node.outputs, output_names, strict=False):
+        value.name = name
+    if like is not None:
+        node.name = like.name
+        node.metadata_props.update(like.metadata_props)
+    return node
+
+
+def replace_node(old: Node, new: Sequence[Node], outputs: Sequence[Value | None]) -> None:
+    """Puts `new` in the place of `old`; every use of an output of `old` now reads the value at the same place of `outputs`.
+
+    Names, types and shapes of the old outputs live on, so that graph outputs keep their names. None: the output has no use.
+    """
+    graph = graph_of(old)
+    graph.insert_before(old, new)
+    for before, after in zip(old.outputs, outputs, strict=True):
+        if after is not None:
+            _take_over(before, after)
+    graph.remove(old, safe=True)
+
+
+def _take_over(before: Value, after: Value) -> None:
+    name = before.name
+    after.shape = after.shape if after.shape is not None else before.shape
+    after.type = after.type if after.type is not None else before.type
+    before.replace_all_uses_with(after, replace_graph_outputs=True)
+    if after.producer() is not None:
+        before.name = f"{name}__replaced"
+        after.name = name
+
+
+def bypass_node(node: Node, source: Value) -> bool:
+    """Removes a node whose output equals `source`. False, and nothing changes, when that would rename an input or output of the graph."""
+    output = node.outputs[0]
+    if output.is_graph_output() and not _may_be_output(source):
+        return False
+    name, graph = output.name, graph_of(node)
+    renamed = output.is_graph_output()
+    output.replace_all_uses_with(source, replace_graph_outputs=True)
+    graph.remove(node, safe=True)
+    if renamed:
+        output.name = f"{name}__bypassed"
+        source.name = name
+    return True
+
+
+def _may_be_output(value: Value) -> bool:
+    """A value can take an output's name when a node computes it and when it is not an output already."""
+    return value.producer() is not None and not value.is_graph_output()
+
+
+def graph_of(node: Node) -> Graph:
+    """The graph that holds a node; a node outside of every graph is a defect of the caller."""
+    graph = node.graph
+    assert graph is not None, f"node {node.name} stands in no graph"
+    return graph
+
+
+def single_consumer(value: Value) -> Node | None:
+    """The one node that reads a value once, None when there are none or several uses or when it is a graph output."""
+    uses = value.uses()
+    if len(uses) != 1 or value.is_graph_output():
+        return None
+    return next(iter(uses)).node
+
+
+def all_values(graph: Graph) -> Iterable[Value]:
+    """Inputs, initializers and every node's outputs, in a fixed order; subgraphs are not entered."""
+    yield from graph.inputs
+    yield from (value for value in graph.initializers.values() if not value.is_graph_input())
+    for node in graph:
+        yield from node.outputs
+
+
+def remove_unused_constants(graph: Graph) -> int:
+    """Drops initializers that no node reads and that are no output. Returns their number."""
+    unused = [name for name, value in graph.initializers.items() if not value.uses() and not value.is_graph_output()]
+    for name in unused:
+        del graph.initializers[name]
+    return len(unused)
+
+
+def static_shape(value: Value | None) -> tuple[int, ...] | None:
+    """The shape when every size is a number, else None."""
+    if value is None or value.shape is None or not all(isinstance(dim, int) for dim in value.shape):
+        return None
+    return tuple(int(dim) for dim in value.shape)  # type: ignore[arg-type]
+
+
+def rank_of(value: Value | None) -> int | None:
+    """Number of dimensions, None when unknown."""
+    return None if value is None or value.shape is None else len(value.shape)
+
+
+def infer_shapes(model: Model) -> None:
+    """Fills shapes and dtypes of values in place, as far as ONNX's rules can tell. What is known stays."""
+    logger = logging.getLogger("onnx_ir")
+    level = logger.level
+    logger.setLevel(logging.ERROR)  # a value that cannot be inferred is no news: the runtime infers it with data
+    try:
+        ShapeInferencePass(check_type=False, strict_mode=False, data_prop=True)(model)
+    finally:
+        logger.setLevel(level)
+
+
+def inline_functions(model: Model) -> None:
+    """Replaces every call of a function defined in the model by its body."""
+    InlinePass()(model)
+
+
+def describe(node: Node) -> str:
+    """How a message names a node: its name, or its first output, with module path and source line when they are known."""
+    name = node.name or (node.outputs[0].name if node.outputs else "") or "?"
+    place = [node.metadata_props[key] for key in (MODULE_PATH, SOURCE) if node.metadata_props.get(key)]
+    return f"'{name}'" + (f" ({', '.join(place)})" if place else "")

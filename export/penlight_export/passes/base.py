@@ -1,0 +1,84 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a pass is, and how a list of passes runs over a model."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from penlight_export.errors import PassError
+from penlight_export.graph import Graph, Model, describe, remove_unused_constants
+
+
+class Pass(ABC):
+    """A rewrite of a model in place that keeps every output's numbers, linear in the number of nodes.
+
+    `requires` and `ensures` say what must hold before and after beyond a well-formed graph, which is always checked.
+    """
+
+    name: str
+
+    def requires(self, model: Model) -> None:
+        """Raises PassError when the model is not in a form that this pass can work on."""
+
+    @abstractmethod
+    def run(self, model: Model) -> int:
+        """Rewrites the model and returns the number of changes."""
+
+    def ensures(self, model: Model) -> None:
+        """Raises PassError when the result lacks what the pass promises."""
+
+
+@dataclass(frozen=True)
+class PassResult:
+    """How much one pass changed."""
+
+    name: str
+    changes: int
+
+
+def run_passes(model: Model, passes: Iterable[Pass]) -> list[PassResult]:
+    """Runs passes in order over one model, in place.
+
+    Raises:
+        PassError: a condition before or after a pass does not hold; the message names the pass.
+    """
+    results = []
+    interface = _interface(model.graph)
+    check_graph(model.graph, "before the first pass")
+    for each in passes:
+        each.requires(model)
+        changes = each.run(model)
+        if changes:
+            remove_unused_constants(model.graph)
+            check_graph(model.graph, f"after pass {each.name}")
+            if _interface(model.graph) != interface:
+                raise PassError(f"pass {each.name} changed the inputs or outputs of the model from {interface} to {_interface(model.graph)}")
+        each.ensures(model)
+        results.append(PassResult(each.name, changes))
+    return results
+
+
+def check_graph(graph: Graph, when: str) -> None:
+    """Checks that names are unique, that every value is defined before its use and that outputs exist."""
+    defined = set(graph.inputs) | set(graph.initializers.values())
+    names = {value.name for value in defined}
+    if len(names) != len(defined):
+        raise PassError(f"{when}: two inputs or initializers have the same name")
+    for node in graph:
+        for value in node.inputs:
+            if value is not None and value not in defined:
+                raise PassError(f"{when}: {node.op_type} {describe(node)} reads '{value.name}' before it is computed")
+        for value in node.outputs:
+            if value.name and value.name in names:
+                raise PassError(f"{when}: two values are called '{value.name}'")
+            names.add(value.name)
+        defined.update(node.outputs)
+    for value in graph.outputs:
+        if value not in defined:
+            raise PassError(f"{when}: output '{value.name}' is never computed")
+
+
+def _interface(graph: Graph) -> tuple[tuple[str | None, ...], tuple[str | None, ...]]:
+    return tuple(value.name for value in graph.inputs), tuple(value.name for value in graph.outputs)

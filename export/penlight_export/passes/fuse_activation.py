@@ -1,0 +1,135 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Joins Conv and Gemm with the activation behind them into FusedConv and FusedGemm of domain ai.penlight.
+
+The fused operators stand in .pen files only. `add_functions` gives them bodies of standard operators, so that any ONNX engine can run
+the graph: one function per activation, told apart by the overload name.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from penlight_export.graph import (
+    FUSED_DOMAIN,
+    Attr,
+    AttributeType,
+    Function,
+    Graph,
+    Model,
+    Node,
+    RefAttr,
+    Value,
+    constant_of,
+    find_attribute,
+    graph_of,
+    make_node,
+    replace_node,
+    single_consumer,
+)
+from penlight_export.passes.base import Pass
+
+Parameters = dict[str, float]
+
+_LOWEST, _LARGEST = -3.4028234663852886e38, 3.4028234663852886e38  # what an absent bound of Clip means in float32
+
+
+class FuseActivation(Pass):
+    """Needs float32: the fused kernels have no other type. `activations` limits it to what the target has."""
+
+    name = "activation fusion"
+
+    def __init__(self, activations: frozenset[str] | None = None) -> None:
+        self.activations = frozenset(_PARAMETERS) if activations is None else activations
+
+    def run(self, model: Model) -> int:
+        """Returns the number of fused pairs."""
+        fused = sum(self._fuse(node) for node in tuple(model.graph) if node.op_type in self.activations and node.domain == "")
+        if fused:
+            model.graph.opset_imports[FUSED_DOMAIN] = 1
+        return fused
+
+    def _fuse(self, node: Node) -> bool:
+        x = node.inputs[0]
+        producer = x.producer() if x is not None else None
+        if producer is None or x is None or producer.domain != "" or producer.op_type not in ("Conv", "Gemm"):
+            return False
+        parameters = _PARAMETERS[node.op_type](node)
+        if single_consumer(x) is not node or x.dtype is None or x.dtype.name != "FLOAT" or parameters is None:
+            return False
+        attributes = {name: attribute.value for name, attribute in producer.attributes.items()}
+        attributes |= {"activation": node.op_type, **parameters}
+        fused = make_node(f"Fused{producer.op_type}", list(producer.inputs), attributes, domain=FUSED_DOMAIN, like=producer)
+        fused.overload = node.op_type
+        replace_node(node, [fused], fused.outputs)
+        graph_of(producer).remove(producer, safe=True)
+        return True
+
+
+def _none(node: Node) -> Parameters:
+    return {}
+
+
+def _alpha(default: float) -> Callable[[Node], Parameters]:
+    return lambda node: {"activation_alpha": find_attribute(node, "alpha", default)}
+
+
+def _hard_sigmoid(node: Node) -> Parameters:
+    return {"activation_alpha": find_attribute(node, "alpha", 0.2), "activation_beta": find_attribute(node, "beta", 0.5)}
+
+
+def _clip(node: Node) -> Parameters | None:
+    bounds = []
+    for index, default in ((1, _LOWEST), (2, _LARGEST)):
+        value = node.inputs[index] if len(node.inputs) > index else None
+        array = constant_of(value)
+        if value is not None and array is None:
+            return None
+        bounds.append(default if array is None else float(array.reshape(-1)[0]))
+    return {"activation_alpha": bounds[0], "activation_beta": bounds[1]}
+
+
+_PARAMETERS: dict[str, Callable[[Node], Parameters | None]] = {
+    "Relu": _none,
+    "LeakyRelu": _alpha(0.01),
+    "Clip": _clip,
+    "Sigmoid": _none,
+    "Tanh": _none,
+    "HardSwish": _none,
+    "HardSigmoid": _hard_sigmoid,
+}
+
+_SHARED = {
+    "FusedConv": {"auto_pad": "STRING", "dilations": "INTS", "group": "INT", "kernel_shape": "INTS", "pads": "INTS", "strides": "INTS"},
+    "FusedGemm": {"alpha": "FLOAT", "beta": "FLOAT", "transA": "INT", "transB": "INT"},
+}
+
+
+def add_functions(model: Model) -> None:
+    """Defines every fused operator that the model uses by a body of standard operators."""
+    for node in model.graph:
+        if node.domain == FUSED_DOMAIN and node.op_identifier() not in model.functions:
+            function = _define(node.op_type, node.overload, model.opset_imports[""])
+            model.functions[function.identifier()] = function
+
+
+def _define(name: str, activation: str, opset: int) -> Function:
+    inputs = [Value(name=letter) for letter in "XWB"]
+    linear = Node("", name.removeprefix("Fused"), inputs, [_refer(n, n, kind) for n, kind in _SHARED[name].items()])
+    nodes = [linear, *_activation_nodes(activation, linear.outputs[0])]
+    graph = Graph(inputs, [nodes[-1].outputs[0]], nodes=nodes, opset_imports={"": opset}, name=f"{name}{activation}")
+    kinds = {**_SHARED[name], "activation": "STRING", "activation_alpha": "FLOAT", "activation_beta": "FLOAT"}
+    attributes = [Attr(n, AttributeType[kind], None) for n, kind in kinds.items()]
+    return Function(FUSED_DOMAIN, name, activation, graph=graph, attributes=attributes)
+
+
+def _refer(name: str, attribute: str, kind: str) -> Attr:
+    return RefAttr(name, attribute, AttributeType[kind])
+
+
+def _activation_nodes(activation: str, x: Value) -> list[Node]:
+    alpha, beta = "activation_alpha", "activation_beta"
+    if activation == "Clip":
+        bounds = [Node("", "Constant", [], [_refer("value_float", name, "FLOAT")]) for name in (alpha, beta)]
+        return [*bounds, Node("", "Clip", [x, *(bound.outputs[0] for bound in bounds)])]
+    names = {"LeakyRelu": {"alpha": alpha}, "HardSigmoid": {"alpha": alpha, "beta": beta}}.get(activation, {})
+    return [Node("", activation, [x], [_refer(n, ref, "FLOAT") for n, ref in names.items()])]

@@ -1,0 +1,329 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Every pass keeps the numbers, does what its name says, and runs in linear time."""
+
+import time
+
+import numpy as np
+import onnx
+import pytest
+from onnx_text import model_from_text, run_onnx
+
+from penlight_export import graph as g
+from penlight_export import passes
+from penlight_export.errors import PassError
+from penlight_export.passes.base import Pass, check_graph
+from penlight_export.passes.fuse_activation import add_functions
+
+RNG = np.random.default_rng(7)
+
+
+def f32(*shape):
+    return RNG.standard_normal(shape).astype(np.float32)
+
+
+def operators(model):
+    return [node.op_type for node in model.graph]
+
+
+def differential(proto, each, inputs, tolerance=1e-5):
+    """Runs the pass and compares before with after on the same inputs. Returns the changed graph and the number of changes."""
+    before = run_onnx(proto, inputs)
+    model = g.from_proto(proto)
+    g.infer_shapes(model)
+    results = passes.run_passes(model, each if isinstance(each, tuple) else (each,))
+    plain = g.clone(model)
+    add_functions(plain)
+    g.inline_functions(plain)
+    written = g.to_proto(plain)
+    onnx.checker.check_model(written)
+    after = run_onnx(written, inputs)
+    assert list(after) == list(before)
+    for name in before:
+        assert after[name].dtype == before[name].dtype
+        assert after[name].shape == before[name].shape
+        np.testing.assert_allclose(after[name], before[name], rtol=tolerance, atol=tolerance)
+    return model, sum(result.changes for result in results)
+
+
+def test_constant_folding_folds_chains():
+    proto = model_from_text(
+        """g (float[N,4] x) => (float[N,4] y) {
+            two = Constant<value_float = 2.0>()
+            a = Mul(w, two)
+            b = Transpose<perm = [1, 0]>(a)
+            c = Exp(b)
+            y = MatMul(x, c) }""",
+        weights={"w": f32(4, 4)},
+    )
+    model, changes = differential(proto, (passes.LiftConstants(), passes.FoldConstants()), {"x": f32(3, 4)})
+    assert operators(model) == ["MatMul"]
+    assert changes == 4
+
+
+def test_constant_folding_keeps_an_output_that_is_constant():
+    proto = model_from_text("g (float[2] x) => (float[2] y, float[2] z) { y = Neg(x) z = Exp(w) }", weights={"w": f32(2)})
+    model, _ = differential(proto, passes.FoldConstants(), {"x": f32(2)})
+    assert operators(model) == ["Neg", "Identity"]
+    assert passes.FoldConstants().run(model) == 0
+
+
+def test_constant_folding_is_bounded():
+    """A few bytes that would become gigabytes stay a node."""
+    weights = {"w": f32(1), "shape": np.array([1 << 20, 1 << 10], np.int64)}
+    proto = model_from_text("g (float[1] x) => (float[A,B] y) { e = Expand(w, shape) y = Mul(e, x) }", weights=weights)
+    model = g.from_proto(proto)
+    assert passes.FoldConstants().run(model) == 0
+    small = passes.FoldConstants(node_bytes=1 << 10, total_bytes=20)
+    chain = model_from_text(
+        "g (float[4] x) => (float[4] y) { a = Exp(w) b = Exp(a) c = Exp(b) y = Add(x, c) }", weights={"w": f32(4)}
+    )
+    assert small.run(g.from_proto(chain)) == 1  # 16 of 20 bytes are spent after the first
+
+
+def test_constant_folding_never_touches_random_or_dequantize():
+    proto = model_from_text(
+        """g (float[4] x) => (float[4] y) {
+            q = DequantizeLinear(w, s)
+            y = Add(x, q) }""",
+        weights={"w": np.array([1, 2, 3, 4], np.int8), "s": np.array(0.5, np.float32)},
+    )
+    model, changes = differential(proto, passes.FoldConstants(), {"x": f32(4)})
+    assert changes == 0
+    assert operators(model) == ["DequantizeLinear", "Add"]
+
+
+def test_shape_folding_of_static_sizes():
+    proto = model_from_text(
+        """g (float[N,3,4] x) => (float[N,12] y, int64 c) {
+            s = Shape(x)
+            i = Constant<value = int64 {1}>()
+            c = Gather(s, i)
+            j = Constant<value = int64[1] {0}>()
+            n = Gather(s, j)
+            m = Constant<value = int64[1] {-1}>()
+            t = Concat<axis = 0>(n, m)
+            y = Reshape(x, t) }"""
+    )
+    chain = (passes.LiftConstants(), passes.FoldShapes(), passes.RemoveDeadCode())
+    model, _ = differential(proto, chain, {"x": f32(5, 3, 4)})
+    assert operators(model) == ["Identity", "Reshape"]  # the identity feeds the output c
+    reshape = [node for node in model.graph if node.op_type == "Reshape"][0]
+    assert g.constant_of(reshape.inputs[1]).tolist() == [0, -1]
+
+
+def test_shape_folding_leaves_two_unknown_sizes():
+    proto = model_from_text(
+        """g (float[N,M] x) => (float[M2,N2] y) {
+            s = Shape(x)
+            j = Constant<value = int64[2] {1, 0}>()
+            t = Gather(s, j)
+            y = Reshape(x, t) }"""
+    )
+    model, _ = differential(proto, (passes.LiftConstants(), passes.FoldShapes()), {"x": f32(2, 3)})
+    assert "Gather" in operators(model)
+
+
+@pytest.mark.parametrize(
+    ("body", "removed"),
+    [
+        ("a = Identity(x) y = Neg(a)", 1),
+        ("a = Dropout(x) y = Neg(a)", 1),
+        ("a = Cast<to = 1>(x) y = Neg(a)", 1),
+        ("a = Cast<to = 11>(x) b = Cast<to = 1>(a) y = Neg(b)", 0),
+        ("a = Transpose<perm = [0, 1]>(x) y = Neg(a)", 1),
+        ("a = Transpose<perm = [1, 0]>(x) b = Transpose<perm = [1, 0]>(a) y = Neg(b)", 0),
+        ("a = Mul(x, one) y = Neg(a)", 1),
+        ("a = Mul(one, x) y = Neg(a)", 1),
+        ("a = Mul(wide, x) b = Squeeze(a) y = Neg(b)", 0),
+        ("a = Sub(x, zero) y = Neg(a)", 1),
+        ("a = Add(x, zero) y = Neg(a)", 0),  # -0.0 + 0.0 is 0.0
+        ("a = Pad(x, nothing) y = Neg(a)", 1),
+        ("a = Concat<axis = 0>(x) y = Neg(a)", 1),
+        ("y = Identity(x)", 0),  # an input must not be an output
+        ("a = Neg(x) y = Identity(a)", 1),  # the output keeps its name
+    ],
+)
+def test_identities(body, removed):
+    weights = {
+        "one": np.ones(1, np.float32),
+        "wide": np.ones((1, 1, 1), np.float32),
+        "zero": np.zeros((), np.float32),
+        "nothing": np.zeros(4, np.int64),
+    }
+    proto = model_from_text(f"g (float[3,4] x) => (float[3,4] y) {{ {body} }}", weights={k: v for k, v in weights.items() if k in body})
+    model, _ = differential(proto, passes.RemoveIdentities(), {"x": f32(3, 4)})
+    assert len(proto.graph.node) - len(operators(model)) == removed
+
+
+def test_identity_between_two_outputs_stays():
+    proto = model_from_text("g (float[2] x) => (float[2] y, float[2] z) { y = Neg(x) z = Identity(y) }")
+    model, changes = differential(proto, passes.RemoveIdentities(), {"x": f32(2)})
+    assert changes == 0
+    assert operators(model) == ["Neg", "Identity"]
+
+
+@pytest.mark.parametrize("kind", ["Conv", "ConvTranspose"])
+@pytest.mark.parametrize("bias", [True, False])
+@pytest.mark.parametrize("group", [1, 2])
+def test_batch_norm_folds_into_convolution(kind, bias, group):
+    shape = (6, 4 // group, 3, 3) if kind == "Conv" else (4, 6 // group, 3, 3)
+    weights = {"w": f32(*shape), "scale": f32(6), "shift": f32(6), "mean": f32(6), "variance": np.abs(f32(6)) + 0.1}
+    if bias:
+        weights["b"] = f32(6)
+    proto = model_from_text(
+        f"""g (float[N,4,7,8] x) => (float[N,6,H,W] y) {{
+            c = {kind}<group = {group}, pads = [1, 1, 1, 1]>(x, w{", b" if bias else ""})
+            y = BatchNormalization<epsilon = 0.001>(c, scale, shift, mean, variance) }}""",
+        weights=weights,
+    )
+    model, changes = differential(proto, passes.FoldBatchNorm(), {"x": f32(2, 4, 7, 8)}, tolerance=2e-5)
+    expected = int(kind == "Conv" or group == 1)
+    assert changes == expected
+    assert len(operators(model)) == 2 - expected
+
+
+def test_batch_norm_stays_when_the_convolution_is_read_twice():
+    names = ("scale", "shift", "mean")
+    proto = model_from_text(
+        """g (float[N,2,4,4] x) => (float[N,3,2,2] y, float[N,3,2,2] c) {
+            c = Conv(x, w)
+            y = BatchNormalization(c, scale, shift, mean, variance) }""",
+        weights={"w": f32(3, 2, 3, 3), **{n: f32(3) for n in names}, "variance": np.ones(3, np.float32)},
+    )
+    _, changes = differential(proto, passes.FoldBatchNorm(), {"x": f32(1, 2, 4, 4)})
+    assert changes == 0
+
+
+@pytest.mark.parametrize(
+    ("left", "right", "bias", "fused"),
+    [((3, 4), (4, 5), (5,), 1), ((3, 4), (4, 5), (1, 5), 1), ((3, 4), (4, 5), (3, 5), 0), ((2, 3, 4), (4, 5), (5,), 0)],
+)
+@pytest.mark.parametrize("order", ["m, b", "b, m"])
+def test_matmul_and_add_become_gemm(left, right, bias, fused, order):
+    rank = ",".join(str(size) for size in left)
+    result = ",".join(str(size) for size in (*left[:-1], right[-1]))
+    proto = model_from_text(
+        f"g (float[{rank}] x) => (float[{result}] y) {{ m = MatMul(x, w) y = Add({order}) }}", weights={"w": f32(*right), "b": f32(*bias)}
+    )
+    model, changes = differential(proto, passes.FuseMatMulAdd(), {"x": f32(*left)})
+    assert changes == fused
+    assert operators(model) == (["Gemm"] if fused else ["MatMul", "Add"])
+
+
+@pytest.mark.parametrize(
+    ("activation", "parameters"),
+    [
+        ("Relu(a)", {}),
+        ("LeakyRelu<alpha = 0.2>(a)", {"activation_alpha": 0.2}),
+        ("LeakyRelu(a)", {"activation_alpha": 0.01}),
+        ("Clip(a, low, high)", {"activation_alpha": -0.5, "activation_beta": 0.5}),
+        ("Clip(a, low)", {"activation_alpha": -0.5}),
+        ("Sigmoid(a)", {}),
+        ("Tanh(a)", {}),
+        ("HardSwish(a)", {}),
+        ("HardSigmoid<alpha = 0.3>(a)", {"activation_alpha": 0.3, "activation_beta": 0.5}),
+    ],
+)
+@pytest.mark.parametrize("linear", ["Conv<strides = [2, 1]>(x, w, b)", "Conv(x, w)", "Gemm<transB = 1>(m, v, b)"])
+def test_activation_fusion(activation, parameters, linear):
+    gemm = linear.startswith("Gemm")
+    weights = {"low": np.array(-0.5, np.float32), "high": np.array(0.5, np.float32), "b": f32(3)}
+    weights |= {"v": f32(3, 32)} if gemm else {"w": f32(3, 2, 3, 3)}
+    body = f"{'m = Flatten(x)' if gemm else ''} a = {linear} y = {activation}"
+    proto = model_from_text(
+        f"g (float[N,2,4,4] x) => (float y) {{ {body} }}", weights={k: v for k, v in weights.items() if f"{k})" in body or f"{k}," in body}
+    )
+    del proto.graph.output[0].type.tensor_type.shape.dim[:]
+    proto.graph.output[0].type.tensor_type.ClearField("shape")
+    model, changes = differential(proto, passes.FuseActivation(), {"x": f32(2, 2, 4, 4)})
+    assert changes == 1
+    fused = next(node for node in model.graph if node.domain == g.FUSED_DOMAIN)
+    assert fused.op_type == ("FusedGemm" if gemm else "FusedConv")
+    assert g.find_attribute(fused, "activation") == activation.split("(")[0].split("<")[0]
+    for name, value in parameters.items():
+        assert g.find_attribute(fused, name) == pytest.approx(value)
+
+
+def test_activation_fusion_can_be_limited():
+    proto = model_from_text("g (float[1,2,4,4] x) => (float[1,3,2,2] y) { a = Conv(x, w) y = Relu(a) }", weights={"w": f32(3, 2, 3, 3)})
+    model = g.from_proto(proto)
+    assert passes.FuseActivation(frozenset({"Clip"})).run(model) == 0
+
+
+def test_dead_code_goes_in_one_run():
+    proto = model_from_text(
+        "g (float[2] x) => (float[2] y) { y = Neg(x) a = Exp(x) b = Add(a, w) c = Tanh(b) }", weights={"w": f32(2), "unused": f32(2)}
+    )
+    model, changes = differential(proto, passes.RemoveDeadCode(), {"x": f32(2)})
+    assert operators(model) == ["Neg"]
+    assert changes == 5
+    assert not model.graph.initializers
+
+
+class Breaks(Pass):
+    name = "breaks"
+
+    def run(self, model):
+        node = next(iter(model.graph))
+        model.graph.remove(node)
+        return 1
+
+
+class Renames(Pass):
+    name = "renames"
+
+    def run(self, model):
+        model.graph.outputs[0].name = "other"
+        return 1
+
+
+@pytest.mark.parametrize(("each", "words"), [(Breaks(), "pass breaks.*reads 'a' before"), (Renames(), "pass renames changed the inputs or outputs")])
+def test_a_broken_pass_is_caught_by_name(each, words):
+    model = g.from_proto(model_from_text("g (float[2] x) => (float[2] y) { a = Neg(x) y = Exp(a) }"))
+    with pytest.raises(PassError, match=words):
+        passes.run_passes(model, (each,))
+
+
+def test_check_graph_finds_duplicate_names():
+    model = g.from_proto(model_from_text("g (float[2] x) => (float[2] y) { a = Neg(x) y = Exp(a) }"))
+    next(iter(model.graph)).outputs[0].name = "x"
+    with pytest.raises(PassError, match="two values are called 'x'"):
+        check_graph(model.graph, "now")
+
+
+def chain(count):
+    """`count` blocks of MatMul, Add, Relu, Dropout and a shape chain."""
+    lines = []
+    value = "x"
+    for i in range(count // 5):
+        lines.append(f"m{i} = MatMul({value}, w) a{i} = Add(m{i}, b) r{i} = Relu(a{i}) d{i} = Identity(r{i}) s{i} = Mul(d{i}, one)")
+        value = f"s{i}"
+    weights = {"w": np.eye(4, dtype=np.float32), "b": np.ones(4, np.float32), "one": np.ones((), np.float32)}
+    return model_from_text(f"g (float[N,4] x) => (float[N,4] y) {{ {' '.join(lines)} y = Neg({value}) }}", weights=weights)
+
+
+def seconds(count):
+    model = g.from_proto(chain(count))
+    g.infer_shapes(model)
+    start = time.perf_counter()
+    results = passes.run_passes(model, (*passes.DEFAULT, passes.FuseActivation()))
+    elapsed = time.perf_counter() - start
+    assert len(operators(model)) == count // 5 + 1
+    assert sum(result.changes for result in results) >= count * 4 // 5
+    return elapsed
+
+
+def test_passes_are_linear():
+    seconds(100)  # imports and caches
+    small, large = min(seconds(500), seconds(500)), seconds(4000)
+    assert large < 8 * small * 3 + 0.5, f"500 nodes {small:.2f} s, 4000 nodes {large:.2f} s"
+
+
+def test_passes_are_deterministic():
+    def written():
+        model = g.from_proto(chain(50))
+        g.infer_shapes(model)
+        passes.run_passes(model, passes.DEFAULT)
+        return g.to_proto(model).SerializeToString(deterministic=True)
+
+    assert written() == written()
