@@ -150,7 +150,9 @@ def test_identities(body, removed):
         "zero": np.zeros((), np.float32),
         "nothing": np.zeros(4, np.int64),
     }
-    proto = model_from_text(f"g (float[3,4] x) => (float[3,4] y) {{ {body} }}", weights={k: v for k, v in weights.items() if k in body})
+    proto = model_from_text(
+        f"g (float[3,4] x) => (float[3,4] y) {{ {body} }}", weights={k: v for k, v in weights.items() if k in body}
+    )
     model, _ = differential(proto, passes.RemoveIdentities(), {"x": f32(3, 4)})
     assert len(proto.graph.node) - len(operators(model)) == removed
 
@@ -203,7 +205,8 @@ def test_matmul_and_add_become_gemm(left, right, bias, fused, order):
     rank = ",".join(str(size) for size in left)
     result = ",".join(str(size) for size in (*left[:-1], right[-1]))
     proto = model_from_text(
-        f"g (float[{rank}] x) => (float[{result}] y) {{ m = MatMul(x, w) y = Add({order}) }}", weights={"w": f32(*right), "b": f32(*bias)}
+        f"g (float[{rank}] x) => (float[{result}] y) {{ m = MatMul(x, w) y = Add({order}) }}",
+        weights={"w": f32(*right), "b": f32(*bias)},
     )
     model, changes = differential(proto, passes.FuseMatMulAdd(), {"x": f32(*left)})
     assert changes == fused
@@ -231,7 +234,8 @@ def test_activation_fusion(activation, parameters, linear):
     weights |= {"v": f32(3, 32)} if gemm else {"w": f32(3, 2, 3, 3)}
     body = f"{'m = Flatten(x)' if gemm else ''} a = {linear} y = {activation}"
     proto = model_from_text(
-        f"g (float[N,2,4,4] x) => (float y) {{ {body} }}", weights={k: v for k, v in weights.items() if f"{k})" in body or f"{k}," in body}
+        f"g (float[N,2,4,4] x) => (float y) {{ {body} }}",
+        weights={k: v for k, v in weights.items() if f"{k})" in body or f"{k}," in body},
     )
     del proto.graph.output[0].type.tensor_type.shape.dim[:]
     proto.graph.output[0].type.tensor_type.ClearField("shape")
@@ -245,14 +249,17 @@ def test_activation_fusion(activation, parameters, linear):
 
 
 def test_activation_fusion_can_be_limited():
-    proto = model_from_text("g (float[1,2,4,4] x) => (float[1,3,2,2] y) { a = Conv(x, w) y = Relu(a) }", weights={"w": f32(3, 2, 3, 3)})
+    proto = model_from_text(
+        "g (float[1,2,4,4] x) => (float[1,3,2,2] y) { a = Conv(x, w) y = Relu(a) }", weights={"w": f32(3, 2, 3, 3)}
+    )
     model = g.from_proto(proto)
     assert passes.FuseActivation(frozenset({"Clip"})).run(model) == 0
 
 
 def test_dead_code_goes_in_one_run():
     proto = model_from_text(
-        "g (float[2] x) => (float[2] y) { y = Neg(x) a = Exp(x) b = Add(a, w) c = Tanh(b) }", weights={"w": f32(2), "unused": f32(2)}
+        "g (float[2] x) => (float[2] y) { y = Neg(x) a = Exp(x) b = Add(a, w) c = Tanh(b) }",
+        weights={"w": f32(2), "unused": f32(2)},
     )
     model, changes = differential(proto, passes.RemoveDeadCode(), {"x": f32(2)})
     assert operators(model) == ["Neg"]
@@ -277,7 +284,9 @@ class Renames(Pass):
         return 1
 
 
-@pytest.mark.parametrize(("each", "words"), [(Breaks(), "pass breaks.*reads 'a' before"), (Renames(), "pass renames changed the inputs or outputs")])
+@pytest.mark.parametrize(
+    ("each", "words"), [(Breaks(), "pass breaks.*reads 'a' before"), (Renames(), "pass renames changed the inputs or outputs")]
+)
 def test_a_broken_pass_is_caught_by_name(each, words):
     model = g.from_proto(model_from_text("g (float[2] x) => (float[2] y) { a = Neg(x) y = Exp(a) }"))
     with pytest.raises(PassError, match=words):

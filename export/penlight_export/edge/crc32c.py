@@ -76,7 +76,9 @@ def _join(registers: np.ndarray, lane_bytes: int) -> int:
 def _advance(register: int, length: int) -> int:
     """The register after `length` zero bytes."""
     tables = _advance_tables(length)
-    return int(tables[0][register & 0xFF] ^ tables[1][register >> 8 & 0xFF] ^ tables[2][register >> 16 & 0xFF] ^ tables[3][register >> 24])
+    return int(
+        tables[0][register & 0xFF] ^ tables[1][register >> 8 & 0xFF] ^ tables[2][register >> 16 & 0xFF] ^ tables[3][register >> 24]
+    )
 
 
 @functools.lru_cache(maxsize=64)

@@ -6,7 +6,6 @@ from __future__ import annotations
 import functools
 
 import penlight_runtime
-
 from penlight_export.errors import UnsupportedOperatorsError
 from penlight_export.graph import Model, describe
 from penlight_export.onnx.importer import list_operators

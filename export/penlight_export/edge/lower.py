@@ -190,7 +190,11 @@ def refuse_features(model: Model) -> None:
         kinds = {attribute.type.name for attribute in node.attributes.values()} - {*_ATTRIBUTES, "TENSOR"}
         if kinds:
             found.append(f"{node.op_type} node {describe(node)} has an attribute of type {', '.join(sorted(kinds)).lower()}")
-    values: Iterable[Value] = [*model.graph.inputs, *model.graph.initializers.values(), *(v for n in model.graph for v in n.outputs)]
+    values: Iterable[Value] = [
+        *model.graph.inputs,
+        *model.graph.initializers.values(),
+        *(v for n in model.graph for v in n.outputs),
+    ]
     for value in values:
         if value.dtype is not None and value.dtype not in DTYPES:
             found.append(f"value '{value.name}' has element type {value.dtype.name.lower()}")

@@ -86,7 +86,9 @@ def _golden(sample: GoldenSample, segment: SegmentBuilder) -> pen.GoldenT:
 
 
 def _resources(statement: ResourceStatement, symbols: list[str]) -> pen.ResourcesT:
-    bindings = [pen.SymbolBindingT(symbol=i, size=statement.sizes[name]) for i, name in enumerate(symbols) if name in statement.sizes]
+    bindings = [
+        pen.SymbolBindingT(symbol=i, size=statement.sizes[name]) for i, name in enumerate(symbols) if name in statement.sizes
+    ]
     return pen.ResourcesT(
         method=0,
         bindings=bindings or None,
@@ -104,7 +106,12 @@ def _assemble(program: pen.ProgramT, segments: list[SegmentBuilder]) -> list[byt
     offset, tables = 0, []
     for segment in used:
         tables.append(
-            pen.SegmentT(offset=offset, sizeBytes=segment.size_bytes, crc32c=segment.checksum if segment.size_bytes else 0, alignment=ALIGNMENT)
+            pen.SegmentT(
+                offset=offset,
+                sizeBytes=segment.size_bytes,
+                crc32c=segment.checksum if segment.size_bytes else 0,
+                alignment=ALIGNMENT,
+            )
         )
         offset += segment.size_bytes + -segment.size_bytes % ALIGNMENT
     program.segments = tables or None

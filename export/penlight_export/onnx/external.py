@@ -94,7 +94,9 @@ def _tensor_bytes(tensor: onnx.TensorProto) -> int:
     try:
         bits = DataType(tensor.data_type).bitwidth
     except (ValueError, TypeError) as error:
-        raise ExternalDataError(f"external tensor '{tensor.name}' has element type {tensor.data_type}, which has no fixed size") from error
+        raise ExternalDataError(
+            f"external tensor '{tensor.name}' has element type {tensor.data_type}, which has no fixed size"
+        ) from error
     count = 1
     for size in tensor.dims:
         if size < 0:

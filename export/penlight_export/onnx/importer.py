@@ -103,7 +103,9 @@ def _parse(path: Path, data: bytes) -> onnx.ModelProto:
     try:
         proto.ParseFromString(data)
     except (DecodeError, ValueError) as error:
-        raise InvalidModelError(f"{path} is no ONNX model, or it is truncated (at {len(data)} bytes); copy or export it again") from error
+        raise InvalidModelError(
+            f"{path} is no ONNX model, or it is truncated (at {len(data)} bytes); copy or export it again"
+        ) from error
     # Protobuf accepts nearly any bytes as unknown fields, so that a foreign file parses to nothing.
     if proto.ir_version < 1 or not proto.HasField("graph") or not proto.opset_import:
         raise InvalidModelError(f"{path} is no ONNX model: it has no graph or no operator set; check what wrote it")
@@ -117,7 +119,11 @@ def _refuse_unknown_operators(proto: onnx.ModelProto, path: Path) -> None:
     local = {(function.domain, function.name) for function in proto.functions}
     unknown: dict[str, list[str]] = {}
     for node in _nodes(proto.graph.node):
-        if node.domain in ONNX_DOMAINS and (node.domain, node.op_type) not in local and find_schema("", node.op_type, opset) is None:
+        if (
+            node.domain in ONNX_DOMAINS
+            and (node.domain, node.op_type) not in local
+            and find_schema("", node.op_type, opset) is None
+        ):
             unknown.setdefault(node.op_type, []).append(node.name or (node.output[0] if node.output else "?"))
     if unknown:
         raise UnsupportedOperatorsError(
@@ -143,12 +149,16 @@ def _nodes(nodes: Iterable[onnx.NodeProto]) -> Iterator[onnx.NodeProto]:
         for node in pending.pop():
             yield node
             for attribute in node.attribute:
-                pending.extend(list(graph.node) for graph in [*attribute.graphs, *([attribute.g] if attribute.HasField("g") else [])])
+                pending.extend(
+                    list(graph.node) for graph in [*attribute.graphs, *([attribute.g] if attribute.HasField("g") else [])]
+                )
 
 
 def _check(proto: onnx.ModelProto, path: Path, has_external: bool) -> None:
     if proto.graph.sparse_initializer:
-        raise UnsupportedFeatureError(f"{path}: sparse initializer '{proto.graph.sparse_initializer[0].values.name}'; store it dense")
+        raise UnsupportedFeatureError(
+            f"{path}: sparse initializer '{proto.graph.sparse_initializer[0].values.name}'; store it dense"
+        )
     try:
         # By path when weights are external: the checker must know the folder.
         onnx.checker.check_model(os.fspath(path.absolute()) if has_external else proto)

@@ -18,7 +18,7 @@ DEFAULT_EXPORT = 21
 IR_VERSION = 10
 
 
-@functools.lru_cache(maxsize=None)
+@functools.cache
 def find_schema(domain: str, name: str, opset: int) -> OpSchema | None:
     """The declaration of an operator as of an operator set version; None when there is none (or it was withdrawn)."""
     try:

@@ -54,7 +54,9 @@ def run_passes(model: Model, passes: Iterable[Pass]) -> list[PassResult]:
             remove_unused_constants(model.graph)
             check_graph(model.graph, f"after pass {each.name}")
             if _interface(model.graph) != interface:
-                raise PassError(f"pass {each.name} changed the inputs or outputs of the model from {interface} to {_interface(model.graph)}")
+                raise PassError(
+                    f"pass {each.name} changed the inputs or outputs of the model from {interface} to {_interface(model.graph)}"
+                )
         each.ensures(model)
         results.append(PassResult(each.name, changes))
     return results

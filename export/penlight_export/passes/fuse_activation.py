@@ -99,7 +99,14 @@ _PARAMETERS: dict[str, Callable[[Node], Parameters | None]] = {
 }
 
 _SHARED = {
-    "FusedConv": {"auto_pad": "STRING", "dilations": "INTS", "group": "INT", "kernel_shape": "INTS", "pads": "INTS", "strides": "INTS"},
+    "FusedConv": {
+        "auto_pad": "STRING",
+        "dilations": "INTS",
+        "group": "INT",
+        "kernel_shape": "INTS",
+        "pads": "INTS",
+        "strides": "INTS",
+    },
     "FusedGemm": {"alpha": "FLOAT", "beta": "FLOAT", "transA": "INT", "transB": "INT"},
 }
 

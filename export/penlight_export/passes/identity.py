@@ -48,7 +48,7 @@ def _same_type(node: Node) -> bool:
 def _same_order(node: Node) -> bool:
     order = find_attribute(node, "perm")
     rank = rank_of(node.inputs[0])
-    return order is not None and list(order) == list(range(len(order))) or (order is None and rank is not None and rank < 2)
+    return (order is not None and list(order) == list(range(len(order)))) or (order is None and rank is not None and rank < 2)
 
 
 def _same_shape(node: Node) -> bool:

@@ -1,0 +1,83 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Replaces operators by their function bodies: the model's own functions, and ONNX operators that ONNX itself defines by others."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import onnx.inliner
+
+from penlight_export.errors import InvalidModelError, UnsupportedOpsetError
+from penlight_export.graph import Model, Value, from_proto, inline_functions, to_proto
+from penlight_export.onnx.opsets import find_schema, since_version
+
+_DEEPEST = 8  # ONNX's own bodies nest three deep
+
+HasKernel = Callable[[str, str, int], bool]
+
+
+def expand_functions(model: Model, has_kernel: HasKernel) -> Model:
+    """Inlines the model's functions, then ONNX's bodies of operators for which `has_kernel(domain, name, version)` is false.
+
+    Operators without a body stay; the caller lists them.
+
+    Raises:
+        InvalidModelError: the model's functions call each other in a circle.
+        UnsupportedOpsetError: a function uses another operator set version than the model.
+    """
+    if model.functions:
+        _check_function_opsets(model)
+        try:
+            inline_functions(model)
+        except (ValueError, RuntimeError) as error:
+            raise InvalidModelError(f"the model's functions cannot be expanded: {error}") from error
+    for _ in range(_DEEPEST):
+        names = _expandable(model, has_kernel)
+        if not names:
+            break
+        model = _inline_schema_functions(model, names)
+    return model
+
+
+def _check_function_opsets(model: Model) -> None:
+    for function in model.functions.values():
+        for domain, version in function.opset_imports.items():
+            if version != model.opset_imports.setdefault(domain, version):
+                raise UnsupportedOpsetError(
+                    f"function {function.domain}.{function.name} uses operator set {version} of '{domain or 'ai.onnx'}', the model "
+                    f"{model.opset_imports[domain]}; export the model with one version"
+                )
+
+
+def _expandable(model: Model, has_kernel: HasKernel) -> list[str]:
+    """Names of ai.onnx operators that have no kernel but a body."""
+    found: dict[str, None] = {}
+    for node in model.graph:
+        if node.domain == "" and not has_kernel("", node.op_type, since_version(model, node)):
+            schema = find_schema("", node.op_type, model.opset_imports[""])
+            if schema is not None and (schema.has_function or schema.has_context_dependent_function):
+                found[node.op_type] = None
+    return list(found)
+
+
+def _inline_schema_functions(model: Model, names: list[str]) -> Model:
+    """ONNX's C++ inliner, on a copy of the graph whose weights are inputs: they need not travel through protobuf."""
+    weights = {value.name: value for value in model.graph.initializers.values() if not value.is_graph_input()}
+    kept = len(model.graph.inputs)
+    for value in weights.values():
+        tensor = value.const_value
+        assert tensor is not None
+        value.shape, value.dtype = tensor.shape, tensor.dtype
+        model.graph.initializers.pop(value.name)
+        model.graph.inputs.append(value)
+    proto = onnx.inliner.inline_selected_functions(to_proto(model), [("", name) for name in names], inline_schema_functions=True)
+    expanded = from_proto(proto)
+    while len(expanded.graph.inputs) > kept:
+        _back_to_initializer(expanded, expanded.graph.inputs.pop(), weights)
+    expanded.graph.sort()
+    return expanded
+
+
+def _back_to_initializer(model: Model, value: Value, weights: dict[str | None, Value]) -> None:
+    value.const_value = weights[value.name].const_value
+    model.graph.register_initializer(value)
