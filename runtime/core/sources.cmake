@@ -2,16 +2,24 @@
 set(PENLIGHT_CORE_SOURCES
   allocator.cpp
   api.cpp
+  arena.cpp
   bind.cpp
   crc32c.cpp
+  declared.cpp
   flatbuffer.cpp
+  header.cpp
   kernel_support.cpp
   message.cpp
+  overlap.cpp
   planner.cpp
+  pool.cpp
   prepare.cpp
   program.cpp
   run.cpp
+  segments.cpp
   self_test.cpp
+  session.cpp
   structure.cpp
   thread_pool.cpp
-  verify.cpp)
+  verify.cpp
+  verify_samples.cpp)

@@ -1,0 +1,49 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "allocator.h"
+
+#include <stdlib.h>
+
+namespace penlight {
+namespace {
+
+void* libc_allocate(void*, size_t size, size_t alignment) {
+  void* memory = nullptr;
+  if (alignment < sizeof(void*)) alignment = sizeof(void*);
+  return posix_memalign(&memory, alignment, size == 0 ? 1 : size) == 0 ? memory : nullptr;
+}
+
+void libc_release(void*, void* memory, size_t) { free(memory); }
+
+}  // namespace
+
+void Memory::initialize(const penlight_allocator* allocator, uint64_t budget, uint64_t used) {
+  allocator_ = allocator != nullptr ? *allocator : penlight_allocator{libc_allocate, libc_release, nullptr};
+  budget_ = budget;
+  used_ = used;
+}
+
+void* Memory::allocate(size_t size, size_t alignment) {
+  uint64_t total = 0;
+  over_budget_ = __builtin_add_overflow(used_, uint64_t{size}, &total) || (budget_ != 0 && total > budget_);
+  refused_ = size;
+  // Sizes above PTRDIFF_MAX are undefined for pointer arithmetic, whatever the allocator would say.
+  if (over_budget_ || size > PTRDIFF_MAX) return nullptr;
+  void* memory = allocator_.allocate(allocator_.context, size, alignment);
+  if (memory != nullptr) used_ = total;
+  return memory;
+}
+
+void Memory::release(void* memory, size_t size) {
+  if (memory == nullptr) return;
+  allocator_.release(allocator_.context, memory, size);
+  used_ -= size;
+}
+
+Status Memory::failure(penlight_error& error, const char* what) const {
+  const auto bytes = static_cast<unsigned long long>(refused_);
+  if (!over_budget_) return fail(error, Status::kOutOfMemory, "%s: the allocator refused %llu bytes", what, bytes);
+  return fail(error, Status::kBudgetExceeded, "%s: %llu bytes more than the %llu in use exceed the memory budget of %llu; raise it", what,
+              bytes, static_cast<unsigned long long>(used_), static_cast<unsigned long long>(budget_));
+}
+
+}  // namespace penlight

@@ -1,0 +1,141 @@
+// The core's side of kernels/kernel.h. SPDX-License-Identifier: Apache-2.0
+#include <stdio.h>
+#include <string.h>
+
+#include "core/session.h"
+
+namespace penlight {
+namespace {
+
+FlatTable find_attribute(const void* source, const char* name) {
+  const auto* from = static_cast<const AttributeSource*>(source);
+  const FlatTables attributes = from->session->node(from->node).get(PenNode::kAttributes);
+  for (size_t i = 0; i < attributes.count(); ++i) {
+    if (strcmp(attributes[i].get(PenAttribute::kName), name) == 0) return attributes[i];
+  }
+  return FlatTable();
+}
+
+enum class AttributeKind : uint8_t { kInteger = 1, kReal, kText, kIntegers, kReals, kTexts, kTensor };  // pen.fbs
+
+bool attribute_is(const FlatTable& attribute, AttributeKind kind) {
+  return attribute.present() && attribute.get(PenAttribute::kKind) == static_cast<uint8_t>(kind);
+}
+
+template <typename T>
+int64_t copy_numbers(const FlatVector<T>& from, T* out, int64_t capacity) {
+  const auto count = static_cast<int64_t>(from.count());
+  for (int64_t i = 0; i < count && i < capacity; ++i) out[i] = from[static_cast<size_t>(i)];
+  return count;
+}
+
+}  // namespace
+
+size_t dtype_size(DType dtype) {
+  switch (dtype) {
+    case DType::kNone: return 0;
+    case DType::kI8: case DType::kU8: case DType::kBool: return 1;
+    case DType::kF16: case DType::kBF16: case DType::kI16: case DType::kU16: return 2;
+    case DType::kF32: case DType::kI32: case DType::kU32: return 4;
+    case DType::kF64: case DType::kI64: case DType::kU64: return 8;
+  }
+  return 0;
+}
+
+const char* dtype_name(DType dtype) {
+  static const char* const kNames[] = {"none",  "float32", "float16", "bfloat16", "float64", "int8",   "uint8",
+                                       "int16", "uint16",  "int32",   "uint32",   "int64",   "uint64", "bool"};
+  const auto index = static_cast<size_t>(dtype);
+  return index < sizeof(kNames) / sizeof(kNames[0]) ? kNames[index] : "unknown";
+}
+
+int64_t Attributes::integer(const char* name, int64_t fallback) const {
+  const FlatTable attribute = find_attribute(node, name);
+  return attribute_is(attribute, AttributeKind::kInteger) ? attribute.get(PenAttribute::kInteger) : fallback;
+}
+
+double Attributes::real(const char* name, double fallback) const {
+  const FlatTable attribute = find_attribute(node, name);
+  return attribute_is(attribute, AttributeKind::kReal) ? attribute.get(PenAttribute::kReal) : fallback;
+}
+
+const char* Attributes::text(const char* name) const {
+  const FlatTable attribute = find_attribute(node, name);
+  return attribute_is(attribute, AttributeKind::kText) ? attribute.get(PenAttribute::kText) : nullptr;
+}
+
+int64_t Attributes::integers(const char* name, int64_t* out, int64_t capacity) const {
+  const FlatTable attribute = find_attribute(node, name);
+  if (!attribute_is(attribute, AttributeKind::kIntegers)) return -1;
+  return copy_numbers(attribute.get(PenAttribute::kIntegers), out, capacity);
+}
+
+int64_t Attributes::reals(const char* name, double* out, int64_t capacity) const {
+  const FlatTable attribute = find_attribute(node, name);
+  if (!attribute_is(attribute, AttributeKind::kReals)) return -1;
+  return copy_numbers(attribute.get(PenAttribute::kReals), out, capacity);
+}
+
+Tensor Attributes::tensor(const char* name) const {
+  const FlatTable attribute = find_attribute(node, name);
+  if (!attribute_is(attribute, AttributeKind::kTensor)) return Tensor();
+  return static_cast<const AttributeSource*>(node)->session->tensors[attribute.get(PenAttribute::kTensor)];
+}
+
+const Tensor Context::kAbsent = {};
+
+Status Context::fail(Status status, const char* format, ...) {
+  auto* session = static_cast<penlight_session*>(core);
+  va_list arguments;
+  va_start(arguments, format);
+  MessageWriter(session->kernel_message, sizeof(session->kernel_message)).append_list(format, arguments);
+  va_end(arguments);
+  return status;
+}
+
+void Context::parallel(size_t count, void (*task)(void* argument, size_t index), void* argument) {
+  const penlight_thread_pool& pool = static_cast<penlight_session*>(core)->threads;
+  if (pool.run != nullptr && pool.threads > 1 && count > 1) return pool.run(pool.context, count, task, argument);
+  for (size_t i = 0; i < count; ++i) task(argument, i);
+}
+
+size_t Context::threads() const {
+  const penlight_thread_pool& pool = static_cast<const penlight_session*>(core)->threads;
+  return pool.run != nullptr && pool.threads > 1 ? pool.threads : 1;
+}
+
+NodeCall::NodeCall(penlight_session& session, size_t node, bool outputs_known) : source_{&session, static_cast<uint32_t>(node)} {
+  const NodeRecord& record = session.nodes[node];
+  auto* inputs = reinterpret_cast<Tensor*>(inputs_);
+  auto* outputs = reinterpret_cast<Tensor*>(outputs_);
+  const Tensor nothing;
+  for (size_t i = 0; i < record.input_count; ++i) {
+    const int32_t value = session.node_inputs(record)[i];
+    memcpy(static_cast<void*>(&inputs[i]), value < 0 ? &nothing : &session.tensors[static_cast<size_t>(value)], sizeof(Tensor));
+  }
+  for (size_t i = 0; i < record.output_count; ++i) {
+    const auto value = static_cast<size_t>(session.node_outputs(record)[i]);
+    memcpy(static_cast<void*>(&outputs[i]), outputs_known ? &session.tensors[value] : &nothing, sizeof(Tensor));
+  }
+  attributes_.node = &source_;
+  context.attributes = &attributes_;
+  context.input_count = record.input_count;
+  context.output_count = record.output_count;
+  context.inputs = inputs;
+  context.outputs = outputs;
+  context.version = record.version;
+  context.wanted_outputs = record.wanted_outputs;
+  context.core = &session;
+}
+
+Status node_failure(const penlight_session& session, size_t node, Status status, penlight_error& error) {
+  const FlatTable table = session.node(node);
+  const char* name = table.get(PenNode::kName);
+  const char* source = *table.get(PenNode::kModulePath) != '\0' ? table.get(PenNode::kModulePath) : table.get(PenNode::kSource);
+  const char* said = session.kernel_message[0] != '\0' ? session.kernel_message : status_name(status);
+  char place[96] = "";
+  if (*source != '\0') snprintf(place, sizeof(place), " from %s", source);
+  return fail(error, status, "node %zu '%.60s' (%s)%s: %s", node, name, session.nodes[node].kernel->name, place, said);
+}
+
+}  // namespace penlight

@@ -1,0 +1,36 @@
+// Messages for the caller: what, where, expected, came, remedy. SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <stdarg.h>
+#include <stddef.h>
+
+#include "kernels/kernel.h"
+#include "penlight.h"
+
+namespace penlight {
+
+/// Appends formatted text to a fixed buffer; what does not fit is cut, the result always ends with NUL.
+class MessageWriter {
+ public:
+  MessageWriter(char* out, size_t capacity) : out_(out), capacity_(capacity) { out_[0] = '\0'; }
+  void append(const char* format, ...) __attribute__((format(printf, 2, 3)));
+  void append_list(const char* format, va_list arguments) __attribute__((format(printf, 2, 0)));
+  /// "(2, 3)"
+  void append_shape(const Shape& shape);
+  bool full() const { return length_ + 1 >= capacity_; }
+
+ private:
+  char* out_;
+  size_t capacity_;
+  size_t length_ = 0;
+};
+
+/// Writes status and message into `error` and returns `status`. Control characters, which a file's names may hold, become '?'.
+Status fail(penlight_error& error, Status status, const char* format, ...) __attribute__((format(printf, 3, 4)));
+
+/// Replaces control characters, so that names from a file cannot forge lines of a log.
+void message_clean(char* text);
+
+const char* status_name(Status status);
+
+}  // namespace penlight

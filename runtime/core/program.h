@@ -1,0 +1,74 @@
+// A loaded file: its bytes in place, its verified metadata, its operators resolved to kernels. SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "core/allocator.h"
+#include "core/flatbuffer.h"
+#include "kernels/kernel.h"
+#include "penlight.h"
+#include "schema/generated/pen_fields.h"
+
+namespace penlight {
+
+// Limits that keep verification and planning fast on hostile files; real models stay far below.
+constexpr size_t kMaxMethods = 256;
+constexpr size_t kMaxNodes = 32768;           // of one method
+constexpr size_t kMaxValues = 4 * kMaxNodes;  // of one method
+constexpr size_t kMaxMethodOperands = 256;  // inputs or outputs of a method
+constexpr size_t kMaxAttributes = 64;       // of one node
+constexpr size_t kMaxSymbols = 256;
+constexpr size_t kMaxDimTerms = 8;
+constexpr size_t kMaxSegments = 65536;
+constexpr size_t kMaxOperators = 4096;
+
+constexpr size_t kHeaderEnd = 72;  // identifier and header; schema/README.md
+constexpr uint64_t kSegmentAlignment = 64;
+
+}  // namespace penlight
+
+// The C API's opaque type. Everything in it is fixed once `load` has succeeded, so threads may share it.
+struct penlight_program {
+  penlight::Memory memory;
+  const unsigned char* data = nullptr;
+  size_t size = 0;
+  uint64_t segment_base = 0;
+  penlight::FlatBytes metadata;
+  penlight::FlatTable root;
+  penlight::Array<const penlight::Kernel*> kernels;  // one per operator of the file
+
+  penlight::FlatTable method(size_t i) const { return root.get(penlight::PenProgram::kMethods)[i]; }
+  penlight::FlatTable symbol(size_t i) const { return root.get(penlight::PenProgram::kSymbols)[i]; }
+  penlight::FlatTable golden(size_t i) const { return root.get(penlight::PenProgram::kGolden)[i]; }
+  /// The bytes of a span that `verify_program` has seen.
+  const unsigned char* span_data(const penlight::FlatTable& span) const;
+};
+
+namespace penlight {
+
+/// Reads the header, checks structure, meaning and checksums, resolves operators.
+Status load_program(penlight_program& program, const void* data, size_t size, bool skip_segment_checksums, penlight_error& error);
+
+/// Checks the fixed header, sets data, size, metadata and segment_base, and compares the metadata's checksum (header.cpp).
+Status read_header(penlight_program& program, const void* data, size_t size, penlight_error& error);
+
+/// Semantic rules of segments (segments.cpp): inside the file, aligned, in ascending order without overlap, zero gaps, checksums.
+Status verify_segments(const penlight_program& program, bool skip_checksums, penlight_error& error);
+
+/// Semantic rules of everything else (verify.cpp); needs `kernels`.
+Status verify_program(penlight_program& program, penlight_error& error);
+
+/// Golden samples and resource statements refer to what exists and fit their methods (verify_samples.cpp).
+Status verify_samples(const penlight_program& program, penlight_error& error);
+
+/// Whether a span lies in its segment and holds exactly `bytes`, at an offset that suits elements of `element_size`.
+bool span_fits(const penlight_program& program, const FlatTable& span, uint64_t bytes, size_t element_size);
+
+/// False when the bytes of a tensor of this shape, zeros left out, times 8 do not fit into int64_t and size_t.
+bool shape_fits(const Shape& shape);
+
+/// Bytes of a tensor whose shape fits.
+inline uint64_t tensor_bytes(DType dtype, const Shape& shape) { return static_cast<uint64_t>(shape.count()) * dtype_size(dtype); }
+
+}  // namespace penlight

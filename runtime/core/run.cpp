@@ -1,0 +1,168 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <time.h>
+
+#include "core/session.h"
+
+namespace penlight {
+namespace {
+
+uint64_t clock_nanoseconds() {
+  timespec now = {};
+  clock_gettime(CLOCK_MONOTONIC, &now);
+  return static_cast<uint64_t>(now.tv_sec) * 1000000000u + static_cast<uint64_t>(now.tv_nsec);
+}
+
+uint64_t bytes_of(const Tensor& tensor) { return tensor_bytes(tensor.dtype, tensor.shape); }
+
+bool is_aligned(const void* data, DType dtype) { return reinterpret_cast<uintptr_t>(data) % dtype_size(dtype) == 0; }
+
+Status check_buffer(const char* kind, size_t index, const char* name, const penlight_tensor& given, const Tensor& needed,
+                    penlight_error& error) {
+  const auto bytes = static_cast<unsigned long long>(bytes_of(needed));
+  if (given.size_bytes < bytes || (given.data == nullptr && bytes > 0)) {
+    return fail(error, Status::kInvalidArgument, "%s %zu '%.60s': needs a buffer of %llu bytes, got %zu", kind, index, name, bytes,
+                given.data == nullptr ? size_t{0} : given.size_bytes);
+  }
+  if (!is_aligned(given.data, needed.dtype)) {
+    return fail(error, Status::kInvalidArgument, "%s %zu '%.60s': its data must be aligned to %zu bytes", kind, index, name,
+                dtype_size(needed.dtype));
+  }
+  return Status::kOk;
+}
+
+Status check_inputs(const penlight_session& session, const penlight_tensor* inputs, penlight_error& error) {
+  for (size_t i = 0; i < session.inputs.count(); ++i) {
+    const FlatTable value = session.value(session.inputs[i]);
+    const auto dtype = static_cast<DType>(value.get(PenValue::kDtype));
+    const char* name = value.get(PenValue::kName);
+    if (static_cast<uint32_t>(inputs[i].dtype) != static_cast<uint32_t>(dtype)) {
+      return fail(error, Status::kShapeMismatch, "input '%.60s': expected %s, got %s; convert it first", name, dtype_name(dtype),
+                  dtype_name(static_cast<DType>(inputs[i].dtype)));
+    }
+    const Status status = check_buffer("input", i, name, inputs[i], session.tensors[session.inputs[i]], error);
+    if (status != Status::kOk) return status;
+  }
+  return Status::kOk;
+}
+
+bool buffers_meet(const penlight_tensor& a, uint64_t a_bytes, const penlight_tensor& b, uint64_t b_bytes) {
+  const auto a_start = reinterpret_cast<uintptr_t>(a.data);
+  const auto b_start = reinterpret_cast<uintptr_t>(b.data);
+  return a_bytes > 0 && b_bytes > 0 && a_start < b_start + b_bytes && b_start < a_start + a_bytes;
+}
+
+/// Nodes write outputs while inputs are still read, so no buffer may overlap another.
+bool outputs_are_alone(const penlight_session& session, const penlight_tensor* inputs, const penlight_tensor* outputs) {
+  for (size_t i = 0; i < session.outputs.count(); ++i) {
+    const uint64_t bytes = bytes_of(session.tensors[session.outputs[i]]);
+    for (size_t j = 0; j < session.inputs.count(); ++j) {
+      if (buffers_meet(outputs[i], bytes, inputs[j], bytes_of(session.tensors[session.inputs[j]]))) return false;
+    }
+    for (size_t j = 0; j < i; ++j) {
+      if (buffers_meet(outputs[i], bytes, outputs[j], bytes_of(session.tensors[session.outputs[j]]))) return false;
+    }
+  }
+  return true;
+}
+
+Status check_outputs_given(const penlight_session& session, const penlight_tensor* inputs, const penlight_tensor* outputs,
+                           penlight_error& error) {
+  for (size_t i = 0; i < session.outputs.count(); ++i) {
+    const size_t value = session.outputs[i];
+    const char* name = session.value(value).get(PenValue::kName);
+    const Status status = check_buffer("output", i, name, outputs[i], session.tensors[value], error);
+    if (status != Status::kOk) return status;
+  }
+  if (outputs_are_alone(session, inputs, outputs)) return Status::kOk;
+  return fail(error, Status::kInvalidArgument, "an output buffer overlaps another buffer; give each output memory of its own");
+}
+
+/// Points every tensor to its bytes for this run.
+void place_tensors(penlight_session& session, const penlight_tensor* inputs, const penlight_tensor* outputs) {
+  for (size_t i = 0; i < session.tensors.count(); ++i) {
+    if (session.places[i] == Place::kArena) session.tensors[i].data = session.arena + session.offsets[i];
+  }
+  for (size_t i = 0; i < session.inputs.count(); ++i) {
+    session.tensors[session.inputs[i]].data = inputs[i].data != nullptr ? inputs[i].data : session.arena;
+  }
+  if (outputs == nullptr) return;
+  for (size_t i = 0; i < session.outputs.count(); ++i) {
+    const bool written_by_node = session.places[session.outputs[i]] == Place::kArena && outputs[i].data != nullptr;
+    if (written_by_node) session.tensors[session.outputs[i]].data = outputs[i].data;
+  }
+}
+
+Status run_node(penlight_session& session, size_t index, penlight_error& error) {
+  NodeRecord& record = session.nodes[index];
+  NodeCall call(session, index, true);
+  memcpy(call.context.state, session.states.data() + record.state_offset, record.state_bytes);
+  call.context.state_bytes = record.state_bytes;
+  call.context.scratch_bytes = record.scratch_bytes;
+  call.context.scratch = session.arena + record.scratch_offset;
+  session.kernel_message[0] = '\0';
+  const uint64_t start = session.profile ? clock_nanoseconds() : 0;
+  const Status status = record.kernel->run(call.context);
+  if (session.profile) record.nanoseconds = clock_nanoseconds() - start;
+  return status == Status::kOk ? status : node_failure(session, index, status, error);
+}
+
+Status run_nodes(penlight_session& session, penlight_error& error) {
+  for (size_t i = 0; i < session.nodes.count(); ++i) {
+    if (session.cancel != nullptr && *session.cancel != 0) return fail(error, Status::kCancelled, "cancelled before node %zu", i);
+    if (session.nodes[i].folded) continue;
+    const Status status = run_node(session, i, error);
+    if (status != Status::kOk) return status;
+  }
+  return Status::kOk;
+}
+
+/// Outputs that no node of this run writes: constants and folded ones when the caller gives buffers, and inputs always.
+void copy_outputs(penlight_session& session, const penlight_tensor* outputs) {
+  for (size_t i = 0; i < session.outputs.count(); ++i) {
+    const Tensor& tensor = session.tensors[session.outputs[i]];
+    const Place place = session.places[session.outputs[i]];
+    if (place == Place::kArena || (outputs == nullptr && place != Place::kInput)) continue;
+    void* to = outputs != nullptr ? outputs[i].data : session.arena + session.output_slots[i];
+    if (bytes_of(tensor) > 0) memcpy(to, tensor.data, static_cast<size_t>(bytes_of(tensor)));
+  }
+}
+
+void describe_tensor(const Tensor& tensor, penlight_tensor* to) {
+  to->dtype = static_cast<penlight_dtype>(tensor.dtype);
+  to->rank = static_cast<uint32_t>(tensor.shape.rank);
+  memcpy(to->shape, tensor.shape.dims, sizeof(to->shape));
+}
+
+}  // namespace
+
+Status session_run(penlight_session& session, const penlight_tensor* inputs, size_t input_count, penlight_tensor* outputs,
+                   size_t output_count, penlight_error& error) {
+  Status status = Status::kOk;
+  if (!session_shapes_match(session, inputs, input_count)) status = session_prepare(session, inputs, input_count, error);
+  if (status == Status::kOk) status = check_inputs(session, inputs, error);
+  if (status != Status::kOk) return status;
+  if (outputs != nullptr && output_count != session.outputs.count()) {
+    return fail(error, Status::kInvalidArgument, "expected %zu outputs, got %zu", session.outputs.count(), output_count);
+  }
+  if (outputs != nullptr) status = check_outputs_given(session, inputs, outputs, error);
+  if (status != Status::kOk) return status;
+  place_tensors(session, inputs, outputs);
+  session.outputs_in_arena = false;
+  status = run_nodes(session, error);
+  if (status != Status::kOk) return status;
+  copy_outputs(session, outputs);
+  session.outputs_in_arena = outputs == nullptr;
+  for (size_t i = 0; outputs != nullptr && i < session.outputs.count(); ++i) describe_tensor(session.tensors[session.outputs[i]], &outputs[i]);
+  return Status::kOk;
+}
+
+void session_describe_output(const penlight_session& session, size_t index, penlight_tensor* tensor) {
+  const size_t value = session.outputs[index];
+  *tensor = penlight_tensor{};
+  describe_tensor(session.tensors[value], tensor);
+  tensor->size_bytes = static_cast<size_t>(bytes_of(session.tensors[value]));
+  if (!session.outputs_in_arena) return;
+  tensor->data = session.places[value] == Place::kInput ? session.arena + session.output_slots[index] : session.tensors[value].data;
+}
+
+}  // namespace penlight

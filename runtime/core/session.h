@@ -1,0 +1,142 @@
+// A method of a program, prepared for shapes and ready to run. SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "core/allocator.h"
+#include "core/planner.h"
+#include "core/pool.h"
+#include "core/program.h"
+#include "core/thread_pool.h"
+#include "kernels/kernel.h"
+#include "penlight.h"
+
+namespace penlight {
+
+/// Where a value's bytes are.
+enum class Place : uint8_t {
+  kNowhere,   // not computed yet, or left out
+  kInput,     // the caller's memory
+  kConstant,  // the file
+  kFolded,    // computed while shapes were prepared
+  kArena
+};
+
+struct NodeRecord {
+  const Kernel* kernel = nullptr;
+  uint32_t first_operand = 0;  // into Session::operands: inputs, then outputs
+  uint16_t input_count = 0;
+  uint16_t output_count = 0;
+  int version = 0;
+  uint64_t wanted_outputs = 0;
+  // Set by prepare.
+  uint64_t macs = 0;
+  size_t state_offset = 0;  // into Session::states
+  size_t state_bytes = 0;
+  size_t scratch_bytes = 0;
+  size_t scratch_offset = 0;  // into the arena
+  bool folded = false;
+  uint64_t nanoseconds = 0;  // of the last run
+};
+
+/// What Attributes::node points to.
+struct AttributeSource {
+  const penlight_session* session;
+  uint32_t node;
+};
+
+constexpr uint32_t kNoItem = UINT32_MAX;
+
+}  // namespace penlight
+
+struct penlight_session {
+  // Fixed by create.
+  const penlight_program* program = nullptr;
+  penlight::FlatTable method;
+  penlight::Memory memory;
+  penlight_thread_pool threads = {};
+  penlight::ThreadPool* own_threads = nullptr;
+  uint64_t mac_budget = 0;
+  const volatile int* cancel = nullptr;
+  bool profile = false;
+  size_t value_count = 0;  // of the file; values behind these stand for outputs that the file leaves out
+  penlight::Array<penlight::NodeRecord> nodes;
+  penlight::Array<int32_t> operands;  // value indices, -1: left out (inputs only)
+  penlight::Array<uint32_t> inputs;   // the method's
+  penlight::Array<uint32_t> outputs;
+
+  // Set by prepare.
+  bool prepared = false;
+  penlight::Array<int64_t> symbols;  // sizes, kUnbound for those that no input fixes
+  penlight::Array<penlight::Tensor> tensors;
+  penlight::Array<penlight::Place> places;
+  penlight::Array<uint64_t> offsets;       // of values in the arena
+  penlight::Array<uint64_t> output_slots;  // arena offsets of outputs that are inputs, and so are copied
+  penlight::Array<unsigned char> states;
+  penlight::Pool folded;
+  penlight::Array<penlight::PlanItem> items;
+  penlight::Array<uint32_t> item_of_value;
+  penlight::Array<uint32_t> plan_work;
+  penlight::Array<uint8_t> overlap_marks;
+  unsigned char* arena = nullptr;
+  size_t arena_capacity = 0;
+  uint64_t arena_bytes = 0;
+  uint64_t macs = 0;
+  bool outputs_in_arena = false;  // the last run wrote there, and not into the caller's buffers
+
+  char kernel_message[400] = {};  // what the running kernel said
+
+  penlight::FlatTable value(size_t i) const { return method.get(penlight::PenMethod::kValues)[i]; }
+  penlight::FlatTable node(size_t i) const { return method.get(penlight::PenMethod::kNodes)[i]; }
+  const int32_t* node_inputs(const penlight::NodeRecord& n) const { return operands.data() + n.first_operand; }
+  const int32_t* node_outputs(const penlight::NodeRecord& n) const { return node_inputs(n) + n.input_count; }
+};
+
+namespace penlight {
+
+/// Reads the method into the session and starts its threads. A failed session must still be closed.
+Status session_open(penlight_session& session, const penlight_program& program, size_t method, const penlight_session_options& options,
+                    penlight_error& error);
+void session_close(penlight_session& session);
+
+/// Fixes the symbols' sizes from the inputs' shapes and sets the inputs' tensors (bind.cpp).
+Status session_bind(penlight_session& session, const penlight_tensor* inputs, size_t count, penlight_error& error);
+/// Whether `inputs` have the prepared shapes.
+bool session_shapes_match(const penlight_session& session, const penlight_tensor* inputs, size_t count);
+/// Compares a tensor's dtype and shape with what the file declares (bind.cpp).
+Status session_check_declared(const penlight_session& session, size_t value, const Tensor& tensor, penlight_error& error);
+
+/// Everything from bind to the arena (prepare.cpp). On failure the session is unprepared and can be prepared again.
+Status session_prepare(penlight_session& session, const penlight_tensor* inputs, size_t count, penlight_error& error);
+/// Lifetimes, offsets, the overlap check and the arena (arena.cpp).
+Status session_plan(penlight_session& session, penlight_error& error);
+/// True when no two tensors that live at the same time share a byte. Recomputes lifetimes by itself (overlap.cpp).
+bool session_is_free_of_overlap(penlight_session& session);
+
+Status session_run(penlight_session& session, const penlight_tensor* inputs, size_t input_count, penlight_tensor* outputs,
+                   size_t output_count, penlight_error& error);
+void session_describe_output(const penlight_session& session, size_t index, penlight_tensor* tensor);
+
+/// A node's view of the session while its kernel is called: the operands are copies of the session's tensors.
+class NodeCall {
+ public:
+  /// `outputs_known`: whether the outputs' tensors exist, that is for `run` and not for `infer`.
+  NodeCall(penlight_session& session, size_t node, bool outputs_known);
+  NodeCall(const NodeCall&) = delete;
+  NodeCall& operator=(const NodeCall&) = delete;
+
+  Context context;
+
+ private:
+  AttributeSource source_;
+  Attributes attributes_;
+  // Bytes, because constructing 128 tensors would take longer than a small node.
+  alignas(Tensor) unsigned char inputs_[kMaxOperands * sizeof(Tensor)];
+  alignas(Tensor) unsigned char outputs_[kMaxOperands * sizeof(Tensor)];
+};
+
+/// Completes what the kernel said with the node's and the operator's name (kernel_support.cpp).
+Status node_failure(const penlight_session& session, size_t node, Status status, penlight_error& error);
+
+}  // namespace penlight

@@ -1,0 +1,73 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "core/declared.h"
+#include "core/program.h"
+
+namespace penlight {
+namespace {
+
+/// The tensor has the value's rank and fixed sizes, and its bytes fill its shape.
+bool sample_fits(const penlight_program& program, const FlatTable& tensor, const FlatTable& value) {
+  const FlatVector<int64_t> sizes = tensor.get(PenGoldenTensor::kShape);
+  const FlatTables dims = value.get(PenValue::kShape);
+  if (sizes.count() != dims.count()) return false;
+  Shape shape;
+  shape.rank = static_cast<int>(sizes.count());
+  for (size_t i = 0; i < sizes.count(); ++i) {
+    const bool fixed = !dims[i].get(PenDim::kUnknown) && dims[i].get(PenDim::kTerms).count() == 0;
+    if (fixed && sizes[i] != dims[i].get(PenDim::kConstant)) return false;
+    shape.dims[i] = sizes[i];
+  }
+  const DType dtype = static_cast<DType>(value.get(PenValue::kDtype));
+  return shape_fits(shape) && span_fits(program, tensor.get(PenGoldenTensor::kData), tensor_bytes(dtype, shape), dtype_size(dtype));
+}
+
+bool samples_fit(const penlight_program& program, const FlatTables& tensors, const FlatTables& values,
+                 const FlatVector<uint32_t>& operands) {
+  if (tensors.count() != operands.count()) return false;
+  for (size_t i = 0; i < tensors.count(); ++i) {
+    if (!sample_fits(program, tensors[i], values[operands[i]])) return false;
+  }
+  return true;
+}
+
+bool golden_fits(const penlight_program& program, const FlatTable& golden) {
+  const uint32_t index = golden.get(PenGolden::kMethod);
+  if (index >= program.root.get(PenProgram::kMethods).count()) return false;
+  const FlatTable method = program.method(index);
+  const FlatTables values = method.get(PenMethod::kValues);
+  return samples_fit(program, golden.get(PenGolden::kInputs), values, method.get(PenMethod::kInputs)) &&
+         samples_fit(program, golden.get(PenGolden::kOutputs), values, method.get(PenMethod::kOutputs)) &&
+         golden.get(PenGolden::kAtol) >= 0 && golden.get(PenGolden::kRtol) >= 0;  // false for NaN
+}
+
+bool resources_fit(const penlight_program& program, const FlatTable& resources) {
+  const uint32_t index = resources.get(PenResources::kMethod);
+  if (index >= program.root.get(PenProgram::kMethods).count()) return false;
+  const size_t node_macs = resources.get(PenResources::kNodeMacs).count();
+  if (node_macs != 0 && node_macs != program.method(index).get(PenMethod::kNodes).count()) return false;
+  const FlatTables bindings = resources.get(PenResources::kBindings);
+  for (size_t i = 0; i < bindings.count(); ++i) {
+    if (bindings[i].get(PenSymbolBinding::kSymbol) >= program.root.get(PenProgram::kSymbols).count()) return false;
+  }
+  return true;
+}
+
+}  // namespace
+
+Status verify_samples(const penlight_program& program, penlight_error& error) {
+  const FlatTables golden = program.root.get(PenProgram::kGolden);
+  for (size_t i = 0; i < golden.count(); ++i) {
+    if (!golden_fits(program, golden[i])) {
+      return fail(error, Status::kInvalidProgram, "golden sample %zu does not fit its method's inputs and outputs; export the file again", i);
+    }
+  }
+  const FlatTables resources = program.root.get(PenProgram::kResources);
+  for (size_t i = 0; i < resources.count(); ++i) {
+    if (!resources_fit(program, resources[i])) {
+      return fail(error, Status::kInvalidProgram, "resource statement %zu names a method, node or symbol that is not there", i);
+    }
+  }
+  return Status::kOk;
+}
+
+}  // namespace penlight
