@@ -90,7 +90,10 @@ def shapes(panel: Panel, offset: float = 0.0) -> list[Shape]:
     for i, series in enumerate(panel.series):
         color = COLORS[i % len(COLORS)]
         points = [place(x, y) for x, y in zip(series.x, series.y, strict=True) if math.isfinite(y)]
-        drawn += [Line(points, color, 2), Text(WIDTH - RIGHT - 130 * (len(panel.series) - 1 - i), offset + TOP / 2, series.name, "end", color)]
+        drawn += [
+            Line(points, color, 2),
+            Text(WIDTH - RIGHT - 130 * (len(panel.series) - 1 - i), offset + TOP / 2, series.name, "end", color),
+        ]
     return drawn
 
 

@@ -22,7 +22,9 @@ class Engine(Protocol):
 
     name: str
     inputs: list[InputInfo]
-    arena_bytes: int | None
+
+    @property
+    def arena_bytes(self) -> int | None: ...
 
     def run(self, inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]: ...
 
@@ -110,7 +112,9 @@ class EagerEngine:
         self.model = run.trained_model()
         self._names = run.recipe.input_names
         self._outputs = run.recipe.output_names
-        self.inputs = [InputInfo(n, t.numpy().dtype, _dynamic_shape(run, n, t.shape)) for n, t in run.recipe.example_inputs(run.config).items()]
+        self.inputs = [
+            InputInfo(n, t.numpy().dtype, _dynamic_shape(run, n, t.shape)) for n, t in run.recipe.example_inputs(run.config).items()
+        ]
 
     def run(self, inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         import penlight as pl

@@ -10,7 +10,10 @@ from typing import Any
 
 
 class CliError(Exception):
-    """The command met something it did not expect. This is a defect of Penlight: run again with `--debug` and report what it prints."""
+    """The command met something it did not expect.
+
+    This is a defect of Penlight: run again with `--debug` and report what it prints.
+    """
 
     code = "PL-E5000"
     exit_code = 1
@@ -64,7 +67,10 @@ class MissingDependency(CliError):
 
 
 class OutputFailed(CliError):
-    """A result could not be written: the disk is full, the folder is missing or not writable. What was there before is unchanged."""
+    """A result could not be written: the disk is full, or the folder is missing or not writable.
+
+    What was there before is unchanged.
+    """
 
     code = "PL-E5006"
     exit_code = 3
@@ -86,8 +92,9 @@ class CheckFailed(CliError):
 
 
 class OutputNotFinite(CliError):
-    """A model answered NaN or infinity for a finite input. Look for the first layer with `penlight verify A B`; lower the learning
-    rate, or clip gradients, if the weights themselves are not finite.
+    """A model answered NaN or infinity for a finite input.
+
+    Look for the first layer with `penlight verify A B`; lower the learning rate if the weights themselves are not finite.
     """
 
     code = "PL-E5008"

@@ -61,7 +61,9 @@ def read_inputs(sources: Sequence[str], declared: Sequence[InputInfo], reading: 
         arrays.update(_read(path, name, declared, reading))
     missing = [name for name in names if name not in arrays]
     if missing:
-        raise UsageProblem(f"the model has the inputs {', '.join(names)}; nothing was given for {', '.join(missing)}: add {missing[0]}=FILE")
+        raise UsageProblem(
+            f"the model has the inputs {', '.join(names)}; nothing was given for {', '.join(missing)}: add {missing[0]}=FILE"
+        )
     return {info.name: _checked(arrays[info.name], info, reading) for info in declared}
 
 
@@ -78,7 +80,9 @@ def _read(path: Path, name: str | None, declared: Sequence[InputInfo], reading: 
     existing_file(path, "input")
     by_name = {info.name: info for info in declared}
     if name is None and path.suffix != ".npz" and len(declared) != 1:
-        raise UsageProblem(f"input {path}: the model has {len(declared)} inputs; write NAME={path} with one of {', '.join(by_name)}")
+        raise UsageProblem(
+            f"input {path}: the model has {len(declared)} inputs; write NAME={path} with one of {', '.join(by_name)}"
+        )
     if path.suffix == ".npz":
         return _read_npz(path, name, by_name)
     target = by_name[name] if name else declared[0]
@@ -86,7 +90,9 @@ def _read(path: Path, name: str | None, declared: Sequence[InputInfo], reading: 
         return {target.name: read_npy(path)}
     if path.suffix.lower() in PICTURES:
         return {target.name: read_picture(path, target, reading.scale)}
-    raise InputFormat(f"input {path}: {path.suffix or 'no suffix'} is not a format of inputs; expected .npy, .npz or a picture such as .png")
+    raise InputFormat(
+        f"input {path}: {path.suffix or 'no suffix'} is not a format of inputs; expected .npy, .npz or a picture such as .png"
+    )
 
 
 def read_npy(path: Path) -> np.ndarray:
@@ -110,7 +116,9 @@ def _read_npz(path: Path, name: str | None, declared: Mapping[str, InputInfo]) -
         return {name or next(iter(declared)): next(iter(arrays.values()))}
     unknown = [key for key in arrays if key not in declared]
     if unknown:
-        raise InputValue(f"input {path}: it holds {', '.join(arrays)}, the model's inputs are {', '.join(declared)}; rename or drop {unknown[0]!r}")
+        raise InputValue(
+            f"input {path}: it holds {', '.join(arrays)}; the model has {', '.join(declared)}: rename or drop {unknown[0]!r}"
+        )
     return arrays
 
 
@@ -141,7 +149,9 @@ def _checked(array: np.ndarray, info: InputInfo, reading: Reading) -> np.ndarray
         if not reading.cast:
             raise InputValue(f"input {info.name!r}: expected {info}, came {came}; convert the file, or add --cast")
         array = _cast(array, info)
-    fits = len(array.shape) == len(info.shape) and all(isinstance(w, str) or w == h for h, w in zip(array.shape, info.shape, strict=True))
+    fits = len(array.shape) == len(info.shape) and all(
+        isinstance(w, str) or w == h for h, w in zip(array.shape, info.shape, strict=True)
+    )
     if not fits:
         raise InputValue(f"input {info.name!r}: expected {info}, came {came}; reshape the file")
     if array.dtype.kind == "f" and not reading.allow_nan and not np.isfinite(array).all():

@@ -15,7 +15,7 @@ import typer
 from typer.core import TyperGroup
 
 from penlight_cli import output
-from penlight_cli.errors import UsageProblem
+from penlight_cli.errors import Interrupted, UsageProblem
 from penlight_cli.failure import failure_of
 
 # Every verb with the line that `penlight --help` shows; penlight_cli/commands/<verb>.py holds a function of the same name.
@@ -70,14 +70,18 @@ def _as_command(name: str, function: Callable[..., Any], text: str) -> Any:
     app.command(name, help=text)(function)
     command = typer.main.get_command(app)
     for parameter in command.params:
-        parameter.show_envvar = False  # PENLIGHT_<VERB>_<OPTION> works for each; repeating it on every line hides the help
+        # PENLIGHT_<VERB>_<OPTION> works for each; saying so on every line would hide the help.
+        setattr(parameter, "show_envvar", False)  # noqa: B010  # arguments have no such field
     return command
 
 
 def _with_common_options(function: Callable[..., output.Result]) -> Callable[..., output.Result]:
     @functools.wraps(function)
     def command(**arguments: Any) -> output.Result:
-        return function(**{name: value for name, value in arguments.items() if name not in _COMMON})
+        try:
+            return function(**{name: value for name, value in arguments.items() if name not in _COMMON})
+        except KeyboardInterrupt as error:  # Typer would turn it into an exit code without a word
+            raise Interrupted("interrupted before the end; what was written before is whole") from error
 
     keyword = inspect.Parameter.KEYWORD_ONLY
     own = inspect.signature(function, eval_str=True)
@@ -85,7 +89,7 @@ def _with_common_options(function: Callable[..., output.Result]) -> Callable[...
     parameters = [parameter.replace(kind=keyword) for parameter in own.parameters.values()]
     command.__signature__ = own.replace(parameters=[*parameters, *common])  # type: ignore[attr-defined]
     command.__annotations__ = {p.name: p.annotation for p in [*parameters, *common]}
-    del command.__wrapped__  # type: ignore[attr-defined]  # inspect would look through it
+    del command.__wrapped__  # inspect would look through it
     return command
 
 
@@ -130,8 +134,6 @@ def _run_and_print(verb: str, arguments: Sequence[str]) -> int:
         raise
     except (Exception, KeyboardInterrupt) as error:
         return _report_failure(verb, error)
-    if result == 130:  # Typer turns Ctrl-C into this
-        return _report_failure(verb, KeyboardInterrupt())
     if isinstance(result, output.Result):
         output.print_result(verb, result)
     sys.stdout.flush()

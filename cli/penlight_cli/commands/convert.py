@@ -2,7 +2,7 @@
 """`penlight convert`: an .onnx file from any exporter becomes a .pen file."""
 
 from pathlib import Path
-from typing import Annotated, Optional
+from typing import Annotated
 
 import typer
 
@@ -13,11 +13,14 @@ from penlight_cli.output import Result
 
 def convert(
     source: Annotated[Path, typer.Argument(metavar="MODEL.onnx", help="The ONNX file.")],
-    target: Annotated[Optional[Path], typer.Argument(metavar="[MODEL.pen]", help="Where to write; beside the source by default.")] = None,  # noqa: UP045
-    output: Annotated[Optional[Path], typer.Option("--output", "-o", help="The same as the second argument.")] = None,  # noqa: UP045
+    target: Annotated[
+        Path | None, typer.Argument(metavar="[MODEL.pen]", help="Where to write; beside the source by default.")
+    ] = None,
+    output: Annotated[Path | None, typer.Option("--output", "-o", help="The same as the second argument.")] = None,
     verify: Annotated[bool, typer.Option("--verify/--no-verify", help="Run both files and compare the numbers first.")] = True,
 ) -> Result:
-    """The numbers of both files are compared before anything is written. Operators that the edge runtime lacks are listed all at once.
+    """The numbers of both files are compared before anything is written. Operators that the edge runtime lacks are listed
+    all at once.
 
     Example: penlight convert model.onnx model.pen
     """
@@ -31,4 +34,6 @@ def convert(
     entry = written(pen)
     report = result.report.to_json() if result.report else None
     text = result.report.to_text() + "\n" if result.report else ""
-    return Result({"source": str(source), "written": entry, "report": report}, text + written_line(entry, f"penlight inspect {pen}"))
+    return Result(
+        {"source": str(source), "written": entry, "report": report}, text + written_line(entry, f"penlight inspect {pen}")
+    )

@@ -13,7 +13,19 @@ from penlight_cli.failure import sentence
 from penlight_cli.output import Result, table
 from penlight_cli.versions import version_of
 
-REQUIRED = ("numpy", "ml_dtypes", "safetensors", "onnx", "onnx-ir", "onnxruntime", "flatbuffers", "typer", "pillow", "uvicorn", "starlette")
+REQUIRED = (
+    "numpy",
+    "ml_dtypes",
+    "safetensors",
+    "onnx",
+    "onnx-ir",
+    "onnxruntime",
+    "flatbuffers",
+    "typer",
+    "pillow",
+    "uvicorn",
+    "starlette",
+)
 # Import name: (distribution, what it is for, how to get it).
 EXTRAS = {
     "cupy": ("cupy-cuda13x", "training on an NVIDIA GPU", "pip install 'penlight[cuda13]'"),
@@ -28,20 +40,19 @@ def doctor() -> Result:
 
     Example: penlight doctor --json
     """
-    data = {
+    data: dict[str, Any] = {
         "penlight": version_of("penlight"),
         "python": platform.python_version(),
         "platform": platform.platform(),
         "cpu": cpu(),
         "packages": {name: version_of(name) for name in REQUIRED},
-        "native": {name: probe(name) for name in ("penlight._native", "penlight_runtime._binding", "penlight_runtime")},
+        "native": {name: probe(name) for name in ("penlight._native", "penlight_runtime")},
         "edge_operators": edge_operators(),
         "onnxruntime_providers": onnxruntime_providers(),
         "gpu": gpu(),
         "compilers": {name: path for name in ("cc", "gcc", "clang") if (path := shutil.which(name))},
         "extras": {name: extra(name) for name in EXTRAS},
     }
-    del data["native"]["penlight_runtime._binding"]
     return Result(data, _text(data))
 
 
@@ -51,11 +62,18 @@ def cpu() -> dict[str, Any]:
     if os.path.exists("/proc/cpuinfo"):
         with open("/proc/cpuinfo", encoding="utf-8", errors="replace") as file:
             text = file.read()
-    fields = {name.strip(): value.strip() for name, _, value in (line.partition(":") for line in text.split("\n\n")[0].splitlines())}
+    fields = {
+        name.strip(): value.strip() for name, _, value in (line.partition(":") for line in text.split("\n\n")[0].splitlines())
+    }
     flags = set(fields.get("flags", fields.get("Features", "")).split())
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     name = fields.get("model name") or platform.processor() or platform.machine()
-    return {"name": name, "architecture": platform.machine(), "cores": cores, "features": [flag for flag in CPU_FLAGS if flag in flags]}
+    return {
+        "name": name,
+        "architecture": platform.machine(),
+        "cores": cores,
+        "features": [flag for flag in CPU_FLAGS if flag in flags],
+    }
 
 
 def probe(module: str) -> str:
@@ -99,14 +117,25 @@ def gpu() -> dict[str, Any]:
         return {"available": False, "state": " ".join(sentence(error).split())}
     name = properties["name"].decode()
     capability = f"{properties['major']}.{properties['minor']}"
-    return {"available": True, "state": "ready", "name": name, "capability": capability, "memory_bytes": properties["totalGlobalMem"]}
+    return {
+        "available": True,
+        "state": "ready",
+        "name": name,
+        "capability": capability,
+        "memory_bytes": properties["totalGlobalMem"],
+    }
 
 
 def extra(name: str) -> dict[str, Any]:
     """Whether an optional package is there, what for, and the line that installs it."""
     distribution, purpose, command = EXTRAS[name]
     installed = importlib.util.find_spec(name) is not None
-    return {"installed": installed, "version": version_of(distribution) if installed else None, "purpose": purpose, "install": command}
+    return {
+        "installed": installed,
+        "version": version_of(distribution) if installed else None,
+        "purpose": purpose,
+        "install": command,
+    }
 
 
 def _text(data: dict[str, Any]) -> str:
@@ -121,7 +150,12 @@ def _text(data: dict[str, Any]) -> str:
         ("edge operators", str(data["edge_operators"])),
         ("onnxruntime", ", ".join(data["onnxruntime_providers"]) or "does not load"),
         *[(name, version) for name, version in data["packages"].items()],
-        *[(f"extra: {name}", (e["version"] or "installed") if e["installed"] else f"not installed ({e['purpose']}): {e['install']}")
-          for name, e in data["extras"].items()],
+        *[
+            (
+                f"extra: {name}",
+                (e["version"] or "installed") if e["installed"] else f"not installed ({e['purpose']}): {e['install']}",
+            )
+            for name, e in data["extras"].items()
+        ],
     ]
     return table(["What", "State"], rows, indent="")

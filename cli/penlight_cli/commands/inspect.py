@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from penlight_cli.files import existing_file
-from penlight_cli.output import Result, table
+from penlight_cli.output import Result
 
 
 def inspect(

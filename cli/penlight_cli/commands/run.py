@@ -3,7 +3,7 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Optional
+from typing import Annotated, Any
 
 import typer
 
@@ -14,7 +14,7 @@ from penlight_cli.output import Result, table
 def run(
     model: Annotated[Path, typer.Argument(help="A .onnx or .pen file, or the folder of a training run.")],
     inputs: Annotated[list[str], typer.Argument(metavar="INPUT...", help="FILE or NAME=FILE: .npy, .npz or a picture.")],
-    output: Annotated[Optional[Path], typer.Option("--output", "-o", help="Write the outputs as .npz, .npy or .json.")] = None,  # noqa: UP045
+    output: Annotated[Path | None, typer.Option("--output", "-o", help="Write the outputs as .npz, .npy or .json.")] = None,
     cast: Annotated[bool, typer.Option("--cast", help="Convert inputs to the dtype that the model declares.")] = False,
     allow_nan: Annotated[bool, typer.Option("--allow-nan", help="Let NaN and infinity through.")] = False,
     scale: Annotated[float, typer.Option(help="Factor on the 0..255 of a picture's values.")] = 1 / 255,
@@ -34,8 +34,14 @@ def run(
     answers = engine.run(arrays)
     if not allow_nan:
         _check_finite(answers)
-    data: dict[str, Any] = {"model": str(model), "engine": engine.name, "outputs": {name: describe(a) for name, a in answers.items()}}
-    text = table(["Output", "Type", "Min", "Max", "Mean", "Top classes"], [_row(name, facts) for name, facts in data["outputs"].items()], "")
+    data: dict[str, Any] = {
+        "model": str(model),
+        "engine": engine.name,
+        "outputs": {name: describe(a) for name, a in answers.items()},
+    }
+    text = table(
+        ["Output", "Type", "Min", "Max", "Mean", "Top classes"], [_row(name, facts) for name, facts in data["outputs"].items()], ""
+    )
     if output:
         save_outputs(output, answers)
         data["written"] = written(output)
@@ -58,7 +64,7 @@ def describe(array: Any) -> dict[str, Any]:
         facts.update(min=float(array.min()), max=float(array.max()), mean=float(array.mean()))
     if array.size <= 1000:
         facts["values"] = array.tolist()
-    if array.ndim == 2 and 1 < array.shape[1] and array.shape[0]:
+    if array.ndim == 2 and array.shape[1] > 1 and array.shape[0]:
         facts["argmax"] = array.argmax(axis=1).tolist()
         facts["top"] = [[int(i), float(array[0, i])] for i in array[0].argsort()[::-1][:3]]
     return facts

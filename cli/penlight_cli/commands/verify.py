@@ -2,7 +2,7 @@
 """`penlight verify`: the same inputs through two models, and where their numbers part."""
 
 from pathlib import Path
-from typing import Annotated, Optional
+from typing import Annotated
 
 import typer
 
@@ -14,7 +14,7 @@ from penlight_cli.output import Result
 def verify(
     first: Annotated[Path, typer.Argument(help="A .onnx or .pen file.")],
     second: Annotated[Path, typer.Argument(help="Another .onnx or .pen file.")],
-    data: Annotated[Optional[Path], typer.Option(help=".npy or .npz inputs; by default seeded random numbers.")] = None,  # noqa: UP045
+    data: Annotated[Path | None, typer.Option(help=".npy or .npz inputs; by default seeded random numbers.")] = None,
 ) -> Result:
     """Exits with 1 when the outputs differ by more than the tolerance, and names the first layer that differs.
 

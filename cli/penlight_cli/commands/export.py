@@ -1,0 +1,38 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`penlight export`: the model of a training run as a file for other engines."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from penlight_cli.errors import UsageProblem
+from penlight_cli.files import written, written_line
+from penlight_cli.output import Result
+
+
+def export(
+    folder: Annotated[Path, typer.Argument(metavar="RUN", help="The folder of a training run.")],
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="MODEL.onnx or MODEL.pen; RUN/model.pen by default.")
+    ] = None,
+    opset: Annotated[int, typer.Option(help="ONNX operator set, 17 to 24.")] = 21,
+    verify: Annotated[bool, typer.Option("--verify/--no-verify", help="Compare the engines' numbers first.")] = True,
+) -> Result:
+    """The same inputs go through eager mode, onnxruntime and the edge runtime at two sizes per dynamic dimension; when a
+    number differs by more than the tolerance, nothing is written and the exit code is 1.
+
+    Example: penlight export run/ -o digits.onnx
+    """
+    path = output or folder / "model.pen"
+    if path.suffix not in {".onnx", ".pen"}:
+        raise UsageProblem(f"output {path}: expected a name that ends in .onnx or .pen")
+    from penlight_cli.runs import load_run
+    from penlight_cli.training import export_run
+
+    exported = export_run(load_run(folder), opset=opset, verify=verify)
+    exported.save(path)
+    entry, report = written(path), exported.report
+    text = report.to_text() + "\n" if report else ""
+    data = {"source": str(folder), "written": entry, "report": report.to_json() if report else None}
+    return Result(data, text + written_line(entry, f"penlight inspect {path}"))
