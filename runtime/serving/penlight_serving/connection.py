@@ -17,6 +17,8 @@ from penlight_serving.lifecycle import Lifecycle
 from penlight_serving.options import Options
 
 MAX_HEADER_BYTES = 64 * 1024
+_REFUSED_SECONDS = 1.0
+_DISCARDED_BODIES = 4  # times the largest body, read after an early answer and thrown away
 
 
 @dataclass(frozen=True)
@@ -43,6 +45,7 @@ class Connection(HttpToolsProtocol):
         self._in_headers = False
         self._header_bytes = 0
         self._discarded_bytes = 0
+        self._refused_since: float | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
@@ -50,9 +53,10 @@ class Connection(HttpToolsProtocol):
         limit = self._shared.options.max_connections
         if len(self.connections) > limit:
             self._refuse(BusyError(f"{limit} connections are open, which is the limit; try again in a second"))
+            transport.close()
 
     def data_received(self, data: bytes) -> None:
-        if self.transport.is_closing():
+        if self._refused_since is not None or self.transport.is_closing():
             return
         super().data_received(data)
         if self._in_headers:
@@ -75,7 +79,7 @@ class Connection(HttpToolsProtocol):
         super().on_body(body)
         if self.cycle.response_complete:  # an answer such as 413 is out: read on for a while, so that the client gets to see it
             self._discarded_bytes += len(body)
-            if self._discarded_bytes > self._shared.options.max_body_bytes:
+            if self._discarded_bytes > _DISCARDED_BODIES * self._shared.options.max_body_bytes:
                 self.transport.close()
 
     def on_message_complete(self) -> None:
@@ -93,7 +97,10 @@ class Connection(HttpToolsProtocol):
     def sweep(self, now: float) -> None:
         """Ends the connection if its client lets it wait for too long."""
         options = self._shared.options
-        if self._writing_since is not None and now - self._writing_since > options.body_seconds:
+        if self._refused_since is not None:
+            if now - self._refused_since > _REFUSED_SECONDS:
+                self.transport.abort()
+        elif self._writing_since is not None and now - self._writing_since > options.body_seconds:
             self.transport.abort()
         elif self._reading_since is not None:
             fresh = self.cycle is None or self._in_headers
@@ -114,15 +121,20 @@ class Connection(HttpToolsProtocol):
         """
         self.finish()
         busy = self.cycle is not None and not self.cycle.response_complete
-        expected = self._reading_since is not None and now - self._reading_since < linger_seconds
+        expected = self._refused_since is None and self._reading_since is not None and now - self._reading_since < linger_seconds
         if not busy and not expected:
             self.transport.close()
 
     def _refuse(self, error: ServingError) -> None:
-        """Writes an error answer past the application and closes."""
+        """Writes an error answer past the application, then reads on for a moment: closing at once would reset the connection
+        under a client that is still sending, and the answer would be lost."""
         if self.cycle is None or self.cycle.response_complete or not self.cycle.response_started:
             body = error_body(error)
             lines = [f"HTTP/1.1 {error.status} {HTTPStatus(error.status).phrase}".encode("ascii")]
             lines += [name + b": " + value for name, value in error_headers(error, body)]
             self.transport.write(b"\r\n".join([*lines, b"connection: close", b"", body]))
-        self.transport.close()
+        self._refused_since = self.loop.time()
+        self.transport.write_eof()
+        if self.cycle is not None:
+            self.cycle.disconnected = True
+            self.cycle.message_event.set()

@@ -47,6 +47,9 @@ class EdgeEngine:
             self._idle.append(session)
         return [results[name] for name in outputs]
 
+    def cancel(self) -> None:
+        pass  # a run of the edge runtime is bounded by its program, which has no loops
+
     def _session(self) -> Any:
         return self._program.session(threads=self._threads)
 

@@ -25,6 +25,10 @@ class Engine(Protocol):
         """Returns the named outputs, in order. Raises ModelRefusedError (or an error with a `code`) for bad values."""
         ...
 
+    def cancel(self) -> None:
+        """Makes runs that have begun end soon, with an error; none begins after this."""
+        ...
+
 
 def open_engine(path: Path, threads: int, spinning: bool) -> Engine:
     """Loads a `.onnx` or `.pen` file.

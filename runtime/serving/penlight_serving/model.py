@@ -17,6 +17,8 @@ from penlight_serving.tensors import TensorInfo
 
 _WINDOW = 32  # runs that the median looks back on
 _GROWTH = 4  # an input this much larger than any measured one may be slower: it goes to a thread
+_STALL_NS = 10_000_000  # a run this long held up every other client; its model goes to a thread for
+_STALL_RUNS = 1000  # this many runs
 
 
 class Pace:
@@ -27,11 +29,13 @@ class Pace:
         self._runs: deque[int] = deque(maxlen=_WINDOW)
         self._largest_bytes = 0
         self._countdown = 1
+        self._stalled = 0
         self.median_ns = float("inf")
 
     def record(self, nanoseconds: int, input_bytes: int) -> None:
         """Notes one run of the model."""
         self._runs.append(nanoseconds)
+        self._stalled = _STALL_RUNS if nanoseconds > _STALL_NS else max(0, self._stalled - 1)
         self._largest_bytes = max(self._largest_bytes, input_bytes)
         self._countdown -= 1
         if self._countdown <= 0:
@@ -40,7 +44,7 @@ class Pace:
 
     def is_inline(self, input_bytes: int) -> bool:
         """Returns whether a run with inputs of this size is short enough to hold up the event loop."""
-        return self.median_ns < self._limit_ns and input_bytes <= _GROWTH * self._largest_bytes
+        return self.median_ns < self._limit_ns and not self._stalled and input_bytes <= _GROWTH * self._largest_bytes
 
 
 @dataclass

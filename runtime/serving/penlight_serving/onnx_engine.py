@@ -44,14 +44,18 @@ class OnnxEngine:
             self._session = ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
         except Exception as error:
             raise invalid_model(path, error) from error
+        self._run_options = ort.RunOptions()  # shared by all runs: its only use is to end them
         self.inputs = tuple(_tensor_info(path, node) for node in self._session.get_inputs())
         self.outputs = tuple(_tensor_info(path, node) for node in self._session.get_outputs())
 
     def run(self, inputs: Mapping[str, np.ndarray], outputs: Sequence[str]) -> list[np.ndarray]:
         try:
-            return self._session.run(outputs, inputs)
+            return self._session.run(outputs, inputs, self._run_options)
         except _FAILURES as error:
             raise _refusal(error) from error
+
+    def cancel(self) -> None:
+        self._run_options.terminate = True
 
 
 def _tensor_info(path: Path, node: Any) -> TensorInfo:

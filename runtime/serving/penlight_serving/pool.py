@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import time
 from collections.abc import Callable
 from queue import SimpleQueue
 from typing import Any
@@ -24,7 +25,8 @@ class RunPool:
 
     def __init__(self, threads: int, queue_size: int) -> None:
         self._jobs: SimpleQueue[_Job | None] = SimpleQueue()
-        self._count, self._queue_size, self._started = threads, queue_size, False
+        self._count, self._queue_size = threads, queue_size
+        self._threads: list[threading.Thread] = []  # started by the first job
         self._pending = 0  # touched on the event loop's thread alone
 
     @property
@@ -45,10 +47,14 @@ class RunPool:
         self._jobs.put((loop, future, function))
         return await asyncio.shield(future)
 
-    def close(self) -> None:
-        """Ends the threads after the jobs they have."""
-        for _ in range(self._count if self._started else 0):
+    def close(self, timeout_seconds: float) -> bool:
+        """Ends the threads after the jobs that are left. Returns whether all have ended in time."""
+        for _ in self._threads:
             self._jobs.put(None)
+        deadline = time.monotonic() + timeout_seconds
+        for thread in self._threads:
+            thread.join(max(0.0, deadline - time.monotonic()))
+        return not any(thread.is_alive() for thread in self._threads)
 
     def _release(self, future: asyncio.Future[Any]) -> None:
         self._pending -= 1
@@ -56,10 +62,11 @@ class RunPool:
             future.exception()  # marks it as seen when nobody waits any more
 
     def _start(self) -> None:
-        if not self._started:
-            self._started = True
-            for index in range(self._count):
-                threading.Thread(target=self._work, name=f"penlight-run-{index}", daemon=True).start()
+        if not self._threads:
+            names = [f"penlight-run-{index}" for index in range(self._count)]
+            self._threads = [threading.Thread(target=self._work, name=name, daemon=True) for name in names]
+            for thread in self._threads:
+                thread.start()
 
     def _work(self) -> None:
         while (job := self._jobs.get()) is not None:

@@ -23,6 +23,7 @@ from penlight_serving.connection import Connection, Shared
 _TICK_SECONDS = 0.25
 _POLL_SECONDS = 0.02
 _LINGER_SECONDS = 1.0  # for a client that connected just before the server stopped listening
+_CANCEL_SECONDS = 5.0  # a run ends at its next node once it is cancelled
 _log = logging.getLogger("penlight.serving")
 
 
@@ -43,6 +44,7 @@ class HttpServer:
         self._app, self._listener = app, listener
         self._shared = Shared(config, ServerState(), app.lifecycle, app.options)
         self._stops = 0
+        self._dropped = 0
         self._stopping = asyncio.Event()
         self._now = asyncio.Event()
 
@@ -70,9 +72,9 @@ class HttpServer:
             await self._finish()
         finally:
             server.close()
-            self._app.infer.pool.close()
             ticker.cancel()
             await asyncio.gather(ticker, *self._shared.state.tasks, return_exceptions=True)
+            self._end_runs()
 
     async def _drain(self) -> None:
         seconds = self._app.options.drain_seconds
@@ -96,13 +98,21 @@ class HttpServer:
         _log.info("stopped")
 
     def _drop(self) -> None:
-        dropped = self._connections
-        for connection in dropped:
+        self._dropped = len(self._connections)
+        for connection in self._connections:
             connection.transport.abort()
         for task in list(self._shared.state.tasks):
             task.cancel()
-        if dropped:
-            _log.warning("dropped", extra={"fields": {"connections": len(dropped)}})
+        if self._dropped:
+            _log.warning("dropped", extra={"fields": {"connections": self._dropped}})
+
+    def _end_runs(self) -> None:
+        """Waits for the threads: the interpreter must not be taken down under a model that runs."""
+        if self._dropped:
+            for model in self._app.models:
+                model.engine.cancel()
+        if not self._app.infer.pool.close(_CANCEL_SECONDS):
+            _log.error("runs_left", extra={"fields": {"waited_seconds": _CANCEL_SECONDS}})
 
     async def _tick(self) -> None:
         loop = asyncio.get_running_loop()

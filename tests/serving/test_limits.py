@@ -1,0 +1,198 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Clients that send too much, too slowly, or too often; the server stays up and answers the others."""
+
+import concurrent.futures
+import json
+import select
+import socket
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import serving_models
+
+import penlight_serving
+
+INFER = "/v2/models/mixer/infer"
+
+
+@pytest.fixture(scope="module")
+def strict(tmp_path_factory: pytest.TempPathFactory) -> Iterator[penlight_serving.Running]:
+    folder = tmp_path_factory.mktemp("strict")
+    serving_models.mixer(folder / "mixer.onnx")
+    serving_models.counter(folder / "slow.onnx")
+    with penlight_serving.running_server(
+        folder, threads=1, concurrency=1, queue_size=1, inline_below_us=0, max_body_bytes=1 << 20, max_json_bytes=1 << 16,
+        max_pending_bytes=1 << 20, max_connections=8, header_seconds=0.6, body_seconds=0.6, shutdown_seconds=5,
+    ) as running:  # fmt: skip
+        yield running
+
+
+@pytest.fixture
+def client(strict: penlight_serving.Running) -> Iterator[serving_models.Client]:
+    connection = serving_models.Client(strict.url)
+    yield connection
+    connection.close()
+
+
+def _raw(server: penlight_serving.Running, *parts: bytes, pause: float = 0.0) -> bytes:
+    """Sends parts with pauses and returns all that comes back until the server closes or says nothing for five seconds."""
+    with socket.create_connection((server.host, server.port), timeout=5) as connection:
+        for part in parts:
+            connection.sendall(part)
+            time.sleep(pause)
+        received = b""
+        while chunk := connection.recv(65536):
+            received += chunk
+        return received
+
+
+def _head(*lines: str) -> bytes:
+    return "\r\n".join([f"POST {INFER} HTTP/1.1", "Host: x", *lines, "", ""]).encode()
+
+
+def test_content_length_beyond_the_limit_is_answered_before_the_body(strict: penlight_serving.Running) -> None:
+    with socket.create_connection((strict.host, strict.port), timeout=5) as connection:
+        connection.sendall(_head(f"Content-Length: {10**12}", "Expect: 100-continue"))
+        answer = connection.recv(4096)
+    assert answer.startswith(b"HTTP/1.1 413 ") and b"PL-E4301" in answer and b"100 Continue" not in answer
+
+
+def test_a_large_body_is_refused_and_the_connection_lives(client: serving_models.Client) -> None:
+    assert client.json("POST", INFER, bytes((1 << 20) + 1))[0] == 413
+    assert client.json("POST", INFER, serving_models.mixer_request())[0] == 200
+
+
+def test_a_body_that_grows_beyond_the_limit_in_chunks(strict: penlight_serving.Running) -> None:
+    chunk = b"10000\r\n" + bytes(1 << 16) + b"\r\n"
+    with socket.create_connection((strict.host, strict.port), timeout=5) as connection:
+        connection.sendall(_head("Transfer-Encoding: chunked") + chunk * 17 + b"0\r\n\r\n")
+        answer = connection.recv(4096)
+    assert answer.startswith(b"HTTP/1.1 413 ") and b"PL-E4301" in answer
+
+
+def test_a_large_json_part_is_refused_though_the_body_is_not_too_large(client: serving_models.Client) -> None:
+    status, answer = client.json("POST", INFER, b'{"inputs": [' + b" " * (1 << 16) + b"]}")
+    assert (status, answer["code"]) == (413, "PL-E4301")
+    assert "send the values as binary data" in answer["error"]
+
+
+def test_chunked_bodies_are_read(strict: penlight_serving.Running) -> None:
+    body = json.dumps(serving_models.mixer_request()).encode()
+    chunks = [b"%x\r\n%s\r\n" % (len(part), part) for part in (body[:7], body[7:])]
+    answer = _raw(strict, _head("Transfer-Encoding: chunked", "Connection: close"), *chunks, b"0\r\n\r\n", pause=0.02)
+    assert answer.startswith(b"HTTP/1.1 200 ")
+
+
+@pytest.mark.parametrize("encoding", ["gzip", "deflate", "br", "GZIP"])
+def test_compressed_bodies_are_refused(client: serving_models.Client, encoding: str) -> None:
+    status, answer = client.json("POST", INFER, b"x", {"Content-Encoding": encoding})
+    assert (status, answer["code"]) == (415, "PL-E4302")
+
+
+def test_headers_without_end(strict: penlight_serving.Running) -> None:
+    answer = _raw(strict, _head()[:-2], *[b"X-Filler: " + b"a" * 4000 + b"\r\n"] * 20)
+    assert answer.startswith(b"HTTP/1.1 431 ") and b"PL-E4304" in answer
+
+
+def test_slow_headers(strict: penlight_serving.Running) -> None:
+    started = time.monotonic()
+    answer = _raw(strict, b"POST ", pause=0.3)
+    assert answer.startswith(b"HTTP/1.1 408 ") and b"PL-E4303" in answer and b"headers" in answer
+    assert time.monotonic() - started < 3
+
+
+def test_a_client_that_says_nothing(strict: penlight_serving.Running) -> None:
+    assert _raw(strict).startswith(b"HTTP/1.1 408 ")
+
+
+def test_slow_body(strict: penlight_serving.Running) -> None:
+    answer = _raw(strict, _head("Content-Length: 100"), b"{", pause=0.2)
+    assert answer.startswith(b"HTTP/1.1 408 ") and b"the body did not arrive within 0.6 seconds" in answer
+
+
+def test_a_client_that_leaves_in_the_middle(strict: penlight_serving.Running, client: serving_models.Client) -> None:
+    with socket.create_connection((strict.host, strict.port), timeout=5) as connection:
+        connection.sendall(_head("Content-Length: 100") + b"{")
+    assert client.json("POST", INFER, serving_models.mixer_request())[0] == 200
+    deadline = time.monotonic() + 3
+    while b"penlight_body_bytes 0.0" not in client.request("GET", "/metrics")[2]:
+        assert time.monotonic() < deadline, "bytes of a body stayed booked after its client left"
+        time.sleep(0.05)
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        b"not http\r\n\r\n",
+        b"POST / HTTP/9.9\r\n\r\n",
+        _head("Content-Length: 5", "Content-Length: 6"),
+        _head("Content-Length: -1"),
+        _head("Content-Length: 5", "Transfer-Encoding: chunked"),
+        b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03",
+    ],
+)
+def test_what_is_not_http(strict: penlight_serving.Running, head: bytes) -> None:
+    answer = _raw(strict, head, b"hello", pause=0.05)
+    assert answer.startswith(b"HTTP/1.1 400 "), answer
+
+
+def test_a_full_queue_is_a_503_with_retry_after_and_at_once(strict: penlight_serving.Running) -> None:
+    def ask(_: int) -> tuple[int, dict[str, str], float]:
+        client = serving_models.Client(strict.url)
+        started = time.monotonic()
+        request = serving_models.counter_request(300_000)
+        status, headers, _ = client.request("POST", "/v2/models/slow/infer", request)
+        client.close()
+        return status, headers, time.monotonic() - started
+
+    with concurrent.futures.ThreadPoolExecutor(6) as threads:
+        answers = list(threads.map(ask, range(6)))
+    assert sorted(status for status, _, _ in answers) == [200, 200, 503, 503, 503, 503]
+    slowest_run = max(seconds for status, _, seconds in answers if status == 200)
+    for status, headers, seconds in answers:
+        if status == 503:
+            assert headers["retry-after"] == "1"
+            assert seconds < slowest_run / 2
+
+
+def test_connections_beyond_the_limit_are_told_so(strict: penlight_serving.Running) -> None:
+    time.sleep(0.1)  # earlier connections end
+    held = [socket.create_connection((strict.host, strict.port), timeout=5) for _ in range(9)]
+    try:
+        assert any(connection.recv(1024).startswith(b"HTTP/1.1 503 ") for connection in held[8:])
+    finally:
+        for connection in held:
+            connection.close()
+
+
+def test_two_requests_in_one_packet(strict: penlight_serving.Running) -> None:
+    body = json.dumps(serving_models.mixer_request()).encode()
+    one = _head(f"Content-Length: {len(body)}") + body
+    last = _head(f"Content-Length: {len(body)}", "Connection: close") + body
+    assert _raw(strict, one + last).count(b"HTTP/1.1 200 ") == 2
+
+
+def test_a_pending_budget_smaller_than_a_body_is_no_use() -> None:
+    with pytest.raises(penlight_serving.ServingError, match="max_pending_bytes") as caught:
+        penlight_serving.Options(max_pending_bytes=10)
+    assert caught.value.exit_code == 2
+
+
+def test_a_client_that_does_not_read_its_answer_is_dropped(tmp_path: Path) -> None:
+    path = serving_models.identity(tmp_path / "echo.onnx", "UINT8")
+    with penlight_serving.running_server(path, threads=1, body_seconds=0.6) as running:
+        size = 32 << 20
+        entry = {"name": "x", "shape": [size], "datatype": "UINT8", "parameters": {"binary_data_size": size}}
+        head = json.dumps({"inputs": [entry], "parameters": {"binary_data_output": True}}).encode()
+        lines = [f"Inference-Header-Content-Length: {len(head)}", f"Content-Length: {len(head) + size}"]
+        with socket.create_connection((running.host, running.port), timeout=10) as connection:
+            connection.sendall(_head(*lines).replace(b"mixer", b"echo") + head + bytes(size))
+            select.select([connection], [], [], 10)  # the answer has begun, and is not taken
+            time.sleep(2)
+            with pytest.raises((ConnectionError, AssertionError)):
+                received = 0
+                while chunk := connection.recv(1 << 20):
+                    received += len(chunk)
+                assert received >= size
