@@ -1,0 +1,108 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The target "c": one C++ file, one C header, the model as an array, a program that checks itself."""
+
+from __future__ import annotations
+
+import re
+import string
+from pathlib import Path
+
+from penlight_mobile import sources
+from penlight_mobile.errors import MissingKernelError
+from penlight_mobile.model import Model
+
+PROGRAM = "model"
+
+_TEMPLATES = Path(__file__).parent / "templates" / "c"
+_C_FLAGS = ("-std=c99", "-O2")
+_CXX_FLAGS = (
+    *("-std=c++17", "-O2", "-fno-exceptions", "-fno-rtti", "-fno-threadsafe-statics", "-fno-math-errno", "-ffp-contract=fast"),
+    *("-fvisibility=hidden", "-ffunction-sections", "-fdata-sections", "-fno-asynchronous-unwind-tables"),
+)
+_LINK_FLAGS = ("-Wl,--gc-sections",)
+_LIBRARIES = ("-lm", "-lpthread")
+
+# An array of this many bytes compiles in about a second; larger models are taken in by the assembler.
+_ARRAY_LIMIT_BYTES = 4 << 20
+_BYTES_PER_LINE = 32
+
+
+def files(model: Model) -> dict[str, bytes]:
+    """The folder's files by name.
+
+    Raises:
+        MissingKernelError: the runtime's sources lack a kernel that the model needs.
+    """
+    words = _words(model)
+    found = {
+        path.name: string.Template(path.read_text(encoding="utf-8")).substitute(words).encode() for path in _TEMPLATES.glob("*.*")
+    }
+    found["penlight.cpp"] = _runtime(model).encode("ascii")
+    found["penlight.h"] = (sources.runtime_folder() / "include/penlight.h").read_bytes()
+    found["model.pen"] = model.data
+    found["model.c"] = _model_source(model.data).encode("ascii")
+    return found
+
+
+def compile_command(compiler: str) -> list[list[str]]:
+    """Three commands: C++ runtime, C sources, link with the C compiler."""
+    return [
+        [cxx_compiler(compiler), *_CXX_FLAGS, "-c", "penlight.cpp", "-o", "penlight.o"],
+        [compiler, *_C_FLAGS, "main.c", "model.c", "penlight.o", *_LINK_FLAGS, *_LIBRARIES, "-o", PROGRAM],
+    ]
+
+
+def cxx_compiler(compiler: str) -> str:
+    """The C++ sibling of a C compiler: "g++-12" of "gcc-12", "clang++" of "clang", "c++" of "cc"."""
+    folder, name = re.fullmatch(r"(.*/)?([^/]*)", compiler).groups("")  # type: ignore[union-attr]
+    for pattern, sibling in ((r"\bgcc\b", "g++"), (r"\bclang\b", "clang++"), (r"\bcc\b", "c++")):
+        if re.search(pattern, name):
+            return folder + re.sub(pattern, sibling, name)
+    return compiler  # a driver that takes both languages by suffix
+
+
+def _runtime(model: Model) -> str:
+    amalgamate = sources.amalgamate()
+    try:
+        return amalgamate.amalgamate(list(model.operators), sources.runtime_folder())
+    except amalgamate.MissingKernels as error:
+        raise MissingKernelError(f"package: {error}; is the installed runtime newer than its sources?") from error
+
+
+def _model_source(data: bytes) -> str:
+    head = '/* The model, so that the program needs no file system. Written by penlight package. */\n#include "model.h"\n\n'
+    size = f"const size_t penlight_model_size = {len(data)};\n"
+    return head + size + (_array(data) if len(data) <= _ARRAY_LIMIT_BYTES else _INCLUDED)
+
+
+def _array(data: bytes) -> str:
+    rows = (data[i : i + _BYTES_PER_LINE] for i in range(0, len(data), _BYTES_PER_LINE))
+    body = "\n".join(",".join(map(str, row)) + "," for row in rows)
+    return f"const unsigned char penlight_model[] PENLIGHT_MODEL_ALIGNED = {{\n{body}\n}};\n"
+
+
+# GNU assembler, which gcc and clang both speak; -I of the folder lets it find the file in an out-of-tree build.
+_INCLUDED = """\
+__asm__(
+    ".pushsection .rodata\\n"
+    ".global penlight_model\\n"
+    ".balign 64\\n"
+    "penlight_model:\\n"
+    ".incbin \\"model.pen\\"\\n"
+    ".popsection\\n");
+"""
+
+
+def _words(model: Model) -> dict[str, str]:
+    return {
+        "name": model.name,
+        "cxx_cmake_flags": ";".join(_CXX_FLAGS[2:]),  # the standard and -O2 are CMake's own words
+        "commands": "\n".join(" ".join(command) for command in compile_command("cc")),
+        "signature": "\n".join(
+            f"- {kind} `{info.name}`: {info.dtype} [{', '.join(map(str, info.shape))}]"
+            for kind, infos in (("input", model.inputs), ("output", model.outputs))
+            for info in infos
+        ),
+        "kernels": ", ".join(map(str, model.operators)),
+        "model_bytes": f"{len(model.data):,}",
+    }
