@@ -1,0 +1,371 @@
+// penlight_runtime._runtime: the C API for Python, and nothing else. SPDX-License-Identifier: Apache-2.0
+#include <nanobind/nanobind.h>
+#include <nanobind/stl/string.h>
+
+#include <atomic>
+#include <string>
+#include <vector>
+
+#include "penlight.h"
+
+namespace nb = nanobind;
+
+namespace {
+
+[[noreturn]] void raise_failure(penlight_status status, const std::string& message) {
+  nb::object exception = nb::module_::import_("penlight_runtime.errors").attr("failure")(static_cast<int>(status), message);
+  PyErr_SetObject(reinterpret_cast<PyObject*>(Py_TYPE(exception.ptr())), exception.ptr());
+  throw nb::python_error();
+}
+
+void check(penlight_status status, const penlight_error& error) {
+  if (status != PENLIGHT_OK) raise_failure(status, error.message);
+}
+
+/// Names in a file need not be UTF-8.
+nb::object to_text(const char* text) {
+  const char* nonnull = text != nullptr ? text : "";
+  return nb::steal(PyUnicode_DecodeUTF8(nonnull, static_cast<Py_ssize_t>(strlen(nonnull)), "replace"));
+}
+
+/// A contiguous Python buffer, held while this lives. The GIL must be held on both ends.
+class Buffer {
+ public:
+  Buffer(nb::handle object, int flags) {
+    if (PyObject_GetBuffer(object.ptr(), &view_, flags) != 0) throw nb::python_error();
+  }
+  Buffer(const Buffer&) = delete;
+  Buffer(Buffer&& other) noexcept : view_(other.view_) { other.view_.obj = nullptr; }
+  ~Buffer() { PyBuffer_Release(&view_); }
+  const Py_buffer& view() const { return view_; }
+
+ private:
+  Py_buffer view_ = {};
+};
+
+/// The dtype of a buffer in struct-module notation; 0 when we have no such dtype (big-endian, complex, text, ...).
+int dtype_of(const Py_buffer& view) {
+  const char* format = view.format != nullptr ? view.format : "B";
+  if (format[0] == '<' || format[0] == '=' || format[0] == '@') ++format;
+  if (format[0] == '\0' || format[1] != '\0') return 0;
+  switch (format[0]) {
+    case 'f': return PENLIGHT_F32;
+    case 'e': return PENLIGHT_F16;
+    case 'd': return PENLIGHT_F64;
+    case '?': return PENLIGHT_BOOL;
+    case 'b': return PENLIGHT_I8;
+    case 'B': return PENLIGHT_U8;
+    case 'h': return PENLIGHT_I16;
+    case 'H': return PENLIGHT_U16;
+    case 'i': case 'l': case 'q': return view.itemsize == 8 ? PENLIGHT_I64 : PENLIGHT_I32;
+    case 'I': case 'L': case 'Q': return view.itemsize == 8 ? PENLIGHT_U64 : PENLIGHT_U32;
+    default: return 0;
+  }
+}
+
+penlight_tensor tensor_of(const Py_buffer& view, penlight_dtype declared) {
+  penlight_tensor tensor = {};
+  const int dtype = dtype_of(view);
+  // The Python layer passes bfloat16, which the buffer protocol does not know, as uint16.
+  tensor.dtype = dtype == PENLIGHT_U16 && declared == PENLIGHT_BF16 ? declared : static_cast<penlight_dtype>(dtype);
+  tensor.data = view.buf;
+  tensor.size_bytes = static_cast<size_t>(view.len);
+  tensor.rank = static_cast<uint32_t>(view.ndim);
+  for (int i = 0; i < view.ndim && i < PENLIGHT_MAX_RANK; ++i) tensor.shape[i] = view.shape[i];
+  return tensor;
+}
+
+nb::tuple shape_tuple(const penlight_tensor& tensor) {
+  nb::list shape;
+  for (uint32_t i = 0; i < tensor.rank; ++i) shape.append(tensor.shape[i]);
+  return nb::tuple(shape);
+}
+
+/// (name, dtype number, shape of int or str)
+nb::tuple describe(const penlight_tensor_info& info) {
+  nb::list shape;
+  for (uint32_t i = 0; i < info.rank; ++i) {
+    if (info.shape[i] >= 0) shape.append(info.shape[i]);
+    else shape.append(info.symbols[i][0] != '\0' ? to_text(info.symbols[i]) : to_text("?"));
+  }
+  return nb::make_tuple(to_text(info.name), static_cast<int>(info.dtype), nb::tuple(shape));
+}
+
+class Program {
+ public:
+  Program(nb::handle data, uint64_t memory_budget, bool check_segments) : buffer_(data, PyBUF_SIMPLE) {
+    penlight_program_options options = {};
+    options.struct_size = sizeof(options);
+    options.memory_budget_bytes = memory_budget;
+    options.skip_segment_checksums = check_segments ? 0 : 1;
+    penlight_error error;
+    penlight_status status = PENLIGHT_OK;
+    {
+      nb::gil_scoped_release release;
+      status = penlight_program_load(buffer_.view().buf, static_cast<size_t>(buffer_.view().len), &options, &program_, &error);
+    }
+    check(status, error);
+  }
+  Program(const Program&) = delete;
+  ~Program() { penlight_program_free(program_); }
+
+  const penlight_program* get() const { return program_; }
+
+  nb::list methods() const {
+    nb::list names;
+    for (size_t i = 0; i < penlight_program_method_count(program_); ++i) names.append(to_text(penlight_program_method_name(program_, i)));
+    return names;
+  }
+
+  nb::list inputs(size_t method) const {
+    nb::list result;
+    penlight_tensor_info info;
+    for (size_t i = 0; i < penlight_program_input_count(program_, method); ++i) {
+      if (penlight_program_input_info(program_, method, i, &info) == PENLIGHT_OK) result.append(describe(info));
+    }
+    return result;
+  }
+
+  nb::list outputs(size_t method) const {
+    nb::list result;
+    penlight_tensor_info info;
+    for (size_t i = 0; i < penlight_program_output_count(program_, method); ++i) {
+      if (penlight_program_output_info(program_, method, i, &info) == PENLIGHT_OK) result.append(describe(info));
+    }
+    return result;
+  }
+
+  nb::dict metadata() const {
+    nb::dict result;
+    for (size_t i = 0; i < penlight_program_metadata_count(program_); ++i) {
+      const char* key = nullptr;
+      const char* value = nullptr;
+      if (penlight_program_metadata_entry(program_, i, &key, &value) == PENLIGHT_OK) result[to_text(key)] = to_text(value);
+    }
+    return result;
+  }
+
+  size_t self_test() const {
+    penlight_error error;
+    penlight_status status = PENLIGHT_OK;
+    {
+      nb::gil_scoped_release release;
+      status = penlight_program_self_test(program_, &error);
+    }
+    check(status, error);
+    return penlight_program_golden_count(program_);
+  }
+
+  /// (method, [(dtype, shape, bytes) per input], [... per output]) per sample.
+  nb::list golden() const {
+    nb::list result;
+    for (size_t i = 0; i < penlight_program_golden_count(program_); ++i) {
+      result.append(nb::make_tuple(penlight_program_golden_method(program_, i), golden_side(i, penlight_program_golden_input),
+                                   golden_side(i, penlight_program_golden_output)));
+    }
+    return result;
+  }
+
+ private:
+  using GoldenFunction = penlight_status (*)(const penlight_program*, size_t, size_t, penlight_tensor*);
+
+  nb::list golden_side(size_t golden, GoldenFunction function) const {
+    nb::list result;
+    penlight_tensor tensor;
+    for (size_t i = 0; function(program_, golden, i, &tensor) == PENLIGHT_OK; ++i) {
+      nb::bytes data(static_cast<const char*>(tensor.data), tensor.size_bytes);
+      result.append(nb::make_tuple(static_cast<int>(tensor.dtype), shape_tuple(tensor), data));
+    }
+    return result;
+  }
+
+  Buffer buffer_;
+  penlight_program* program_ = nullptr;
+};
+
+class Session {
+ public:
+  Session(const Program& program, size_t method, uint32_t threads, bool profile, uint64_t mac_budget) {
+    penlight_session_options options = {};
+    options.struct_size = sizeof(options);
+    options.threads = threads;
+    options.profile = profile ? 1 : 0;
+    options.mac_budget = mac_budget;
+    options.cancel = &cancel_;
+    read_dtypes(program.get(), method);
+    penlight_error error;
+    check(penlight_session_create(program.get(), method, &options, &session_, &error), error);
+  }
+  Session(const Session&) = delete;
+  ~Session() { penlight_session_free(session_); }
+
+  /// Plans for arrays of these shapes; `inputs` are C-contiguous arrays.
+  void prepare(nb::list inputs) {
+    const Busy busy(*this);
+    std::vector<Buffer> buffers;
+    std::vector<penlight_tensor> tensors = take(inputs, input_dtypes_, PyBUF_C_CONTIGUOUS | PyBUF_FORMAT, buffers);
+    prepare_tensors(tensors);
+  }
+
+  /// Runs on C-contiguous arrays. `outputs` is a list of writable arrays or None; then `empty(shape, dtype number)` makes them.
+  nb::list run(nb::list inputs, nb::object outputs, nb::callable empty) {
+    const Busy busy(*this);
+    cancel_ = 0;
+    std::vector<Buffer> buffers;
+    std::vector<penlight_tensor> in = take(inputs, input_dtypes_, PyBUF_C_CONTIGUOUS | PyBUF_FORMAT, buffers);
+    if (!same_shapes(in)) prepare_tensors(in);
+    nb::list arrays = outputs.is_none() ? allocate_outputs(empty) : nb::cast<nb::list>(outputs);
+    std::vector<penlight_tensor> out = take(arrays, output_dtypes_, PyBUF_C_CONTIGUOUS | PyBUF_FORMAT | PyBUF_WRITABLE, buffers);
+    if (!outputs.is_none()) check_outputs(out);
+    penlight_error error;
+    penlight_status status = PENLIGHT_OK;
+    {
+      nb::gil_scoped_release release;
+      status = penlight_session_run(session_, in.data(), in.size(), out.data(), out.size(), &error);
+    }
+    check(status, error);
+    return arrays;
+  }
+
+  void cancel() { cancel_ = 1; }
+  uint64_t arena_bytes() const { return penlight_session_arena_bytes(session_); }
+  uint64_t macs() const { return penlight_session_macs(session_); }
+
+  nb::list profile() const {
+    nb::list result;
+    penlight_node_profile node;
+    for (size_t i = 0; i < penlight_session_node_count(session_); ++i) {
+      if (penlight_session_node_profile(session_, i, &node) != PENLIGHT_OK) continue;
+      result.append(nb::make_tuple(to_text(node.name), to_text(node.operator_name), to_text(node.source), node.nanoseconds, node.macs));
+    }
+    return result;
+  }
+
+ private:
+  /// Refuses a second thread: a session serves one at a time, and the GIL is released while it runs.
+  class Busy {
+   public:
+    explicit Busy(Session& session) : session_(session) {
+      if (session.busy_.exchange(true)) {
+        raise_failure(PENLIGHT_INVALID_ARGUMENT, "the session is running in another thread; make one session per thread");
+      }
+    }
+    ~Busy() { session_.busy_ = false; }
+
+   private:
+    Session& session_;
+  };
+
+  void read_dtypes(const penlight_program* program, size_t method) {
+    penlight_tensor_info info;
+    for (size_t i = 0; penlight_program_input_info(program, method, i, &info) == PENLIGHT_OK; ++i) input_dtypes_.push_back(info.dtype);
+    for (size_t i = 0; penlight_program_output_info(program, method, i, &info) == PENLIGHT_OK; ++i) output_dtypes_.push_back(info.dtype);
+  }
+
+  static std::vector<penlight_tensor> take(nb::list arrays, const std::vector<penlight_dtype>& dtypes, int flags,
+                                           std::vector<Buffer>& buffers) {
+    std::vector<penlight_tensor> tensors;
+    if (arrays.size() != dtypes.size()) {
+      raise_failure(PENLIGHT_INVALID_ARGUMENT,
+                    "expected " + std::to_string(dtypes.size()) + " arrays, got " + std::to_string(arrays.size()));
+    }
+    for (size_t i = 0; i < arrays.size(); ++i) {
+      buffers.emplace_back(arrays[i], flags);
+      tensors.push_back(tensor_of(buffers.back().view(), dtypes[i]));
+    }
+    return tensors;
+  }
+
+  bool same_shapes(const std::vector<penlight_tensor>& inputs) const {
+    if (inputs.size() != shapes_.size()) return false;
+    for (size_t i = 0; i < inputs.size(); ++i) {
+      if (inputs[i].rank != shapes_[i].rank) return false;
+      for (uint32_t j = 0; j < inputs[i].rank; ++j) {
+        if (inputs[i].shape[j] != shapes_[i].shape[j]) return false;
+      }
+    }
+    return !inputs.empty() || prepared_;
+  }
+
+  void prepare_tensors(const std::vector<penlight_tensor>& inputs) {
+    shapes_.clear();
+    prepared_ = false;
+    for (size_t i = 0; i < inputs.size(); ++i) {
+      if (inputs[i].rank > PENLIGHT_MAX_RANK) raise_failure(PENLIGHT_SHAPE_MISMATCH, "arrays have at most 8 dimensions");
+    }
+    penlight_error error;
+    penlight_status status = PENLIGHT_OK;
+    {
+      nb::gil_scoped_release release;
+      status = penlight_session_prepare(session_, inputs.data(), inputs.size(), &error);
+    }
+    check(status, error);
+    shapes_ = inputs;
+    prepared_ = true;
+  }
+
+  nb::list allocate_outputs(nb::callable empty) const {
+    nb::list arrays;
+    penlight_tensor tensor;
+    for (size_t i = 0; penlight_session_output(session_, i, &tensor) == PENLIGHT_OK; ++i) {
+      arrays.append(empty(shape_tuple(tensor), static_cast<int>(tensor.dtype)));
+    }
+    return arrays;
+  }
+
+  /// A caller's array must have just the output's shape: bytes that happen to suffice would be read with another shape.
+  void check_outputs(const std::vector<penlight_tensor>& outputs) const {
+    penlight_tensor tensor;
+    for (size_t i = 0; i < outputs.size() && penlight_session_output(session_, i, &tensor) == PENLIGHT_OK; ++i) {
+      bool same = outputs[i].dtype == tensor.dtype && outputs[i].rank == tensor.rank;
+      for (uint32_t j = 0; same && j < tensor.rank; ++j) same = outputs[i].shape[j] == tensor.shape[j];
+      if (same) continue;
+      raise_failure(PENLIGHT_SHAPE_MISMATCH, "output " + std::to_string(i) + ": expected an array of shape " +
+                                                 nb::cast<std::string>(nb::str(shape_tuple(tensor))) + " and the declared dtype, got " +
+                                                 nb::cast<std::string>(nb::str(shape_tuple(outputs[i]))));
+    }
+  }
+
+  penlight_session* session_ = nullptr;
+  volatile int cancel_ = 0;
+  std::atomic<bool> busy_{false};
+  bool prepared_ = false;
+  std::vector<penlight_dtype> input_dtypes_;
+  std::vector<penlight_dtype> output_dtypes_;
+  std::vector<penlight_tensor> shapes_;  // of the last prepare
+};
+
+nb::list operators() {
+  nb::list result;
+  penlight_operator_info info;
+  for (size_t i = 0; i < penlight_operator_count(); ++i) {
+    if (penlight_operator_describe(i, &info) != PENLIGHT_OK) continue;
+    result.append(nb::make_tuple(to_text(info.domain), to_text(info.name), info.min_version, info.max_version));
+  }
+  return result;
+}
+
+}  // namespace
+
+NB_MODULE(_runtime, m) {
+  m.doc() = "The edge runtime's C API; use penlight_runtime instead.";
+  m.def("version", [] { return penlight_version(); });
+  m.def("operators", &operators);
+  nb::class_<Program>(m, "Program")
+      .def(nb::init<nb::handle, uint64_t, bool>(), nb::arg("data"), nb::arg("memory_budget"), nb::arg("check_segments"))
+      .def("methods", &Program::methods)
+      .def("inputs", &Program::inputs)
+      .def("outputs", &Program::outputs)
+      .def("metadata", &Program::metadata)
+      .def("self_test", &Program::self_test)
+      .def("golden", &Program::golden);
+  nb::class_<Session>(m, "Session")
+      .def(nb::init<const Program&, size_t, uint32_t, bool, uint64_t>(), nb::keep_alive<1, 2>(), nb::arg("program"), nb::arg("method"),
+           nb::arg("threads"), nb::arg("profile"), nb::arg("mac_budget"))
+      .def("prepare", &Session::prepare)
+      .def("run", &Session::run, nb::arg("inputs"), nb::arg("outputs").none(), nb::arg("empty"))
+      .def("cancel", &Session::cancel)
+      .def("arena_bytes", &Session::arena_bytes)
+      .def("macs", &Session::macs)
+      .def("profile", &Session::profile);
+}

@@ -1,0 +1,111 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A method that is ready to run."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from penlight_runtime.dtypes import empty
+from penlight_runtime.errors import InvalidArgument, ShapeMismatch
+
+if TYPE_CHECKING:
+    from penlight_runtime.program import TensorInfo
+
+
+class NodeProfile(NamedTuple):
+    """What one operator of the last run took; `source` is its module path or file:line."""
+
+    name: str
+    operator: str
+    source: str
+    nanoseconds: int
+    macs: int
+
+
+Arrays = Mapping[str, Any] | Sequence[Any]
+
+
+class Session:
+    """Runs a method; made by `Program.session`. Serves one thread at a time."""
+
+    def __init__(self, native: Any, inputs: tuple[TensorInfo, ...], outputs: tuple[TensorInfo, ...]) -> None:
+        self._native = native
+        self._inputs = inputs
+        self._outputs = outputs
+
+    def prepare(self, inputs: Arrays) -> None:
+        """Plans and allocates memory for arrays of these shapes; `run` does it by itself when shapes change."""
+        self._native.prepare(_arrange(inputs, self._inputs, "input"))
+
+    def run(self, inputs: Arrays, outputs: Arrays | None = None) -> dict[str, np.ndarray]:
+        """Returns the outputs by name.
+
+        Args:
+            inputs: arrays by name, or in the method's order. C-contiguous ones are read in place, others are copied first.
+            outputs: arrays to write into, by name or in order: C-contiguous, of the outputs' shapes and dtypes. Missing: new ones.
+
+        Raises:
+            ShapeMismatch: a dtype or shape is not what the method declares; nothing is cast.
+            InvalidArgument: an array is missing or unknown, or the session runs in another thread.
+            InvalidValue, BudgetExceeded, OutOfMemory, Cancelled: see their docstrings.
+        """
+        given = None if outputs is None else _arrange(outputs, self._outputs, "output")
+        arrays = self._native.run(_arrange(inputs, self._inputs, "input"), given, empty)
+        return {info.name: array.view(info.dtype) for info, array in zip(self._outputs, arrays, strict=True)}
+
+    def cancel(self) -> None:
+        """Makes a run that another thread waits for end with `Cancelled` before its next operator."""
+        self._native.cancel()
+
+    def profile(self) -> list[NodeProfile]:
+        """Returns the time of every operator in the last run; zeros unless the session was made with `profile=True`."""
+        return [NodeProfile(*entry) for entry in self._native.profile()]
+
+    @property
+    def arena_bytes(self) -> int:
+        """Bytes of working memory at the prepared shapes; 0 before."""
+        return self._native.arena_bytes()
+
+    @property
+    def macs(self) -> int:
+        """Multiply-accumulates of one run at the prepared shapes; 0 before."""
+        return self._native.macs()
+
+
+def _arrange(arrays: Arrays, infos: tuple[TensorInfo, ...], kind: str) -> list[np.ndarray]:
+    """Returns the arrays in the method's order, contiguous and of the declared dtypes."""
+    if isinstance(arrays, Mapping):
+        arrays = _by_name(arrays, infos, kind)
+    if len(arrays) != len(infos):
+        raise InvalidArgument(f"expected {len(infos)} {kind}s ({_names(infos)}), got {len(arrays)}")
+    return [_check(array, info, kind) for array, info in zip(arrays, infos, strict=True)]
+
+
+def _by_name(arrays: Mapping[str, Any], infos: tuple[TensorInfo, ...], kind: str) -> list[Any]:
+    missing = [info.name for info in infos if info.name not in arrays]
+    if missing or len(arrays) != len(infos):
+        known = {info.name for info in infos}
+        unknown = [str(name) for name in arrays if name not in known]
+        raise InvalidArgument(f"{kind}s are {_names(infos)}; missing: {missing}, unknown: {unknown}")
+    return [arrays[info.name] for info in infos]
+
+
+def _names(infos: tuple[TensorInfo, ...]) -> str:
+    return ", ".join(info.name for info in infos)
+
+
+def _check(array: Any, info: TensorInfo, kind: str) -> np.ndarray:
+    if not isinstance(array, np.ndarray):
+        if not isinstance(array, np.generic):
+            raise ShapeMismatch(f"{kind} {info.name!r}: expected a NumPy array of {info.dtype}, got {type(array).__name__}")
+        array = np.asarray(array)
+    if array.dtype != info.dtype:
+        raise ShapeMismatch(f"{kind} {info.name!r}: expected {info.dtype}, got {array.dtype}; convert it with astype")
+    if array.flags.c_contiguous and array.flags.aligned:
+        return array if array.dtype.kind != "V" else array.view(np.uint16)
+    if kind == "output":
+        raise ShapeMismatch(f"output {info.name!r}: the array must be C-contiguous; pass np.empty({array.shape}, {str(array.dtype)!r})")
+    return _check(np.array(array, order="C"), info, kind)
