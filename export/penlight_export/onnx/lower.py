@@ -1,0 +1,146 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Turns a trace into an ONNX graph."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from penlight.ops.operator import CUSTOM, NotExported, Operator, parse_onnx
+
+from penlight_export.errors import UnsupportedOperatorsError
+from penlight_export.graph import Model, TensorType, Value, fresh_name
+from penlight_export.onnx import lowerings
+from penlight_export.onnx.builder import Builder, onnx_dtype, symbolic_shape
+from penlight_export.onnx.lowerings.registry import find_lowering
+from penlight_export.onnx.opsets import find_schema
+
+__all__ = ["lower_trace"]
+
+_SHOWN = 12
+
+
+def lower_trace(trace: Any, opset: int, name: str = "model", input_names: Sequence[str] = (), output_names: Sequence[str] = ()) -> Model:
+    """Writes every traced operator as ONNX nodes.
+
+    Args:
+        trace: a `penlight.trace.TraceGraph`.
+        opset: the version of ai.onnx.
+        name: of the graph.
+        input_names, output_names: instead of the trace's names, in order.
+
+    Returns:
+        A graph with named dynamic dimensions, parameters as initializers under their qualified names, and module path and source line
+        in the metadata of every node.
+
+    Raises:
+        UnsupportedOperatorsError: operators without an ONNX form; all are listed with the lines that call them.
+    """
+    assert lowerings  # importing the package fills the table
+    _refuse_unsupported(trace, opset)
+    return _TraceLowering(trace, opset, name).run(input_names, output_names)
+
+
+def find_gap(operator: Operator, opset: int) -> str | None:
+    """Why an operator has no ONNX form at this operator set; None when it has one."""
+    form = type(operator).onnx
+    if isinstance(form, NotExported):
+        return form.reason
+    if find_lowering(operator.name) is not None:
+        return None
+    if form == CUSTOM:
+        return "it has no lowering yet"
+    target = parse_onnx(form)[0]
+    return None if find_schema("", target, opset) is not None else f"ONNX has {target} only above operator set {opset}"
+
+
+def _refuse_unsupported(trace: Any, opset: int) -> None:
+    found: dict[tuple[str, str], list[str]] = {}
+    for node in trace.nodes:
+        reason = find_gap(node.operator, opset)
+        if reason is not None:
+            found.setdefault((node.operator.name, reason), []).append(_place(node))
+    if found:
+        lines = [f"{name} at {', '.join(dict.fromkeys(places[:_SHOWN]))} ({reason})" for (name, reason), places in found.items()]
+        raise UnsupportedOperatorsError("these operators have no ONNX form: " + "; ".join(lines) + "; express them through others")
+
+
+def _place(node: Any) -> str:
+    return f"{node.source or '?'}" + (f" in {node.module_path}" if node.module_path else "")
+
+
+class _TraceLowering:
+    """The values of one trace and what they became."""
+
+    def __init__(self, trace: Any, opset: int, name: str) -> None:
+        self.trace = trace
+        self.builder = Builder(name, opset)
+        self.values: dict[int, Value] = {}
+        self.read = {id(traced) for node in trace.nodes for traced in node.inputs} | {id(traced) for traced in trace.outputs}
+
+    def run(self, input_names: Sequence[str], output_names: Sequence[str]) -> Model:
+        self._reserve(output_names)
+        for index, traced in enumerate(self.trace.inputs):
+            name = input_names[index] if index < len(input_names) else traced.name
+            self.values[id(traced)] = self.builder.input(name, traced.spec)
+        for node in self.trace.nodes:
+            self._lower(node)
+        for index, traced in enumerate(self.trace.outputs):
+            self._output(traced, output_names[index] if index < len(output_names) else traced.name)
+        return self.builder.model
+
+    def _reserve(self, output_names: Sequence[str]) -> None:
+        """Keeps the outputs' names free for them."""
+        for index, traced in enumerate(self.trace.outputs):
+            fresh_name(self.builder.graph, output_names[index] if index < len(output_names) else traced.name)
+
+    def _lower(self, node: Any) -> None:
+        b = self.builder
+        inputs = [self._value(traced) for traced in node.inputs]
+        wanted = [id(traced) in self.read for traced in node.outputs]
+        b.enter(node.operator.name, node.module_path, node.source, [traced.spec for traced in node.outputs], wanted)
+        function = find_lowering(node.operator.name)
+        results = function(b, node.operator, *inputs) if function is not None else _one_to_one(b, node.operator, inputs)
+        for traced, value in zip(node.outputs, results if isinstance(results, tuple) else (results,), strict=True):
+            if value is None:
+                continue  # nothing reads it
+            value.type, value.shape = TensorType(onnx_dtype(traced.spec)), symbolic_shape(traced.spec.shape)
+            b.specs[value] = traced.spec
+            self.values[id(traced)] = value
+
+    def _value(self, traced: Any) -> Value | None:
+        """The value of an operand; constants become initializers when they are first read."""
+        if traced is None:
+            return None
+        if id(traced) not in self.values:
+            array = np.asarray(traced.constant.detach().numpy())
+            value = self.builder.weight(array, traced.qualified_name or traced.name)
+            self.builder.specs[value] = traced.spec
+            self.values[id(traced)] = value
+        return self.values[id(traced)]
+
+    def _output(self, traced: Any, name: str) -> None:
+        """Gives an output its name. An input, a constant or a value that is an output already goes through an Identity."""
+        value = self._value(traced)
+        assert value is not None
+        if value.producer() is None or value.is_graph_output():
+            self.builder.enter("output", None, None, [traced.spec], [True])
+            value = self.builder.op("Identity", value)
+            value.type, value.shape = TensorType(onnx_dtype(traced.spec)), symbolic_shape(traced.spec.shape)
+        value.name = name
+        self.builder.graph.outputs.append(value)
+
+
+def _one_to_one(b: Builder, operator: Operator, inputs: Sequence[Value | None]) -> Any:
+    """The form `"LeakyRelu(alpha=slope)"`: inputs in order, attributes from fields."""
+    assert isinstance(type(operator).onnx, str)
+    name, pairs = parse_onnx(str(type(operator).onnx))
+    attributes = {attribute: _attribute(getattr(operator, field)) for attribute, field in pairs.items()}
+    return b.op(name, *inputs, count=operator.outputs, **attributes)
+
+
+def _attribute(value: Any) -> Any:
+    if isinstance(value, tuple):
+        return [_attribute(entry) for entry in value]
+    return int(value) if isinstance(value, (bool, int)) else value
