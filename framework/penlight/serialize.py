@@ -20,6 +20,7 @@ import ml_dtypes
 import numpy as np
 
 from penlight.errors import FileFormatError, FileMissingError, SaveError
+from penlight.tensor import Tensor, from_numpy
 
 try:
     import fcntl
@@ -195,15 +196,24 @@ def file_sha256(path: str | os.PathLike[str]) -> str:
 
 def save_arrays(path: str | os.PathLike[str], arrays: Mapping[str, np.ndarray], metadata: Mapping[str, str] | None = None) -> Path:
     """Saves named arrays as safetensors, atomically; shapes and dtypes are kept, bfloat16 and float8 included."""
+    return atomic_write(path, arrays_to_bytes(arrays, metadata))
+
+
+def arrays_to_bytes(arrays: Mapping[str, np.ndarray], metadata: Mapping[str, str] | None = None) -> bytes:
+    """Returns the content of a safetensors file with these arrays.
+
+    Raises:
+        TypeError: an array has a dtype that safetensors does not have.
+    """
     from safetensors.numpy import save  # 20 ms that importing penlight need not pay
 
     dense = {name: np.asarray(array, order="C") for name, array in arrays.items()}
     for name, array in dense.items():
         if array.dtype not in SAFETENSORS_DTYPES.values():
             raise TypeError(
-                f"save {path}: tensor {name!r} has dtype {array.dtype}, which safetensors cannot hold; convert it first"
+                f"safetensors: tensor {name!r} has dtype {array.dtype}, which the format does not have; convert it first"
             )
-    return atomic_write(path, save(dense, dict(metadata) if metadata else None))
+    return save(dense, dict(metadata) if metadata else None)
 
 
 def load_arrays(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
@@ -240,3 +250,32 @@ def _foreign_hint(data: bytes) -> str:
     if data.startswith(b"version https://git-lfs"):
         return "; it is a Git LFS pointer: run 'git lfs pull'"
     return "; it was cut off or is of another format: copy it again or save it anew"
+
+
+def save_safetensors(path: str | os.PathLike[str], tensors: Mapping[str, Any], metadata: Mapping[str, str] | None = None) -> Path:
+    """Saves named Tensors (or arrays), such as a `state_dict()`, as safetensors; the save is atomic and durable.
+
+    Args:
+        path: the file.
+        tensors: values by name, of any device; shapes and dtypes are kept.
+        metadata: text by name, stored in the file's header.
+
+    Raises:
+        SaveError: the file cannot be written; an old one stays whole.
+    """
+    return save_arrays(path, {name: as_array(value) for name, value in tensors.items()}, metadata)
+
+
+def load_safetensors(path: str | os.PathLike[str]) -> dict[str, Tensor]:
+    """Returns the tensors of a safetensors file by name, on the CPU.
+
+    Raises:
+        FileMissingError: there is no such file.
+        FileFormatError: the file is empty, truncated, or not safetensors.
+    """
+    return {name: from_numpy(array) for name, array in load_arrays(path).items()}
+
+
+def as_array(value: Any) -> np.ndarray:
+    """Returns a Tensor's or sequence's numbers as a NumPy array, without a copy where possible."""
+    return value.detach().numpy(force=True) if isinstance(value, Tensor) else np.asarray(value)

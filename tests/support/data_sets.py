@@ -8,6 +8,7 @@ import time
 from collections.abc import Iterator
 
 import numpy as np
+
 from penlight.data import Dataset, IterableDataset, item_generator
 
 

@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from penlight.data.dataset import as_array
 from penlight.errors import DataError
+from penlight.serialize import as_array
 from penlight.tensor import Tensor, from_numpy
 
 
@@ -33,10 +33,9 @@ def default_collate(items: Sequence[Any]) -> Any:
     if isinstance(first, (str, bytes)) or first is None:
         return list(items)
     arrays = [as_array(item) for item in items]
-    if len({array.shape for array in arrays}) != 1:
-        raise DataError(
-            f"collate: arrays have different shapes {sorted({array.shape for array in arrays})}; resize them, or pass a collate_fn that pads"
-        )
+    shapes = {array.shape for array in arrays}
+    if len(shapes) != 1:
+        raise DataError(f"collate: arrays have different shapes {sorted(shapes)}; resize them, or pass a collate_fn that pads")
     return np.stack(arrays)
 
 

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from penlight.errors import DataError
+from penlight.serialize import as_array
 
 
 class Dataset:
@@ -66,7 +67,7 @@ class Subset(Dataset):
 
     def __init__(self, dataset: Dataset, indices: Sequence[int] | np.ndarray):
         self.dataset, self.indices = dataset, np.asarray(indices, np.int64)
-        if self.indices.size and not (0 <= self.indices.min() and self.indices.max() < len(dataset)):
+        if self.indices.size and not (self.indices.min() >= 0 and self.indices.max() < len(dataset)):
             raise DataError(
                 f"Subset: indices reach from {self.indices.min()} to {self.indices.max()}, the data set has {len(dataset)} items"
             )
@@ -121,8 +122,3 @@ def _counts(total: int, lengths: Sequence[int | float]) -> list[int]:
     if any(length < 0 or length != int(length) for length in lengths) or sum(lengths) != total:
         raise DataError(f"random_split: lengths {list(lengths)} must add up to {total} items, or be fractions that add up to 1")
     return [int(length) for length in lengths]
-
-
-def as_array(value: Any) -> np.ndarray:
-    """Returns a Tensor's or sequence's numbers as a NumPy array, without a copy where possible."""
-    return value.detach().cpu().numpy() if hasattr(value, "detach") else np.asarray(value)

@@ -58,9 +58,8 @@ class DataLoader:
         multiprocessing_context: str | None = None,
     ):
         if batch_size < 1 or num_workers < 0 or prefetch_factor < 1:
-            raise ValueError(
-                f"DataLoader: expected batch_size >= 1, num_workers >= 0 and prefetch_factor >= 1, got {batch_size}, {num_workers}, {prefetch_factor}"
-            )
+            got = f"{batch_size}, {num_workers}, {prefetch_factor}"
+            raise ValueError(f"DataLoader: expected batch_size >= 1, num_workers >= 0 and prefetch_factor >= 1, got {got}")
         if sampler is not None and (shuffle or isinstance(dataset, IterableDataset)):
             raise ValueError("DataLoader: a sampler excludes shuffle=True and an IterableDataset; the sampler is the order")
         if shuffle and isinstance(dataset, IterableDataset):

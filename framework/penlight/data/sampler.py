@@ -68,10 +68,9 @@ class WeightedRandomSampler(Sampler):
             raise ValueError(
                 f"WeightedRandomSampler: expected a list of finite weights >= 0 that are not all 0, got shape {self.weights.shape}"
             )
-        if not replacement and num_samples > np.count_nonzero(self.weights):
-            raise ValueError(
-                f"WeightedRandomSampler: cannot draw {num_samples} different indices from {np.count_nonzero(self.weights)} with weight > 0"
-            )
+        possible = np.count_nonzero(self.weights)
+        if not replacement and num_samples > possible:
+            raise ValueError(f"WeightedRandomSampler: cannot draw {num_samples} different indices from {possible} with weight > 0")
         self.num_samples, self.replacement, self.seed = num_samples, replacement, seed
 
     def __len__(self) -> int:

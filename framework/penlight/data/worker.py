@@ -106,8 +106,8 @@ class WorkerPool:
         except Exception as error:  # what pickling raises depends on the object
             receiver.close()
             raise WorkerError(
-                f"data worker {worker}: the data set or collate_fn cannot be sent to a process ({error}); define it at the top level of "
-                "a module, or pass num_workers=0 or multiprocessing_context='fork'"
+                f"data worker {worker}: the data set or collate_fn cannot be sent to a process ({error}); define it at the "
+                "top level of a module, or pass num_workers=0 or multiprocessing_context='fork'"
             ) from error
         finally:
             sender.close()  # so that the worker's death is end of file here

@@ -3,10 +3,12 @@
 
 import multiprocessing
 import time
+from itertools import chain
 
 import numpy as np
 import pytest
 from data_sets import Augmented, Count, Slow, Squares, Trouble, Unpicklable
+
 from penlight.data import DataLoader, Dataset, RandomSampler, TensorDataset, WeightedRandomSampler
 from penlight.errors import CheckpointError, DataError, WorkerError
 
@@ -42,7 +44,7 @@ def test_shuffle_depends_on_seed_and_epoch_alone():
     np.random.seed(1)
     assert [labels(second) for _ in range(3)] == epochs
     assert len({str(epoch) for epoch in epochs}) == 3
-    assert all(sorted(sum(epoch, [])) == list(range(50)) for epoch in epochs)
+    assert all(sorted(chain(*epoch)) == list(range(50)) for epoch in epochs)
     assert labels(DataLoader(Squares(50), batch_size=7, shuffle=True, seed=4)) != epochs[0]
 
 
@@ -171,7 +173,7 @@ def test_leaving_early_ends_the_workers():
 
 def test_a_data_set_that_cannot_travel_is_explained():
     loader = DataLoader(Unpicklable(8), num_workers=2, multiprocessing_context="spawn")
-    with pytest.raises(WorkerError, match="data worker 0: .*num_workers=0"):
+    with pytest.raises(WorkerError, match=r"data worker 0: .*num_workers=0"):
         labels(loader)
     assert multiprocessing.active_children() == []
 

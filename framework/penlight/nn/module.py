@@ -1,0 +1,343 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Module: parameters, buffers and submodules by name, with PyTorch's state_dict keys."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from penlight.backends.backend import backend_of
+from penlight.errors import StateDictError
+from penlight.nn.parameter import Parameter
+from penlight.tape import mode
+from penlight.tensor import Tensor, from_numpy
+
+_numbers = itertools.count()
+
+
+class IncompatibleKeys(NamedTuple):
+    """What `load_state_dict(strict=False)` left out."""
+
+    missing_keys: list[str]
+    unexpected_keys: list[str]
+
+
+class RemovableHandle:
+    """Removes a hook."""
+
+    def __init__(self, hooks: dict[int, Any], hook: Any):
+        self._hooks, self._number = hooks, next(_numbers)
+        hooks[self._number] = hook
+
+    def remove(self) -> None:
+        """Takes the hook out; a second call does nothing."""
+        self._hooks.pop(self._number, None)
+
+
+class Module:
+    """Base of all layers and models: subclasses assign parameters and submodules in `__init__` and define `forward`.
+
+    Parameters, buffers and submodules are ordinary attributes, and are also kept by name in the order of assignment.
+
+    Attributes:
+        training: True in training mode; layers such as Dropout behave differently then.
+
+    Example:
+        >>> class Half(Module):
+        ...     def forward(self, x):
+        ...         return x / 2
+    """
+
+    training: bool
+    _parameters: dict[str, Parameter | None]
+    _buffers: dict[str, Tensor | None]
+    _modules: dict[str, Module | None]
+
+    def __new__(cls, *args: Any, **kwargs: Any) -> Any:
+        # Not in __init__: a subclass that forgets super().__init__() works all the same.
+        module = super().__new__(cls)
+        state: dict[str, Any] = {"_parameters": {}, "_buffers": {}, "_modules": {}, "_not_saved": set(), "training": True}
+        state |= {"_forward_hooks": {}, "_forward_pre_hooks": {}}
+        module.__dict__.update(state)
+        return module
+
+    def forward(self, *args: Any, **kwargs: Any) -> Any:
+        """Computes the output; subclasses define it, users call the module itself."""
+        raise NotImplementedError(f"{type(self).__name__} must define forward()")
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        if mode.tracer is not None:
+            with mode.tracer.module(self):
+                return self._call(args, kwargs)
+        if self._forward_hooks or self._forward_pre_hooks:  # type: ignore[attr-defined]
+            return self._call(args, kwargs)
+        return self.forward(*args, **kwargs)
+
+    def _call(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        for hook in list(self._forward_pre_hooks.values()):  # type: ignore[attr-defined]
+            changed = hook(self, args)
+            if changed is not None:
+                args = changed if isinstance(changed, tuple) else (changed,)
+        output = self.forward(*args, **kwargs)
+        for hook in list(self._forward_hooks.values()):  # type: ignore[attr-defined]
+            changed = hook(self, args, output)
+            output = output if changed is None else changed
+        return output
+
+    def register_forward_hook(self, hook: Callable[[Module, Any, Any], Any]) -> RemovableHandle:
+        """Calls `hook(module, args, output)` after each forward; what it returns, unless None, replaces the output."""
+        return RemovableHandle(self._forward_hooks, hook)  # type: ignore[attr-defined]
+
+    def register_forward_pre_hook(self, hook: Callable[[Module, Any], Any]) -> RemovableHandle:
+        """Calls `hook(module, args)` before each forward; what it returns, unless None, replaces the arguments."""
+        return RemovableHandle(self._forward_pre_hooks, hook)  # type: ignore[attr-defined]
+
+    # Registration. Every entry is an attribute too, so reading `self.weight` costs no lookup of ours.
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if isinstance(value, Parameter):
+            self._register(self._parameters, name, value)
+        elif isinstance(value, Module):
+            self._register(self._modules, name, value)
+        elif name in self._buffers and (value is None or isinstance(value, Tensor)):
+            self._register(self._buffers, name, value)
+        elif name in self._parameters and value is not None:
+            raise TypeError(
+                f"{type(self).__name__}.{name} is a parameter: expected a Parameter or None, got {type(value).__name__}"
+            )
+        elif name in self._parameters or (name in self._modules and value is None):
+            self._register(self._parameters if name in self._parameters else self._modules, name, None)
+        else:
+            object.__setattr__(self, name, value)
+
+    def __delattr__(self, name: str) -> None:
+        for entries in (self._parameters, self._buffers, self._modules):
+            entries.pop(name, None)  # type: ignore[attr-defined]
+        object.__delattr__(self, name)
+
+    def _register(self, entries: dict[str, Any], name: str, value: Any) -> None:
+        if not name or "." in name:
+            raise ValueError(
+                f"{type(self).__name__}: {name!r} cannot be the name of a parameter, buffer or module; use a word without dots"
+            )
+        if callable(getattr(type(self), name, None)):
+            raise ValueError(
+                f"{type(self).__name__}: {name!r} is a method and cannot name a parameter, buffer or module; use another word"
+            )
+        for others in (self._parameters, self._buffers, self._modules):
+            if others is not entries:
+                others.pop(name, None)  # type: ignore[attr-defined]
+        entries[name] = value
+        object.__setattr__(self, name, value)
+
+    def register_parameter(self, name: str, parameter: Parameter | None) -> None:
+        """Adds a parameter; None keeps the name free for later, without an entry in the state_dict."""
+        self._register(self._parameters, name, parameter)
+
+    def register_buffer(self, name: str, tensor: Tensor | None, persistent: bool = True) -> None:
+        """Adds a tensor that is not learned, such as a running mean; only persistent ones are in the state_dict."""
+        self._register(self._buffers, name, tensor)
+        (self._not_saved.discard if persistent else self._not_saved.add)(name)  # type: ignore[attr-defined]
+
+    def add_module(self, name: str, module: Module | None) -> None:
+        """Adds a submodule under a name that need not be an identifier, such as "0"."""
+        if module is not None and not isinstance(module, Module):
+            raise TypeError(f"{type(self).__name__}.{name}: expected a Module, got {type(module).__name__}")
+        self._register(self._modules, name, module)
+
+    register_module = add_module
+
+    # Walking
+
+    def named_modules(
+        self, memo: set[int] | None = None, prefix: str = "", remove_duplicate: bool = True
+    ) -> Iterator[tuple[str, Module]]:
+        """Yields (path, module) for this module ("") and all below, each once."""
+        memo = set() if memo is None else memo
+        if id(self) in memo:
+            return
+        if remove_duplicate:
+            memo.add(id(self))
+        yield prefix, self
+        for name, module in self._modules.items():
+            if module is not None:
+                yield from module.named_modules(memo, f"{prefix}.{name}" if prefix else name, remove_duplicate)
+
+    def modules(self) -> Iterator[Module]:
+        """Yields this module and all below, each once."""
+        return (module for _, module in self.named_modules())
+
+    def named_children(self) -> Iterator[tuple[str, Module]]:
+        """Yields (name, module) for the modules directly below."""
+        return ((name, module) for name, module in self._modules.items() if module is not None)
+
+    def children(self) -> Iterator[Module]:
+        """Yields the modules directly below."""
+        return (module for _, module in self.named_children())
+
+    def named_parameters(
+        self, prefix: str = "", recurse: bool = True, remove_duplicate: bool = True
+    ) -> Iterator[tuple[str, Parameter]]:
+        """Yields (path, parameter); a parameter that is shared comes once, under its first path."""
+        return self._named("_parameters", prefix, recurse, remove_duplicate)
+
+    def parameters(self, recurse: bool = True) -> Iterator[Parameter]:
+        """Yields the parameters, each once."""
+        return (parameter for _, parameter in self.named_parameters(recurse=recurse))
+
+    def named_buffers(self, prefix: str = "", recurse: bool = True, remove_duplicate: bool = True) -> Iterator[tuple[str, Tensor]]:
+        """Yields (path, buffer), persistent or not."""
+        return self._named("_buffers", prefix, recurse, remove_duplicate)
+
+    def buffers(self, recurse: bool = True) -> Iterator[Tensor]:
+        """Yields the buffers, each once."""
+        return (buffer for _, buffer in self.named_buffers(recurse=recurse))
+
+    def _named(self, kind: str, prefix: str, recurse: bool, remove_duplicate: bool) -> Iterator[tuple[str, Any]]:
+        seen: set[int] = set()
+        walk = self.named_modules(prefix=prefix, remove_duplicate=remove_duplicate) if recurse else [(prefix, self)]
+        for path, module in walk:
+            for name, value in getattr(module, kind).items():
+                if value is not None and id(value) not in seen:
+                    if remove_duplicate:
+                        seen.add(id(value))
+                    yield f"{path}.{name}" if path else name, value
+
+    def get_submodule(self, target: str) -> Module:
+        """Returns the module at a path such as "layers.0.norm"; "" is this one."""
+        module: Module = self
+        for depth, name in enumerate(target.split(".") if target else []):
+            found = module._modules.get(name)
+            if found is None:
+                path = ".".join(target.split(".")[:depth]) or type(self).__name__
+                raise AttributeError(f"{path} has no submodule {name!r}; it has {', '.join(module._modules) or 'none'}")
+            module = found
+        return module
+
+    # State
+
+    def state_dict(self, prefix: str = "") -> dict[str, Tensor]:
+        """Returns parameters and persistent buffers by path, sharing memory with the module."""
+        state: dict[str, Tensor] = {}
+        for path, module in self.named_modules(prefix=prefix.removesuffix("."), remove_duplicate=False):
+            for name, value in module._own_state():
+                state[f"{path}.{name}" if path else name] = value.detach()
+        return state
+
+    def _own_state(self) -> Iterator[tuple[str, Tensor]]:
+        for name, value in itertools.chain(self._parameters.items(), self._buffers.items()):
+            if value is not None and name not in self._not_saved:  # type: ignore[attr-defined]
+                yield name, value
+
+    def load_state_dict(self, state_dict: Mapping[str, Any], strict: bool = True) -> IncompatibleKeys:
+        """Copies tensors (or arrays) by name into this module, in place; nothing is changed if there is an error.
+
+        Args:
+            state_dict: as `state_dict()` of a module of the same structure, here or in PyTorch.
+            strict: missing and unexpected names are errors; otherwise they are returned.
+
+        Raises:
+            StateDictError: names differ (strict), or a shape differs; the message lists all of them.
+        """
+        own = self.state_dict()
+        missing = [name for name in own if name not in state_dict]
+        unexpected = [name for name in state_dict if name not in own]
+        mismatched = [
+            f"{name}: the module has {tuple(own[name].shape)}, the state has {tuple(value.shape)}"
+            for name, value in state_dict.items()
+            if name in own and tuple(own[name].shape) != tuple(value.shape)
+        ]
+        if mismatched or (strict and (missing or unexpected)):
+            parts = [("missing", missing), ("unexpected", unexpected), ("of another shape", mismatched)]
+            found = "; ".join(f"{label}: {_listed(names)}" for label, names in parts if names)
+            raise StateDictError(f"load_state_dict: the state does not fit {type(self).__name__}; {found}")
+        for name, target in own.items():
+            if name in state_dict:
+                _copy(target, state_dict[name])
+        return IncompatibleKeys(missing, unexpected)
+
+    # Modes and conversion
+
+    def train(self, mode: bool = True) -> Any:
+        """Switches training mode on or off, here and below; returns the module."""
+        for module in self.modules():
+            module.training = mode
+        return self
+
+    def eval(self) -> Any:
+        """Switches to evaluation mode; returns the module."""
+        return self.train(False)
+
+    def apply(self, function: Callable[[Module], Any]) -> Any:
+        """Calls `function` on every module, children first; returns the module."""
+        for module in self.children():
+            module.apply(function)
+        function(self)
+        return self
+
+    def to(self, *args: Any, **kwargs: Any) -> Any:
+        """Moves to a device and, for floating-point tensors, to a dtype, in place: `to("cuda")`, `to(penlight.float64)`."""
+        for tensor in itertools.chain(self.parameters(), self.buffers()):
+            move = tensor.detach().to(*args, **kwargs)
+            if move.dtype is not tensor.dtype and not (tensor.dtype.is_floating_point and move.dtype.is_floating_point):
+                move = tensor.detach().to(move.device)  # integer buffers keep their dtype
+            tensor.data = move
+            if tensor.grad is not None:
+                tensor.grad = tensor.grad.to(tensor.device, tensor.dtype)
+        return self
+
+    def cpu(self) -> Any:
+        """Moves to the CPU."""
+        return self.to("cpu")
+
+    def cuda(self, device: int = 0) -> Any:
+        """Moves to a CUDA device."""
+        return self.to(f"cuda:{device}")
+
+    def requires_grad_(self, requires_grad: bool = True) -> Any:
+        """Switches gradients of all parameters on or off; returns the module."""
+        for parameter in self.parameters():
+            parameter.requires_grad_(requires_grad)
+        return self
+
+    def zero_grad(self, set_to_none: bool = True) -> None:
+        """Forgets the gradients of all parameters, or fills them with zeros."""
+        clear_gradients(self.parameters(), set_to_none)
+
+    def extra_repr(self) -> str:
+        """Returns what the representation says between the brackets; layers override it."""
+        return ""
+
+    def __repr__(self) -> str:
+        children = [f"({name}): " + repr(module).replace("\n", "\n  ") for name, module in self._modules.items()]
+        if not children:
+            return f"{type(self).__name__}({self.extra_repr()})"
+        head = [self.extra_repr()] if self.extra_repr() else []
+        return f"{type(self).__name__}(\n  " + "\n  ".join(head + children) + "\n)"
+
+
+def clear_gradients(parameters: Iterator[Any] | list[Any], set_to_none: bool) -> None:
+    """Sets gradients to None, or to zero in place."""
+    for parameter in parameters:
+        if parameter.grad is None:
+            continue
+        if set_to_none:
+            parameter.grad = None
+        else:
+            parameter.grad = parameter.grad.detach()
+            parameter.grad._data.fill(0)
+
+
+def _copy(target: Tensor, value: Any) -> None:
+    source = value.detach() if isinstance(value, Tensor) else from_numpy(np.asarray(value))
+    array = backend_of(target._data).asarray(source._data, target.device)
+    target._data[...] = array
+    target.bump_version()
+
+
+def _listed(names: list[str], limit: int = 20) -> str:
+    more = f" and {len(names) - limit} more" if len(names) > limit else ""
+    return ", ".join(names[:limit]) + more

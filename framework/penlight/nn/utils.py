@@ -1,0 +1,71 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Gradient clipping, under the name PyTorch gives its place."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from typing import Any
+
+from penlight.tensor import Tensor, tensor
+
+
+def _with_gradients(parameters: Tensor | Iterable[Tensor]) -> list[Tensor]:
+    parameters = [parameters] if isinstance(parameters, Tensor) else list(parameters)
+    return [parameter for parameter in parameters if parameter.grad is not None]
+
+
+def get_total_norm(gradients: Iterable[Tensor], norm_type: float = 2.0) -> float:
+    """Returns the norm of all elements of all gradients; infinity as `norm_type` is the largest magnitude."""
+    arrays = [gradient._data.reshape(-1) for gradient in gradients]
+    if norm_type == math.inf:
+        return max((float(abs(array).max()) for array in arrays if array.size), default=0.0)
+    if norm_type == 2:
+        # Summed in double precision over arrays: a dot product per array makes no temporary.
+        return math.sqrt(sum(float(array @ array) for array in arrays))
+    return sum(float((abs(array) ** norm_type).sum()) for array in arrays) ** (1 / norm_type)
+
+
+def clip_grad_norm_(
+    parameters: Tensor | Iterable[Tensor], max_norm: float, norm_type: float = 2.0, error_if_nonfinite: bool = False
+) -> Tensor:
+    """Scales gradients in place so that their total norm is at most `max_norm`; returns the norm before, as a tensor.
+
+    Raises:
+        ArithmeticError: the norm is NaN or infinite and `error_if_nonfinite` is set.
+    """
+    with_gradients = _with_gradients(parameters)
+    norm = get_total_norm([parameter.grad for parameter in with_gradients if parameter.grad is not None], norm_type)
+    if error_if_nonfinite and not math.isfinite(norm):
+        raise ArithmeticError(f"clip_grad_norm_: the total norm is {norm}; look for NaN in the data or lower the learning rate")
+    factor = max_norm / (norm + 1e-6)
+    if factor < 1 or math.isnan(factor):
+        for parameter in with_gradients:
+            _scale(parameter, factor)
+    return tensor(norm)
+
+
+def clip_grad_value_(parameters: Tensor | Iterable[Tensor], clip_value: float) -> None:
+    """Limits every element of the gradients to +-`clip_value`, in place."""
+    for parameter in _with_gradients(parameters):
+        gradient = parameter.grad
+        assert gradient is not None
+        _own(parameter).clip(-clip_value, clip_value, out=gradient._data)
+        gradient.bump_version()
+
+
+def _scale(parameter: Tensor, factor: float) -> None:
+    gradient = _own(parameter)
+    gradient *= gradient.dtype.type(factor)
+    assert parameter.grad is not None
+    parameter.grad.bump_version()
+
+
+def _own(parameter: Tensor) -> Any:
+    """The gradient's array, made writable: autograd may have handed out a broadcast or read-only view."""
+    gradient = parameter.grad
+    assert gradient is not None
+    flags = gradient._data.flags
+    if not getattr(flags, "writeable", True) or 0 in gradient._data.strides:
+        gradient._data = gradient._data.copy()
+    return gradient._data

@@ -1,0 +1,147 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Adam (Kingma and Ba 2015) and AdamW (Loshchilov and Hutter 2019).
+
+One step of a whole group is one call. A backend may have it as a kernel, `backend.kernels["adamw"]`:
+    kernel(parameters, gradients, exp_avgs, exp_avg_sqs, *, lr, beta1, beta2, eps, weight_decay, step)
+on lists of arrays of equal shapes, in place. It may return NotImplemented; then `adamw_step` here runs.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+
+from penlight.backends.backend import backend_of
+from penlight.optim.optimizer import Optimizer, arrays, check_positive, gradients, zeros_like
+from penlight.tensor import Tensor, from_numpy
+
+BLOCK = 1 << 15  # elements; parameter, gradient, both moments and two scratch blocks stay in the second-level cache
+
+
+class AdamW(Optimizer):
+    """Adam with decoupled weight decay.
+
+    Args:
+        params: what to learn, see `Optimizer`.
+        lr: step size.
+        betas: decay of the averages of the gradient and of its square.
+        eps: added to the denominator.
+        weight_decay: part of the parameter, times lr, that is subtracted in each step.
+    """
+
+    def __init__(
+        self,
+        params: Iterable[Any],
+        lr: float = 1e-3,
+        betas: tuple[float, float] = (0.9, 0.999),
+        eps: float = 1e-8,
+        weight_decay: float = 1e-2,
+    ):
+        name = type(self).__name__
+        check_positive(name, lr=lr, eps=eps, weight_decay=weight_decay)
+        if not (0 <= betas[0] < 1 and 0 <= betas[1] < 1):
+            raise ValueError(f"{name}: betas must lie in [0, 1), got {betas}")
+        super().__init__(params, {"lr": lr, "betas": tuple(betas), "eps": eps, "weight_decay": weight_decay})
+
+    def update(self, group: dict[str, Any], parameters: list[Tensor]) -> None:
+        """Moves the parameters by one step."""
+        self._step(group, parameters, gradients(parameters), group["weight_decay"])
+
+    def _step(self, group: dict[str, Any], parameters: list[Tensor], grads: list[Any], weight_decay: float) -> None:
+        # Parameters that joined late, or had no gradient at times, have counts of their own.
+        by_count: dict[int, list[int]] = {}
+        for position, parameter in enumerate(parameters):
+            by_count.setdefault(self._count(parameter), []).append(position)
+        for count, positions in by_count.items():
+            chosen = [parameters[p] for p in positions]
+            moments = [arrays(self.state[parameter][name] for parameter in chosen) for name in ("exp_avg", "exp_avg_sq")]
+            backend = backend_of(chosen[0]._data)
+            settings = {"lr": group["lr"], "beta1": group["betas"][0], "beta2": group["betas"][1], "eps": group["eps"]}
+            settings |= {"weight_decay": weight_decay, "step": count}
+            kernel = backend.kernels.get("adamw")
+            lists = (arrays(chosen), [grads[p] for p in positions], *moments)
+            if kernel is None or kernel(*lists, **settings) is NotImplemented:
+                adamw_step(backend.xp, *lists, **settings)
+
+    def _count(self, parameter: Tensor) -> int:
+        """Advances a parameter's step count, making its state at the first."""
+        state = self.state.get(parameter)
+        if state is None:
+            zero = from_numpy(np.zeros((), np.float32))  # PyTorch keeps the count as a float32 tensor
+            state = self.state[parameter] = {"step": zero, "exp_avg": zeros_like(parameter), "exp_avg_sq": zeros_like(parameter)}
+        state["step"]._data += 1
+        return int(state["step"]._data)
+
+
+class Adam(AdamW):
+    """Adam; `weight_decay` here is added to the gradient (L2), unlike in `AdamW`. Arguments as `AdamW`."""
+
+    def __init__(
+        self,
+        params: Iterable[Any],
+        lr: float = 1e-3,
+        betas: tuple[float, float] = (0.9, 0.999),
+        eps: float = 1e-8,
+        weight_decay: float = 0.0,
+    ):
+        super().__init__(params, lr, betas, eps, weight_decay)
+
+    def update(self, group: dict[str, Any], parameters: list[Tensor]) -> None:
+        """Moves the parameters by one step."""
+        grads, decay = gradients(parameters), group["weight_decay"]
+        if decay:
+            grads = [grad + grad.dtype.type(decay) * parameter._data for grad, parameter in zip(grads, parameters, strict=True)]
+        self._step(group, parameters, grads, 0.0)
+
+
+def adamw_step(
+    xp: Any,
+    parameters: list[Any],
+    grads: list[Any],
+    exp_avgs: list[Any],
+    exp_avg_sqs: list[Any],
+    *,
+    lr: float,
+    beta1: float,
+    beta2: float,
+    eps: float,
+    weight_decay: float,
+    step: int,
+) -> None:
+    """Does one AdamW step in place on arrays of NumPy or CuPy; the reference for kernels.
+
+    m = beta1 m + (1 - beta1) g;  v = beta2 v + (1 - beta2) g^2
+    p = p (1 - lr weight_decay) - lr / (1 - beta1^step) * m / (sqrt(v / (1 - beta2^step)) + eps)
+    """
+    correction = math.sqrt(1 - beta2**step)
+    rate = lr / (1 - beta1**step)
+    keep = 1 - lr * weight_decay
+    for p, g, m, v in zip(parameters, grads, exp_avgs, exp_avg_sqs, strict=True):
+        for pb, gb, mb, vb in _blocks(p, g, m, v):
+            if keep != 1:
+                pb *= keep
+            t = gb - mb
+            t *= 1 - beta1
+            mb += t
+            xp.multiply(gb, gb, out=t)
+            t *= 1 - beta2
+            vb *= beta2
+            vb += t
+            xp.sqrt(vb, out=t)
+            t /= correction
+            t += eps
+            xp.divide(mb, t, out=t)
+            t *= rate
+            pb -= t
+
+
+def _blocks(p: Any, *others: Any) -> Iterable[tuple[Any, ...]]:
+    """Yields matching flat pieces that fit the cache; arrays with gaps, and those of a GPU, come whole."""
+    together = (p, *others)
+    if not isinstance(p, np.ndarray) or p.size <= BLOCK or not all(array.flags.c_contiguous for array in together):
+        return [together]
+    flat = [array.reshape(-1) for array in together]
+    return (tuple(array[start : start + BLOCK] for array in flat) for start in range(0, p.size, BLOCK))

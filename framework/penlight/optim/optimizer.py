@@ -1,0 +1,147 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Optimizer: parameter groups, state per parameter, and PyTorch's state_dict layout."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+from penlight.autograd import enable_grad
+from penlight.backends.backend import backend_of
+from penlight.errors import StateDictError
+from penlight.tensor import Tensor, from_array
+
+Kernel = Callable[..., Any]
+
+
+class Optimizer:
+    """Base of all optimizers: subclasses define `update(group, parameters)`.
+
+    Args:
+        params: tensors, (name, tensor) pairs, or dicts with "params" and settings of their own.
+        defaults: settings of groups that do not say otherwise.
+
+    Attributes:
+        param_groups: dicts with "params" and settings such as "lr".
+        state: per parameter a dict of Tensors.
+
+    Raises:
+        ValueError: no parameters, one that is in two groups, or one that is not a leaf.
+    """
+
+    def __init__(self, params: Iterable[Any], defaults: dict[str, Any]):
+        self.defaults = defaults
+        self.param_groups: list[dict[str, Any]] = []
+        self.state: dict[Tensor, dict[str, Any]] = {}
+        groups = list(params)
+        if not groups:
+            raise ValueError(f"{type(self).__name__}: the list of parameters is empty; pass model.parameters()")
+        for group in groups if isinstance(groups[0], Mapping) else [{"params": groups}]:
+            self.add_param_group(group)
+
+    def add_param_group(self, group: Mapping[str, Any]) -> None:
+        """Adds parameters with settings of their own, such as {"params": ..., "weight_decay": 0}."""
+        given = [group["params"]] if isinstance(group["params"], Tensor) else list(group["params"])
+        parameters = [item[1] if isinstance(item, tuple) else item for item in given]
+        known = {id(parameter) for other in self.param_groups for parameter in other["params"]}
+        for position, parameter in enumerate(parameters):
+            if not isinstance(parameter, Tensor) or not parameter.is_leaf:
+                raise ValueError(
+                    f"{type(self).__name__}: parameter {position} must be a leaf tensor, got {type(parameter).__name__}"
+                )
+            if id(parameter) in known:
+                raise ValueError(f"{type(self).__name__}: parameter {position} of shape {tuple(parameter.shape)} is there twice")
+            known.add(id(parameter))
+        self.param_groups.append({**self.defaults, **group, "params": parameters})
+
+    def step(self, closure: Callable[[], Any] | None = None) -> Any:
+        """Updates every parameter that has a gradient; returns the closure's loss, if there is one."""
+        loss = None
+        if closure is not None:
+            with enable_grad():
+                loss = closure()
+        for group in self.param_groups:
+            parameters = [parameter for parameter in group["params"] if parameter.grad is not None]
+            if parameters:
+                self.update(group, parameters)
+                for parameter in parameters:
+                    parameter.bump_version()
+        return loss
+
+    def update(self, group: dict[str, Any], parameters: list[Tensor]) -> None:
+        """Updates the parameters of one group, all of which have gradients."""
+        raise NotImplementedError(f"{type(self).__name__} must define update(group, parameters)")
+
+    def zero_grad(self, set_to_none: bool = True) -> None:
+        """Forgets the gradients, or fills them with zeros."""
+        for group in self.param_groups:
+            for parameter in group["params"]:
+                if set_to_none or parameter.grad is None:
+                    parameter.grad = None
+                else:
+                    parameter.grad = from_array(backend_of(parameter._data).xp.zeros_like(parameter._data))
+
+    def state_dict(self) -> dict[str, Any]:
+        """Returns {"state": {index: ...}, "param_groups": [...]}, where parameters are numbered through all groups."""
+        numbers = {id(parameter): number for number, parameter in enumerate(self._all())}
+        state = {numbers[id(parameter)]: dict(entry) for parameter, entry in self.state.items()}
+        groups = [{**group, "params": [numbers[id(parameter)] for parameter in group["params"]]} for group in self.param_groups]
+        return {"state": dict(sorted(state.items())), "param_groups": groups}
+
+    def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
+        """Takes over settings and state; tensors are copied.
+
+        Raises:
+            StateDictError: another number of groups or parameters, or a state of another shape.
+        """
+        groups = state_dict["param_groups"]
+        sizes, own = [len(group["params"]) for group in groups], [len(group["params"]) for group in self.param_groups]
+        if sizes != own:
+            raise StateDictError(
+                f"{type(self).__name__}.load_state_dict: the state has groups of {sizes} parameters, this optimizer {own}"
+            )
+        parameters = self._all()
+        state = {parameters[int(number)]: entry for number, entry in state_dict["state"].items()}
+        for parameter, entry in state.items():
+            self._check(parameter, entry)
+        self.state = {
+            parameter: {name: value.detach().clone() if isinstance(value, Tensor) else value for name, value in entry.items()}
+            for parameter, entry in state.items()
+        }
+        for group, saved in zip(self.param_groups, groups, strict=True):
+            group.update({name: value for name, value in saved.items() if name != "params"})
+
+    def _all(self) -> list[Tensor]:
+        return [parameter for group in self.param_groups for parameter in group["params"]]
+
+    def _check(self, parameter: Tensor, entry: Mapping[str, Any]) -> None:
+        for name, value in entry.items():
+            if isinstance(value, Tensor) and value.shape not in ((), parameter.shape):
+                shapes = f"{tuple(value.shape)}, its parameter {tuple(parameter.shape)}"
+                raise StateDictError(f"{type(self).__name__}.load_state_dict: {name} has shape {shapes}")
+
+    def __repr__(self) -> str:
+        settings = ", ".join(f"{name}={value}" for name, value in self.param_groups[0].items() if name != "params")
+        return f"{type(self).__name__}({settings}; {len(self._all())} parameters)"
+
+
+def zeros_like(parameter: Tensor) -> Tensor:
+    """Returns contiguous zeros of a parameter's shape, dtype and device, for its state."""
+    return from_array(backend_of(parameter._data).xp.zeros(parameter._data.shape, parameter._data.dtype))
+
+
+def arrays(tensors: Iterable[Tensor]) -> list[Any]:
+    """Returns the arrays of tensors, as kernels take them."""
+    return [tensor._data for tensor in tensors]
+
+
+def gradients(parameters: list[Tensor]) -> list[Any]:
+    """Returns the gradients' arrays."""
+    return [parameter.grad._data for parameter in parameters if parameter.grad is not None]
+
+
+def check_positive(owner: str, **values: float) -> None:
+    """Raises ValueError for settings below zero."""
+    for name, value in values.items():
+        if not value >= 0:
+            raise ValueError(f"{owner}: {name} must be 0 or more, got {value}")
