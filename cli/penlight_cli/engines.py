@@ -32,7 +32,7 @@ class Engine(Protocol):
 def open_model(path: Path, threads: int = 1) -> Engine:
     """Opens a model file or a run folder with the engine that its suffix says."""
     if path.is_dir() and (path / "run.json").exists():
-        return EagerEngine(path)
+        return EagerEngine.open(path)
     existing_file(path, "model")
     if path.suffix == ".pen":
         return EdgeEngine(path, threads)
@@ -100,31 +100,35 @@ class EdgeEngine:
 
 
 class EagerEngine:
-    """The model as it was trained, run by the framework without a tape."""
+    """A model of a run as it was trained, run by the framework without a tape."""
 
     name = "eager"
     arena_bytes = None
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, model: Any, run: Any) -> None:
+        self.model, self._outputs = model, run.recipe.output_names
+        self.inputs = [
+            InputInfo(name, tensor.numpy().dtype, _dynamic_shape(run.recipe.dynamic.get(name, {}), tensor.shape))
+            for name, tensor in run.recipe.example_inputs(run.config).items()
+        ]
+
+    @classmethod
+    def open(cls, folder: Path) -> EagerEngine:
+        """Loads the checkpoint of a run."""
         from penlight_cli.runs import load_run
+        from penlight_cli.training import trained_model
 
         run = load_run(folder)
-        self.model = run.trained_model()
-        self._names = run.recipe.input_names
-        self._outputs = run.recipe.output_names
-        self.inputs = [
-            InputInfo(n, t.numpy().dtype, _dynamic_shape(run, n, t.shape)) for n, t in run.recipe.example_inputs(run.config).items()
-        ]
+        return cls(trained_model(run), run)
 
     def run(self, inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         import penlight as pl
 
         with pl.no_grad():
-            result = self.model(*[pl.from_numpy(np.ascontiguousarray(inputs[name])) for name in self._names])
+            result = self.model(*[pl.from_numpy(np.ascontiguousarray(inputs[info.name])) for info in self.inputs])
         values = result if isinstance(result, tuple) else (result,)
         return {name: value.numpy() for name, value in zip(self._outputs, values, strict=True)}
 
 
-def _dynamic_shape(run: Any, name: str, shape: tuple[int, ...]) -> tuple[int | str, ...]:
-    names = run.recipe.dynamic.get(name, {})
-    return tuple(names.get(i, size) for i, size in enumerate(shape))
+def _dynamic_shape(names: Mapping[int, str], shape: tuple[int, ...]) -> tuple[int | str, ...]:
+    return tuple(names.get(place, size) for place, size in enumerate(shape))

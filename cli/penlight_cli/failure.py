@@ -35,7 +35,7 @@ def failure_of(error: BaseException) -> Failure:
         return _failure(UsageProblem, _usage_message(error))
     if isinstance(error, KeyboardInterrupt):
         return _failure(Interrupted, "interrupted")
-    if isinstance(error, ModuleNotFoundError):
+    if isinstance(error, ModuleNotFoundError) and not (error.name or "").startswith("penlight"):
         return _failure(MissingDependency, _missing_module_message(error))
     if isinstance(error, OSError):
         return _os_failure(error)

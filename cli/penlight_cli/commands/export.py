@@ -28,9 +28,10 @@ def export(
     if path.suffix not in {".onnx", ".pen"}:
         raise UsageProblem(f"output {path}: expected a name that ends in .onnx or .pen")
     from penlight_cli.runs import load_run
-    from penlight_cli.training import export_run
+    from penlight_cli.training import export_model, trained_model
 
-    exported = export_run(load_run(folder), opset=opset, verify=verify)
+    run = load_run(folder)
+    exported = export_model(run, trained_model(run), opset=opset, verify=verify)
     exported.save(path)
     entry, report = written(path), exported.report
     text = report.to_text() + "\n" if report else ""

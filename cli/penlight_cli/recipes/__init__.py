@@ -16,12 +16,17 @@ if TYPE_CHECKING:
 MODULES = {"digits-cnn": "digits_cnn", "mnist-cnn": "mnist_cnn", "char-gpt": "char_gpt"}
 
 
+def check_recipe_name(name: str) -> None:
+    """Raises UsageProblem, with the nearest name, if there is no such recipe."""
+    if name not in MODULES:
+        raise UsageProblem(f"no recipe is called {name!r}{did_you_mean(name, MODULES)}; there are {', '.join(MODULES)}")
+
+
 def load_recipe(name: str) -> Recipe:
     """Imports a recipe by its name.
 
     Raises:
         UsageProblem: there is none of that name.
     """
-    if name not in MODULES:
-        raise UsageProblem(f"no recipe is called {name!r}{did_you_mean(name, MODULES)}; there are {', '.join(MODULES)}")
+    check_recipe_name(name)
     return importlib.import_module(f"penlight_cli.recipes.{MODULES[name]}").recipe

@@ -5,49 +5,16 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import penlight.nn.functional as F
 
 import penlight as pl
 from penlight import nn
 from penlight.data import Dataset, item_generator, read_text
 from penlight.errors import DataError
+from penlight.models import CharGPT
 from penlight_cli.errors import CheckFailed, UsageProblem
 from penlight_cli.recipes.recipe import Config, Data, Settings
 
-CONTEXT, WIDTH, HEADS, LAYERS = 64, 64, 4, 2
-
-
-class Block(nn.Module):
-    """Attention, then two linear layers, each added to what came in (pre-norm, as in GPT-2)."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.norm1, self.norm2 = nn.LayerNorm(WIDTH), nn.LayerNorm(WIDTH)
-        self.qkv, self.projection = nn.Linear(WIDTH, 3 * WIDTH), nn.Linear(WIDTH, WIDTH)
-        self.mlp = nn.Sequential(nn.Linear(WIDTH, 4 * WIDTH), nn.GELU(), nn.Linear(4 * WIDTH, WIDTH))
-
-    def forward(self, x: pl.Tensor) -> pl.Tensor:
-        batch, time, width = x.shape
-        qkv = self.qkv(self.norm1(x)).reshape(batch, time, 3, HEADS, width // HEADS).permute(2, 0, 3, 1, 4)
-        attended = F.scaled_dot_product_attention(qkv[0], qkv[1], qkv[2], is_causal=True)  # (B, H, T, D)
-        x = x + self.projection(attended.transpose(1, 2).reshape(batch, time, width))
-        return x + self.mlp(self.norm2(x))
-
-
-class CharGPT(nn.Module):
-    """Characters (B, T) int64 to logits of the next one (B, T, characters); each place sees only what is before it."""
-
-    def __init__(self, characters: int) -> None:
-        super().__init__()
-        self.embedding, self.position = nn.Embedding(characters, WIDTH), nn.Embedding(CONTEXT, WIDTH)
-        self.blocks = nn.Sequential(*[Block() for _ in range(LAYERS)])
-        self.norm, self.head = nn.LayerNorm(WIDTH), nn.Linear(WIDTH, characters)
-        for parameter in (self.embedding.weight, self.position.weight):
-            nn.init.normal_(parameter, std=0.02)
-
-    def forward(self, text: pl.Tensor) -> pl.Tensor:
-        x = self.embedding(text) + self.position.weight[: text.shape[1]]
-        return self.head(self.norm(self.blocks(x)))
+CONTEXT = 64  # characters that the model sees at once
 
 
 class Windows(Dataset):
@@ -71,9 +38,9 @@ class CharGPTRecipe:
     description = "a character-level GPT on a text file of yours"
     needs_data = "a plain text file of 10,000 characters or more"
     settings = Settings(epochs=3, batch_size=32, lr=3e-3, weight_decay=0.1)
-    input_names = ("text",)
+    input_names = ("ids",)
     output_names = ("logits",)
-    dynamic = {"text": {0: "batch", 1: "time"}}
+    dynamic = {"ids": {0: "batch", 1: "time"}}
 
     def load(self, path: Path | None) -> Data:
         if path is None:
@@ -86,10 +53,10 @@ class CharGPTRecipe:
         return Data(Windows(ids[:cut], True), Windows(ids[cut:], False), {"alphabet": "".join(alphabet)})
 
     def build_model(self, config: Config) -> nn.Module:
-        return CharGPT(len(config["alphabet"]))
+        return CharGPT(len(config["alphabet"]), context=CONTEXT, size=64, layers=2, heads=4)
 
     def example_inputs(self, config: Config) -> dict[str, pl.Tensor]:
-        return {"text": pl.tensor(np.arange(2 * 16).reshape(2, 16) % len(config["alphabet"]))}
+        return {"ids": pl.tensor(np.arange(2 * 16).reshape(2, 16) % len(config["alphabet"]))}
 
     def after_training(self, engines: dict[str, Any], config: Config, seed: int) -> str:
         """The same seed must give the same text on the edge runtime as in eager mode."""
@@ -105,7 +72,7 @@ def generate(engine: Any, alphabet: str, *, prompt: str = "\n", length: int = 30
     ids = [max(alphabet.find(character), 0) for character in prompt]
     for _ in range(length):
         window = np.array([ids[-CONTEXT:]], np.int64)
-        logits = engine.run({"text": window})["logits"][0, -1].astype(np.float64)
+        logits = engine.run({"ids": window})["logits"][0, -1].astype(np.float64)
         weights = np.exp((logits - logits.max()) / max(temperature, 1e-6))
         # The inverse of the cumulative distribution takes one draw per character, whatever the engine.
         drawn = int(np.searchsorted(np.cumsum(weights), generator.random() * weights.sum(), side="right"))

@@ -6,24 +6,9 @@ from pathlib import Path
 import penlight as pl
 from penlight import nn
 from penlight.data import TensorDataset, load_digits
+from penlight.models import DigitsCNN
 from penlight_cli.errors import UsageProblem
 from penlight_cli.recipes.recipe import Config, Data, Settings
-
-
-class DigitsCNN(nn.Module):
-    """Two convolutions and a linear layer: (N, 1, 8, 8) to logits (N, 10)."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.features = nn.Sequential(
-            nn.Conv2d(1, 32, 3, padding=1), nn.BatchNorm2d(32), nn.ReLU(),
-            nn.Conv2d(32, 64, 3, padding=1), nn.BatchNorm2d(64), nn.ReLU(),
-            nn.MaxPool2d(2),
-        )  # fmt: skip
-        self.classifier = nn.Sequential(nn.Flatten(), nn.Dropout(0.25), nn.Linear(64 * 4 * 4, 10))
-
-    def forward(self, image: pl.Tensor) -> pl.Tensor:
-        return self.classifier(self.features(image))
 
 
 class DigitsRecipe:
@@ -33,9 +18,9 @@ class DigitsRecipe:
     description = "8x8 handwritten digits, embedded data"
     needs_data = ""
     settings = Settings(epochs=12, batch_size=32, lr=2e-3)
-    input_names = ("image",)
+    input_names = ("x",)
     output_names = ("logits",)
-    dynamic = {"image": {0: "batch"}}
+    dynamic = {"x": {0: "batch"}}
 
     def load(self, path: Path | None) -> Data:
         if path is not None:
@@ -48,7 +33,7 @@ class DigitsRecipe:
         return DigitsCNN()
 
     def example_inputs(self, config: Config) -> dict[str, pl.Tensor]:
-        return {"image": pl.from_numpy(load_digits().test_images[:2])}
+        return {"x": pl.from_numpy(load_digits().test_images[:2])}
 
     def after_training(self, engines, config: Config, seed: int) -> str:
         return ""

@@ -9,25 +9,9 @@ import penlight as pl
 from penlight import nn
 from penlight.data import TensorDataset, read_idx
 from penlight.errors import DataError
+from penlight.models import MnistCNN
 from penlight_cli.errors import InputMissing, UsageProblem
 from penlight_cli.recipes.recipe import Config, Data, Settings
-
-
-class MnistCNN(nn.Module):
-    """Two convolutions with pooling and two linear layers: (N, 1, 28, 28) to logits (N, classes)."""
-
-    def __init__(self, classes: int) -> None:
-        super().__init__()
-        self.features = nn.Sequential(
-            nn.Conv2d(1, 16, 3, padding=1), nn.BatchNorm2d(16), nn.ReLU(), nn.MaxPool2d(2),
-            nn.Conv2d(16, 32, 3, padding=1), nn.BatchNorm2d(32), nn.ReLU(), nn.MaxPool2d(2),
-        )  # fmt: skip
-        self.classifier = nn.Sequential(
-            nn.Flatten(), nn.Dropout(0.25), nn.Linear(32 * 7 * 7, 128), nn.ReLU(), nn.Dropout(0.25), nn.Linear(128, classes)
-        )
-
-    def forward(self, image: pl.Tensor) -> pl.Tensor:
-        return self.classifier(self.features(image))
 
 
 def find_idx_files(folder: Path) -> tuple[Path, Path]:
@@ -60,9 +44,9 @@ class MnistRecipe:
     description = "28x28 pictures from idx files (MNIST and its relatives)"
     needs_data = "a folder with idx files of images and labels, .gz or not"
     settings = Settings(epochs=6, batch_size=64, lr=2e-3)
-    input_names = ("image",)
+    input_names = ("x",)
     output_names = ("logits",)
-    dynamic = {"image": {0: "batch"}}
+    dynamic = {"x": {0: "batch"}}
 
     def load(self, path: Path | None) -> Data:
         if path is None:
@@ -73,11 +57,11 @@ class MnistRecipe:
         return Data(train, TensorDataset(images[held_out], labels[held_out]), {"classes": int(labels.max()) + 1})
 
     def build_model(self, config: Config) -> nn.Module:
-        return MnistCNN(config["classes"])
+        return MnistCNN(classes=config["classes"])
 
     def example_inputs(self, config: Config) -> dict[str, pl.Tensor]:
         generator = np.random.default_rng(0)
-        return {"image": pl.from_numpy(generator.random((2, 1, 28, 28), np.float32))}
+        return {"x": pl.from_numpy(generator.random((2, 1, 28, 28), np.float32))}
 
     def after_training(self, engines, config: Config, seed: int) -> str:
         return ""

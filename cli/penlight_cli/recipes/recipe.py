@@ -7,8 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-import penlight.nn.functional as F
-
 import penlight as pl
 from penlight import nn
 from penlight.data import Dataset
@@ -59,8 +57,3 @@ class Recipe(Protocol):
 
     def after_training(self, engines: dict[str, Any], config: Config, seed: int) -> str:
         """Something to look at once the exported model runs; may be empty."""
-
-
-def classification_loss(logits: pl.Tensor, target: pl.Tensor) -> pl.Tensor:
-    """Cross-entropy of logits (..., classes) against class numbers (...), averaged."""
-    return F.cross_entropy(logits.reshape(-1, logits.shape[-1]), target.reshape(-1))
