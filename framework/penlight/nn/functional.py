@@ -1,0 +1,41 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The functions of neural networks, under PyTorch's names: `from penlight.nn import functional as F`."""
+
+from penlight.ops.activation import elu as elu
+from penlight.ops.activation import gelu as gelu
+from penlight.ops.activation import hardsigmoid as hardsigmoid
+from penlight.ops.activation import hardswish as hardswish
+from penlight.ops.activation import hardtanh as hardtanh
+from penlight.ops.activation import leaky_relu as leaky_relu
+from penlight.ops.activation import mish as mish
+from penlight.ops.activation import relu as relu
+from penlight.ops.activation import relu6 as relu6
+from penlight.ops.activation import sigmoid as sigmoid
+from penlight.ops.activation import silu as silu
+from penlight.ops.activation import softplus as softplus
+from penlight.ops.activation import tanh as tanh
+from penlight.ops.attention import scaled_dot_product_attention as scaled_dot_product_attention
+from penlight.ops.conv import conv1d as conv1d
+from penlight.ops.conv import conv2d as conv2d
+from penlight.ops.conv import conv_transpose2d as conv_transpose2d
+from penlight.ops.dropout import dropout as dropout
+from penlight.ops.dropout import dropout2d as dropout2d
+from penlight.ops.embedding import embedding as embedding
+from penlight.ops.index import one_hot as one_hot
+from penlight.ops.loss import binary_cross_entropy_with_logits as binary_cross_entropy_with_logits
+from penlight.ops.loss import cross_entropy as cross_entropy
+from penlight.ops.loss import l1_loss as l1_loss
+from penlight.ops.loss import mse_loss as mse_loss
+from penlight.ops.loss import nll_loss as nll_loss
+from penlight.ops.loss import smooth_l1_loss as smooth_l1_loss
+from penlight.ops.matmul import linear as linear
+from penlight.ops.norm import batch_norm as batch_norm
+from penlight.ops.norm import group_norm as group_norm
+from penlight.ops.norm import layer_norm as layer_norm
+from penlight.ops.norm import rms_norm as rms_norm
+from penlight.ops.pool import adaptive_avg_pool2d as adaptive_avg_pool2d
+from penlight.ops.pool import avg_pool2d as avg_pool2d
+from penlight.ops.pool import max_pool2d as max_pool2d
+from penlight.ops.shape import pad as pad
+from penlight.ops.softmax import log_softmax as log_softmax
+from penlight.ops.softmax import softmax as softmax

@@ -1,0 +1,116 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Broadcasting and promotion, shared by the operators of several inputs."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+
+from penlight import dtype as dt
+from penlight.errors import DTypeError, ShapeError
+from penlight.ops.dispatch import apply
+from penlight.ops.operator import Shape, Spec
+from penlight.tape import mode
+from penlight.tensor import Tensor, as_tensor, from_array
+
+_constants: dict[Any, Tensor] = {}
+
+
+def broadcast_shapes(operator: str, *shapes: Shape) -> Shape:
+    """The shape that all broadcast to; sizes are compared from the right, and 1 fits all.
+
+    Raises:
+        ShapeError: two sizes differ and neither is 1.
+    """
+    rank = max(len(s) for s in shapes)
+    padded = [(1,) * (rank - len(s)) + tuple(s) for s in shapes]
+    result: list[int] = []
+    for sizes in zip(*padded, strict=True):
+        others = [size for size in sizes if size != 1]
+        if any(size != others[0] for size in others):
+            given = " and ".join(str(tuple(map(int, s))) for s in shapes)
+            raise ShapeError(
+                f"{operator}: shapes {given} do not broadcast: sizes {tuple(map(int, sizes))} differ and none of them is 1"
+            )
+        result.append(others[0] if others else 1)
+    return tuple(result)
+
+
+def same_dtype(operator: str, *specs: Spec) -> Any:
+    """The dtype that all inputs share; the public functions promote before they call."""
+    if any(s.dtype is not specs[0].dtype for s in specs):
+        names = ", ".join(s.dtype.name for s in specs)
+        raise DTypeError(f"{operator}: expected inputs of one dtype, came {names}; convert with .to(dtype)")
+    return specs[0].dtype
+
+
+def unbroadcast(grad: Tensor, like: Any) -> Tensor:
+    """The gradient summed over what broadcasting repeated, in the shape of the input `like`."""
+    return grad if grad._data.shape == like.shape else grad.sum_to(like.shape)
+
+
+def promote(a: Any, b: Any) -> tuple[Tensor, Tensor]:
+    """Both operands as tensors of the common dtype: Python numbers and 0-dim tensors do not widen within a kind."""
+    if isinstance(a, Tensor):
+        if isinstance(b, Tensor):
+            return (a, b) if a._data.dtype is b._data.dtype else _promote_tensors(a, b)
+        if isinstance(b, (bool, int, float)):
+            result = dt.combine(a.dtype, dt.scalar_type(b))
+            return a if a.dtype is result else a.to(result), constant(b, result, a)
+    elif isinstance(a, (bool, int, float)) and isinstance(b, Tensor):
+        result = dt.combine(b.dtype, dt.scalar_type(a))
+        return constant(a, result, b), b if b.dtype is result else b.to(result)
+    return promote(operand(a), operand(b))
+
+
+def operand(value: Any) -> Tensor:
+    """A tensor of what may stand in an expression: a tensor, a number or a NumPy array.
+
+    Raises:
+        DTypeError: it is something else.
+    """
+    if isinstance(value, (Tensor, bool, int, float, np.ndarray, np.generic)):
+        return as_tensor(value)
+    raise DTypeError(f"expected a tensor or a number, came {type(value).__name__}; use penlight.tensor")
+
+
+def promoted_type(a: Tensor, b: Tensor) -> dt.dtype:
+    """The dtype of a result of two tensors."""
+    if (a._data.ndim == 0) == (b._data.ndim == 0):
+        return dt.promote_types(a.dtype, b.dtype)
+    strong, weak = (b, a) if a._data.ndim == 0 else (a, b)
+    return dt.combine(strong.dtype, weak.dtype)
+
+
+def _promote_tensors(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
+    result = promoted_type(a, b)
+    return a if a.dtype is result else a.to(result), b if b.dtype is result else b.to(result)
+
+
+def constant(value: Any, dtype: dt.dtype, like: Tensor) -> Tensor:
+    """A 0-dim tensor for a Python number, on the device of `like`; the common ones are made once."""
+    if mode.tracer is not None and type(value) not in (bool, int, float):
+        traced = mode.tracer.scalar(value, dtype)
+        if traced is not None:
+            return traced
+    key = (value, dtype, math.copysign(1, value)) if value == 0 else (value, dtype)
+    found = _constants.get(key) if type(like._data) is np.ndarray else None
+    if found is None:
+        found = from_array(np.asarray(value, dtype.numpy))
+        if type(like._data) is not np.ndarray:
+            return found.to(like.device)
+        if len(_constants) >= 4096:
+            _constants.clear()
+        _constants[key] = found
+    return found
+
+
+def floating(x: Any) -> Tensor:
+    """The operand itself if it is floating point, else converted to the default dtype."""
+    t = x if isinstance(x, Tensor) else operand(x)
+    return t if t.dtype.is_floating_point else t.to(dt.default_dtype)
+
+
+__all__ = ["apply", "broadcast_shapes", "constant", "floating", "operand", "promote", "promoted_type", "same_dtype", "unbroadcast"]

@@ -1,0 +1,151 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Copies and conversions between dtypes and devices."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from penlight.backends.backend import get_backend
+from penlight.device import device as Device
+from penlight.dtype import as_dtype, bool_, float32, float64, int32
+from penlight.dtype import dtype as DType
+from penlight.ops.dispatch import apply
+from penlight.ops.operator import NotSampled, Operator, Spec
+from penlight.ops.registry import register
+from penlight.ops.samples import index, of, sample, shapes
+from penlight.tensor import Tensor
+
+
+@register
+@dataclass(frozen=True)
+class Cast(Operator):
+    """The values in another dtype; floating point to integer truncates"""
+
+    name = "cast"
+    saves_inputs = False
+    samples = (
+        shapes(3, 4, dtype=float32),
+        shapes(0, dtype=float64),
+        sample(of(5, low=-9, high=9), dtype=int32),
+        sample(index(4, high=3), dtype=float32),
+        sample(index(4, high=2), dtype=bool_),
+    )
+
+    dtype: DType
+
+    def infer(self, x: Spec) -> Spec:
+        return Spec(x.shape, self.dtype)
+
+    def forward(self, xp, x):
+        return x.astype(self.dtype.numpy)
+
+    def vjp(self, grad, output, x):
+        return (grad.to(x.dtype),)
+
+
+@register
+@dataclass(frozen=True)
+class Clone(Operator):
+    """A copy in row-major order"""
+
+    name = "clone"
+    onnx = "Identity"
+    saves_inputs = False
+    samples = (shapes(3, 4), shapes(0), sample(of(5, 3, strided=True)))
+
+    def infer(self, x: Spec) -> Spec:
+        return x
+
+    def forward(self, xp, x):
+        return x.copy()
+
+    def vjp(self, grad, output, x):
+        return (grad,)
+
+
+@register
+@dataclass(frozen=True)
+class ToDevice(Operator):
+    """A copy on another device"""
+
+    name = "to_device"
+    onnx = "Identity"
+    saves_inputs = False
+    samples = NotSampled("needs a second device; tested in tests/gpu")
+
+    device: Device
+    source: Device
+
+    def infer(self, x: Spec) -> Spec:
+        return x
+
+    def forward(self, xp, x):
+        # A GPU is at one end at least, and its backend knows both ways.
+        return get_backend(self.device if self.source.type == "cpu" else self.source).asarray(x, self.device)
+
+    def vjp(self, grad, output, x):
+        return (apply(ToDevice(self.source, self.device), grad),)
+
+
+@register
+@dataclass(frozen=True)
+class Contiguous(Operator):
+    """The same values in row-major order without gaps: x itself where it already is"""
+
+    name = "contiguous"
+    onnx = "Identity"
+    saves_inputs = False
+    is_view = True
+    samples = (shapes(3, 4), sample(of(5, 3, strided=True)), shapes(0))
+
+    def infer(self, x: Spec) -> Spec:
+        return x
+
+    def forward(self, xp, x):
+        return xp.ascontiguousarray(x).reshape(x.shape)
+
+    def vjp(self, grad, output, x):
+        return (grad,)
+
+
+def to(input: Tensor, *args: Any, dtype: Any = None, device: Any = None, copy: bool = False) -> Tensor:
+    """Returns the tensor in another dtype or on another device; itself if nothing changes and `copy` is False.
+
+    `to(dtype)`, `to(device)`, `to(device, dtype)` or `to(other_tensor)`.
+    """
+    for argument in args:
+        if isinstance(argument, Tensor):
+            dtype, device = argument.dtype, argument.device
+        elif isinstance(argument, Device) or (isinstance(argument, str) and argument.partition(":")[0] in ("cpu", "cuda")):
+            device = argument
+        elif argument is not None and not isinstance(argument, bool):
+            dtype = argument
+    result = input
+    if dtype is not None:
+        kind = dtype if type(dtype) is DType else as_dtype(dtype)
+        if kind is not result.dtype:
+            result = apply(Cast(kind), result)
+    if device is not None and not Device(device) == result.device:
+        result = apply(ToDevice(Device(device), result.device), result)
+    return clone(input) if copy and result is input else result
+
+
+def clone(input: Tensor) -> Tensor:
+    """Returns a copy, which the gradient passes through."""
+    return apply(Clone(), input)
+
+
+def contiguous(input: Tensor) -> Tensor:
+    """Returns the tensor in row-major order; itself if it already is."""
+    return input if input._data.flags.c_contiguous else apply(Contiguous(), input)
+
+
+def cpu(input: Tensor) -> Tensor:
+    """Returns the tensor in host memory."""
+    return to(input, device="cpu")
+
+
+def cuda(input: Tensor, device: Any = "cuda:0") -> Tensor:
+    """Returns the tensor on a CUDA device."""
+    return to(input, device=f"cuda:{device}" if isinstance(device, int) else device)

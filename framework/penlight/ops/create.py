@@ -1,0 +1,183 @@
+# SPDX-License-Identifier: Apache-2.0
+"""New tensors from sizes and numbers."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from penlight import dtype as dt
+from penlight.backends.backend import get_backend
+from penlight.device import device as Device
+from penlight.errors import ArgumentError
+from penlight.ops.dims import shape_arguments
+from penlight.ops.dispatch import apply
+from penlight.ops.operator import NotDifferentiable, Operator, Shape, Spec
+from penlight.ops.registry import register
+from penlight.ops.samples import sample
+from penlight.tape import mode
+from penlight.tensor import Tensor, from_array
+
+_SOURCE = NotDifferentiable("there is no input")
+
+
+@register
+@dataclass(frozen=True)
+class Full(Operator):
+    """`value` everywhere; recorded in a trace where a size is dynamic"""
+
+    name = "full"
+    gradient = _SOURCE
+    samples = (sample(shape=(2, 3), value=1.5, dtype=dt.float32), sample(shape=(0,), value=1, dtype=dt.int64))
+
+    shape: Shape
+    value: Any
+    dtype: dt.dtype
+
+    def infer(self) -> Spec:
+        return Spec(self.shape, self.dtype)
+
+    def forward(self, xp):
+        return xp.full(self.shape, self.value, dtype=self.dtype.numpy)
+
+
+@register
+@dataclass(frozen=True)
+class Arange(Operator):
+    """start, start + step, ... below `end`; recorded in a trace where a bound is dynamic"""
+
+    name = "arange"
+    gradient = _SOURCE
+    samples = (
+        sample(start=0, end=5, step=1, dtype=dt.int64),
+        sample(start=1.0, end=2.0, step=0.25, dtype=dt.float32),
+        sample(start=3, end=3, step=1, dtype=dt.int64),
+    )
+
+    start: Any
+    end: Any
+    step: Any
+    dtype: dt.dtype
+
+    def infer(self) -> Spec:
+        if self.start == 0 and self.step == 1 and isinstance(self.end, int):
+            return Spec((self.end,), self.dtype)
+        if isinstance(self.step, int) and isinstance(self.end - self.start, int):
+            return Spec(((self.end - self.start + self.step - (1 if self.step > 0 else -1)) // self.step,), self.dtype)
+        return Spec((len(np.arange(self.start, self.end, self.step)),), self.dtype)
+
+    def forward(self, xp):
+        return xp.arange(self.start, self.end, self.step, dtype=self.dtype.numpy)
+
+
+@register
+@dataclass(frozen=True)
+class SymbolicScalar(Operator):
+    """The 0-dim value of a size that is dynamic under a trace"""
+
+    name = "symbolic_scalar"
+    gradient = _SOURCE
+    samples = (sample(value=3, dtype=dt.float32),)
+
+    value: Any
+    dtype: dt.dtype
+
+    def infer(self) -> Spec:
+        return Spec((), self.dtype)
+
+    def forward(self, xp):
+        return xp.asarray(int(self.value), dtype=self.dtype.numpy)
+
+
+def device_as_given(array: Any, device: Any, requires_grad: bool = False) -> Tensor:
+    """A new tensor of a NumPy array on the device that the user named."""
+    if device is not None and str(device) != "cpu":
+        array = get_backend(Device(device)).asarray(array, Device(device))
+    result = from_array(array)
+    return result.requires_grad_() if requires_grad else result
+
+
+def _make(operator: Operator, device: Any, requires_grad: bool) -> Tensor:
+    if mode.tracer is not None:
+        return apply(operator)
+    return device_as_given(np.asarray(operator.forward(np)), device, requires_grad)
+
+
+def full(size: Any, fill_value: Any, *, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Tensor:
+    """Returns a tensor of `size` filled with a number; the dtype is the number's unless given."""
+    kind = dt.scalar_type(fill_value) if dtype is None else dt.as_dtype(dtype)
+    shape = tuple(size) if isinstance(size, (tuple, list)) else (size,)
+    return _make(Full(shape, fill_value, kind), device, requires_grad)
+
+
+def zeros(*size: Any, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Tensor:
+    """Returns a tensor of `size` filled with 0."""
+    return _make(Full(shape_arguments(size), 0, dt.as_dtype(dtype or dt.default_dtype)), device, requires_grad)
+
+
+def ones(*size: Any, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Tensor:
+    """Returns a tensor of `size` filled with 1."""
+    return _make(Full(shape_arguments(size), 1, dt.as_dtype(dtype or dt.default_dtype)), device, requires_grad)
+
+
+def empty(*size: Any, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Tensor:
+    """Returns a tensor of `size` with undefined content."""
+    kind = dt.as_dtype(dtype or dt.default_dtype)
+    return device_as_given(np.empty(shape_arguments(size), kind.numpy), device, requires_grad)
+
+
+def arange(
+    start: Any, end: Any = None, step: Any = 1, *, dtype: Any = None, device: Any = None, requires_grad: bool = False
+) -> Tensor:
+    """Returns start, start + step, ... below `end`; `arange(end)` starts at 0; int64 for integers.
+
+    Raises:
+        ArgumentError: the step is 0.
+    """
+    if end is None:
+        start, end = 0, start
+    if step == 0:
+        raise ArgumentError("arange: the step must not be 0")
+    is_whole = all(isinstance(v, int) for v in (start, end, step))
+    kind = dt.as_dtype(dtype) if dtype is not None else dt.int64 if is_whole else dt.default_dtype
+    return _make(Arange(start, end, step, kind), device, requires_grad)
+
+
+def linspace(start: float, end: float, steps: int, *, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Tensor:
+    """Returns `steps` values from `start` to `end`, both included."""
+    kind = dt.as_dtype(dtype or dt.default_dtype)
+    return device_as_given(np.linspace(start, end, steps).astype(kind.numpy), device, requires_grad)
+
+
+def eye(n: int, m: int | None = None, *, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Tensor:
+    """Returns an (n, m) matrix with 1 on the diagonal; m is n by default."""
+    kind = dt.as_dtype(dtype or dt.default_dtype)
+    return device_as_given(np.eye(n, m, dtype=kind.numpy), device, requires_grad)
+
+
+def _like(input: Tensor, value: Any, dtype: Any, device: Any, requires_grad: bool) -> Tensor:
+    kind = input.dtype if dtype is None else dt.as_dtype(dtype)
+    return _make(Full(tuple(input.shape), value, kind), input.device if device is None else device, requires_grad)
+
+
+def zeros_like(input: Tensor, *, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Tensor:
+    """Returns zeros in the shape, dtype and device of `input`."""
+    return _like(input, 0, dtype, device, requires_grad)
+
+
+def ones_like(input: Tensor, *, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Tensor:
+    """Returns ones in the shape, dtype and device of `input`."""
+    return _like(input, 1, dtype, device, requires_grad)
+
+
+def full_like(input: Tensor, fill_value: Any, *, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Tensor:
+    """Returns a number everywhere, in the shape, dtype and device of `input`."""
+    return _like(input, fill_value, dtype, device, requires_grad)
+
+
+def empty_like(input: Tensor, *, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Tensor:
+    """Returns undefined content in the shape, dtype and device of `input`."""
+    kind = input.dtype if dtype is None else dtype
+    return empty(tuple(input.shape), dtype=kind, device=input.device if device is None else device, requires_grad=requires_grad)

@@ -1,0 +1,225 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Losses. Cross-entropy is one operator, so that the tape keeps the log-probabilities and nothing else."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from penlight.errors import ArgumentError, DTypeError, ShapeError
+from penlight.ops.dispatch import apply
+from penlight.ops.elementwise import abs, clamp, exp, log1p, where
+from penlight.ops.operator import NotExported, Operator, Spec
+from penlight.ops.registry import register
+from penlight.ops.samples import index, of, sample
+from penlight.ops.softmax import log_softmax_array
+from penlight.tensor import Tensor
+
+_TRAINING = NotExported("a loss is for training; export the module that computes its input")
+
+
+@register
+@dataclass(frozen=True)
+class CrossEntropy(Operator):
+    """Per row of x (N, C): -(1 - s) * log p[target] - s / C * sum(log p), 0 where target is `ignore_index`; and log p"""
+
+    name = "cross_entropy"
+    onnx = _TRAINING
+    saves_output = True
+    outputs = 2
+    samples = (
+        sample(of(4, 5), index(4, high=5)),
+        sample(of(4, 5), index(4, high=5), label_smoothing=0.1),
+        sample(of(6, 3), index(6, high=3), ignore_index=1),
+        sample(of(0, 3), index(0, high=3)),
+    )
+
+    ignore_index: int = -100
+    label_smoothing: float = 0.0
+
+    def infer(self, x: Spec, target: Spec) -> tuple[Spec, Spec]:
+        if target.dtype.kind != 1:
+            raise DTypeError(f"cross_entropy: expected integer classes, came {target.dtype}; convert with .to(penlight.int64)")
+        if len(x.shape) != 2 or tuple(target.shape) != (x.shape[0],):
+            raise ShapeError(f"cross_entropy: expected (N, C) and (N,), came {tuple(x.shape)} and {tuple(target.shape)}")
+        return Spec(target.shape, x.dtype), x
+
+    def forward(self, xp, x, target):
+        logp = log_softmax_array(xp, x, 1)
+        rows, safe, kept = self._rows(xp, target)
+        loss = -logp[rows, safe]
+        if self.label_smoothing:
+            smooth = x.dtype.type(self.label_smoothing)
+            loss = loss * (1 - smooth) - logp.mean(axis=1) * smooth
+        return xp.where(kept, loss, x.dtype.type(0)), logp
+
+    def _rows(self, xp, target):
+        kept = target != self.ignore_index
+        return xp.arange(target.shape[0]), xp.where(kept, target, 0), kept
+
+    def backward(self, xp, needs, grad, output, x, target):
+        if grad[1] is not None:
+            raise NotImplementedError("the log-probabilities have a gradient only in a second derivative")
+        rows, safe, kept = self._rows(xp, target)
+        weight = xp.where(kept, grad[0], x.dtype.type(0))[:, None]
+        result = xp.exp(output[1])
+        if self.label_smoothing:
+            result -= x.dtype.type(self.label_smoothing / x.shape[1])
+        result[rows, safe] -= x.dtype.type(1 - self.label_smoothing)
+        result *= weight
+        return result, None
+
+    def vjp(self, grad, output, x, target):
+        logp, classes = output[1], x.shape[1]
+        kept = target != self.ignore_index
+        hot = where(kept, target, 0).one_hot(classes).to(x.dtype)
+        wanted = hot * (1.0 - self.label_smoothing) + self.label_smoothing / classes
+        through_loss = 0.0 if grad[0] is None else -wanted * where(kept, grad[0], 0.0).unsqueeze(1)
+        total = through_loss if grad[1] is None else through_loss + grad[1]  # the gradient that reaches log p
+        return total - exp(logp) * total.sum(1, keepdim=True), None
+
+
+def cross_entropy(
+    input: Tensor,
+    target: Tensor,
+    weight: Tensor | None = None,
+    ignore_index: int = -100,
+    reduction: str = "mean",
+    label_smoothing: float = 0.0,
+) -> Tensor:
+    """Returns the cross-entropy between logits and classes.
+
+    Args:
+        input: (N, C) or (C,) or (N, C, d1, ...), floating point, not normalised.
+        target: (N,) or () or (N, d1, ...), integer classes in [0, C); or probabilities in the shape of `input`.
+        weight: (C,) factor per class, or None.
+        ignore_index: rows with this target count neither in the sum nor in the mean.
+        reduction: "mean" (over the rows that count, weighted), "sum" or "none".
+        label_smoothing: this share of the probability is spread evenly over all classes.
+
+    Raises:
+        ShapeError: the shapes do not fit. IndexError: a class is out of range.
+    """
+    _check_reduction("cross_entropy", reduction)
+    if target.dtype.is_floating_point:
+        return _soft_cross_entropy(input, target, weight, reduction, label_smoothing)
+    rows, flat = _class_rows(input), target.reshape(-1)
+    _check_classes(flat, rows, ignore_index)
+    if weight is not None:
+        losses, counts = _weighted(rows, flat, weight, ignore_index, label_smoothing)
+    else:
+        losses = apply(CrossEntropy(ignore_index, float(label_smoothing)), rows, flat)[0]
+        counts = None
+    if reduction == "none":
+        return losses.reshape(tuple(target.shape))
+    if reduction == "sum":
+        return losses.sum()
+    return losses.sum() / _row_count(flat, ignore_index) if counts is None else losses.sum() / counts.sum()
+
+
+def _class_rows(input: Tensor) -> Tensor:
+    """The logits as (rows, C)."""
+    if input.ndim <= 2:
+        return input if input.ndim == 2 else input.unsqueeze(0)
+    order = (0, *range(2, input.ndim), 1)
+    return input.permute(order).reshape(-1, input.shape[1])
+
+
+def _row_count(target: Tensor, ignore_index: int) -> Any:
+    kept = target._data != ignore_index
+    return int(kept.sum()) or float("nan")
+
+
+def _check_classes(target: Tensor, rows: Tensor, ignore_index: int) -> None:
+    if target.shape[0] != rows.shape[0]:
+        raise ShapeError(f"cross_entropy: {rows.shape[0]} rows of logits, {target.shape[0]} targets; they must agree")
+    if target._data.size and target.dtype.kind == 1:
+        data = target._data[target._data != ignore_index]
+        if data.size and (int(data.min()) < 0 or int(data.max()) >= rows.shape[1]):
+            raise IndexError(
+                f"cross_entropy: classes {int(data.min())}..{int(data.max())} are out of range for {rows.shape[1]} logits; "
+                "check the labels, or the out_features of the last layer"
+            )
+
+
+def _weighted(rows: Tensor, target: Tensor, weight: Tensor, ignore_index: int, smoothing: float) -> tuple[Tensor, Tensor]:
+    """Losses and weights per row, as a composite: the weighted case is rare."""
+    logp = rows.log_softmax(1)
+    kept = target != ignore_index
+    safe = where(kept, target, 0)
+    counts = where(kept, weight.index_select(0, safe), 0.0)
+    losses = -logp.gather(1, safe.unsqueeze(1)).squeeze(1) * counts * (1.0 - smoothing)
+    if smoothing:
+        losses = losses - where(kept, (logp * weight).sum(1), 0.0) * (smoothing / rows.shape[1])
+    return losses, counts
+
+
+def _soft_cross_entropy(input: Tensor, target: Tensor, weight: Tensor | None, reduction: str, smoothing: float) -> Tensor:
+    if target.shape != input.shape:
+        raise ShapeError(
+            f"cross_entropy: probabilities {tuple(target.shape)} must have the shape of the logits {tuple(input.shape)}"
+        )
+    dim = 0 if input.ndim == 1 else 1
+    if smoothing:
+        target = target * (1.0 - smoothing) + smoothing / input.shape[dim]
+    losses = input.log_softmax(dim) * target
+    if weight is not None:
+        losses = losses * weight.reshape(-1, *(1,) * (input.ndim - dim - 1))
+    losses = -losses.sum(dim)
+    return losses.sum() / (losses.numel() or 1) if reduction == "mean" else _reduce(losses, reduction)
+
+
+def nll_loss(
+    input: Tensor, target: Tensor, weight: Tensor | None = None, ignore_index: int = -100, reduction: str = "mean"
+) -> Tensor:
+    """Returns the negative log-likelihood of log-probabilities (N, C) at integer classes (N,); see `cross_entropy`."""
+    _check_reduction("nll_loss", reduction)
+    rows, flat = _class_rows(input), target.reshape(-1)
+    _check_classes(flat, rows, ignore_index)
+    kept = flat != ignore_index
+    safe = where(kept, flat, 0)
+    counts = kept.to(rows.dtype) if weight is None else where(kept, weight.index_select(0, safe), 0.0)
+    losses = -rows.gather(1, safe.unsqueeze(1)).squeeze(1) * counts
+    if reduction == "none":
+        return losses.reshape(tuple(target.shape))
+    return losses.sum() / counts.sum() if reduction == "mean" else losses.sum()
+
+
+def mse_loss(input: Tensor, target: Tensor, reduction: str = "mean") -> Tensor:
+    """Returns the squared differences, reduced by "mean", "sum" or "none"; the shapes broadcast."""
+    return _reduce((input - target).square(), reduction, "mse_loss")
+
+
+def l1_loss(input: Tensor, target: Tensor, reduction: str = "mean") -> Tensor:
+    """Returns the absolute differences, reduced by "mean", "sum" or "none"; the shapes broadcast."""
+    return _reduce(abs(input - target), reduction, "l1_loss")
+
+
+def smooth_l1_loss(input: Tensor, target: Tensor, reduction: str = "mean", beta: float = 1.0) -> Tensor:
+    """Returns 0.5 * d^2 / beta where |d| < beta, else |d| - 0.5 * beta, reduced."""
+    distance = abs(input - target)
+    return _reduce(where(distance < beta, distance.square() * (0.5 / beta), distance - 0.5 * beta), reduction, "smooth_l1_loss")
+
+
+def binary_cross_entropy_with_logits(
+    input: Tensor, target: Tensor, weight: Tensor | None = None, reduction: str = "mean", pos_weight: Tensor | None = None
+) -> Tensor:
+    """Returns max(x, 0) - x * y + log(1 + exp(-|x|)), reduced, for logits x and targets y in [0, 1] of one shape."""
+    if target.shape != input.shape:
+        raise ShapeError(
+            f"binary_cross_entropy_with_logits: target {tuple(target.shape)} must have the shape of input {tuple(input.shape)}"
+        )
+    softplus = log1p(exp(-abs(input))) + clamp(-input, min=0.0)
+    factor = 1.0 if pos_weight is None else target * (pos_weight - 1.0) + 1.0
+    losses = (1.0 - target) * input + softplus * factor
+    return _reduce(losses if weight is None else losses * weight, reduction, "binary_cross_entropy_with_logits")
+
+
+def _check_reduction(operator: str, reduction: str) -> None:
+    if reduction not in ("mean", "sum", "none"):
+        raise ArgumentError(f'{operator}: reduction must be "mean", "sum" or "none", came {reduction!r}')
+
+
+def _reduce(losses: Tensor, reduction: str, operator: str = "loss") -> Tensor:
+    _check_reduction(operator, reduction)
+    return losses.mean() if reduction == "mean" else losses.sum() if reduction == "sum" else losses

@@ -1,0 +1,227 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Matrix products."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from penlight.errors import ArgumentError, ShapeError
+from penlight.ops.broadcast import broadcast_shapes, promote, same_dtype, unbroadcast
+from penlight.ops.dispatch import apply
+from penlight.ops.operator import Operator, Spec
+from penlight.ops.registry import register
+from penlight.ops.samples import of, sample
+from penlight.tensor import Tensor
+
+
+@register
+@dataclass(frozen=True)
+class MatMul(Operator):
+    """a (..., N, K) times b (..., K, M); the leading dimensions broadcast"""
+
+    name = "matmul"
+    onnx = "MatMul"
+    saves_inputs = "others"
+    samples = (
+        sample(of(3, 4), of(4, 5)),
+        sample(of(2, 3, 4), of(4, 5)),
+        sample(of(2, 1, 3, 4), of(3, 4, 2)),
+        sample(of(0, 4), of(4, 5)),
+        sample(of(3, 0), of(0, 5)),
+        sample(of(5, 3, strided=True), of(3, 2, strided=True)),
+    )
+
+    def infer(self, a: Spec, b: Spec) -> Spec:
+        if a.shape[-1] != b.shape[-2]:
+            hint = "; did you mean b.T?" if len(b.shape) == 2 and b.shape[-1] == a.shape[-1] else ""
+            raise ShapeError(
+                f"matmul: inner dimensions differ: a {tuple(map(int, a.shape))} has {a.shape[-1]}, "
+                f"b {tuple(map(int, b.shape))} has {b.shape[-2]}{hint}"
+            )
+        lead = broadcast_shapes("matmul", a.shape[:-2], b.shape[:-2])
+        return Spec((*lead, a.shape[-2], b.shape[-1]), same_dtype("matmul", a, b))
+
+    def forward(self, xp, a, b):
+        if b.ndim == 2 and a.ndim > 2 and a.flags.c_contiguous:  # one large GEMM instead of one per batch entry
+            return xp.matmul(a.reshape(-1, a.shape[-1]), b).reshape(*a.shape[:-1], b.shape[-1])
+        return xp.matmul(a, b)
+
+    def vjp(self, grad, output, a, b):
+        ga = unbroadcast(matmul(grad, b.mT), a) if a.requires_grad else None
+        if not b.requires_grad:
+            return ga, None
+        if len(b.shape) == 2 and len(a.shape) > 2:
+            flat = a.reshape(-1, a.shape[-1]), grad.reshape(-1, grad.shape[-1])
+            return ga, matmul(flat[0].mT, flat[1])
+        return ga, unbroadcast(matmul(a.mT, grad), b)
+
+
+@register
+@dataclass(frozen=True)
+class Linear(Operator):
+    """x (..., in) times weight (out, in) transposed, plus bias (out) if given"""
+
+    name = "linear"
+    saves_inputs = "others"
+    samples = (
+        sample(of(3, 4), of(5, 4), of(5)),
+        sample(of(2, 3, 4), of(5, 4), None),
+        sample(of(4), of(5, 4), of(5)),
+        sample(of(0, 4), of(5, 4), of(5)),
+        sample(of(5, 3, strided=True), of(2, 3), of(2)),
+    )
+
+    def infer(self, x: Spec, weight: Spec, bias: Spec | None = None) -> Spec:
+        if len(weight.shape) != 2 or not x.shape or x.shape[-1] != weight.shape[1]:
+            raise ShapeError(
+                f"linear: input {tuple(map(int, x.shape))} must end in {weight.shape[-1]}, the last size of "
+                f"weight {tuple(map(int, weight.shape))}"
+            )
+        if bias is not None and tuple(bias.shape) != (weight.shape[0],):
+            raise ShapeError(f"linear: bias {tuple(bias.shape)} must have shape ({weight.shape[0]},)")
+        same_dtype("linear", x, weight, *(() if bias is None else (bias,)))
+        return Spec((*x.shape[:-1], weight.shape[0]), x.dtype)
+
+    def forward(self, xp, x, weight, bias):
+        if bias is not None and bias.shape != weight.shape[:1]:
+            raise ValueError("the bias does not fit")
+        rows = x if x.ndim == 2 else x.reshape(-1, x.shape[-1]) if weight.shape[1] else x.reshape(_rows(x), 0)
+        result = rows @ weight.T
+        if bias is not None:
+            result += bias
+        return result if x.ndim == 2 else result.reshape(*x.shape[:-1], weight.shape[0])
+
+    def vjp(self, grad, output, x, weight, bias):
+        gx = matmul(grad, weight) if x.requires_grad else None
+        rows = grad if grad._data.ndim == 2 else grad.reshape(-1, grad.shape[-1])
+        gw = matmul(rows.mT, x.reshape(-1, x.shape[-1])) if weight.requires_grad else None
+        return gx, gw, None if bias is None or not bias.requires_grad else rows.sum(0)
+
+    def backward(self, xp, needs, grad, output, x, weight, bias):
+        rows = grad.reshape(-1, grad.shape[-1]) if grad.size else grad.reshape(_rows(grad), grad.shape[-1])
+        gx = (rows @ weight).reshape(*grad.shape[:-1], weight.shape[1]) if needs[0] else None
+        gw = rows.T @ x.reshape(rows.shape[0], x.shape[-1]) if needs[1] else None
+        return gx, gw, rows.sum(axis=0) if needs[2] else None
+
+
+def _rows(x: Any) -> int:
+    count = 1
+    for size in x.shape[:-1]:
+        count *= size
+    return count
+
+
+_MATMUL, _LINEAR = MatMul(), Linear()
+
+
+def matmul(input: Tensor, other: Tensor) -> Tensor:
+    """Returns the matrix product; 1-D operands count as a row on the left and a column on the right.
+
+    Raises:
+        ShapeError: the inner dimensions differ, or an operand is 0-dim.
+    """
+    a, b = promote(input, other)
+    if a._data.ndim >= 2 and b._data.ndim >= 2:
+        return apply(_MATMUL, a, b)
+    if not a._data.ndim or not b._data.ndim:
+        raise ShapeError(f"matmul: both operands need a dimension, came {tuple(a.shape)} and {tuple(b.shape)}; use * to scale")
+    product = apply(_MATMUL, a.unsqueeze(0) if a._data.ndim == 1 else a, b.unsqueeze(1) if b._data.ndim == 1 else b)
+    if b._data.ndim == 1:
+        product = product.squeeze(-1)
+    return (
+        product.squeeze(-1 if b._data.ndim > 1 else 0)
+        if a._data.ndim == 1 and b._data.ndim == 1
+        else (product.squeeze(-2) if a._data.ndim == 1 else product)
+    )
+
+
+def bmm(input: Tensor, mat2: Tensor) -> Tensor:
+    """Returns the products of two batches of matrices, (B, N, K) by (B, K, M)."""
+    if input.ndim != 3 or mat2.ndim != 3:
+        raise ShapeError(f"bmm: expected two 3-D tensors, came {tuple(input.shape)} and {tuple(mat2.shape)}; use matmul")
+    return matmul(input, mat2)
+
+
+def mm(input: Tensor, mat2: Tensor) -> Tensor:
+    """Returns the product of two matrices, (N, K) by (K, M)."""
+    if input.ndim != 2 or mat2.ndim != 2:
+        raise ShapeError(f"mm: expected two matrices, came {tuple(input.shape)} and {tuple(mat2.shape)}; use matmul")
+    return matmul(input, mat2)
+
+
+def dot(input: Tensor, other: Tensor) -> Tensor:
+    """Returns the inner product of two vectors."""
+    return (input * other).sum()
+
+
+def outer(input: Tensor, vec2: Tensor) -> Tensor:
+    """Returns the outer product of two vectors, (N,) by (M,) to (N, M)."""
+    return input.unsqueeze(1) * vec2.unsqueeze(0)
+
+
+def linear(input: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+    """Returns `input @ weight.T + bias`.
+
+    Args:
+        input: (..., in_features), floating point.
+        weight: (out_features, in_features).
+        bias: (out_features,) or None.
+
+    Raises:
+        ShapeError: the sizes do not fit.
+    """
+    return apply(_LINEAR, input, weight, bias)
+
+
+def einsum(equation: str, *operands: Any) -> Tensor:
+    """Returns the sum of products that the equation states, for one or two operands, such as "bij,bjk->bik".
+
+    Raises:
+        ArgumentError: more than two operands, repeated letters in one, or a letter of the result that is in none.
+    """
+    terms, _, result = equation.replace(" ", "").partition("->")
+    inputs = terms.split(",")
+    if len(inputs) != len(operands) or len(inputs) > 2 or any(len(set(t)) != len(t) for t in inputs):
+        raise ArgumentError(f"einsum: expected one or two terms without repeated letters, one per operand, came {equation!r}")
+    if "->" not in equation:
+        result = "".join(sorted(c for c in set(terms) - {","} if terms.count(c) == 1))
+    if not set(result) <= set(terms):
+        raise ArgumentError(f"einsum: the result of {equation!r} has a letter that no operand has")
+    if len(inputs) == 1:
+        return _arrange(operands[0], inputs[0], result)
+    return _einsum_pair(inputs[0], inputs[1], result, operands[0], operands[1])
+
+
+def _arrange(t: Tensor, letters: str, wanted: str) -> Tensor:
+    """The operand summed over the letters that are not wanted, in the wanted order."""
+    gone = tuple(i for i, c in enumerate(letters) if c not in wanted)
+    t = t.sum(gone) if gone else t
+    kept = [c for c in letters if c in wanted]
+    return t.permute(tuple(kept.index(c) for c in wanted)) if kept != list(wanted) else t
+
+
+def _einsum_pair(a: str, b: str, result: str, x: Tensor, y: Tensor) -> Tensor:
+    """Batch letters first, then one matrix product over the shared summed letters."""
+    batch = [c for c in a if c in b and c in result]
+    summed = [c for c in a if c in b and c not in result]
+    rows = [c for c in a if c not in b and c in result]
+    columns = [c for c in b if c not in a and c in result]
+    left = _arrange(x, a, "".join(batch + rows + summed))
+    right = _arrange(y, b, "".join(batch + summed + columns))
+    sizes = {c: left.shape[i] for i, c in enumerate(batch + rows + summed)}
+    sizes.update((c, right.shape[len(batch) + len(summed) + i]) for i, c in enumerate(columns))
+    lead = tuple(sizes[c] for c in batch)
+    product = matmul(
+        left.reshape(*lead, _count(sizes, rows), _count(sizes, summed)),
+        right.reshape(*lead, _count(sizes, summed), _count(sizes, columns)),
+    )
+    letters = batch + rows + columns
+    return _arrange(product.reshape(tuple(sizes[c] for c in letters)), "".join(letters), result)
+
+
+def _count(sizes: dict[str, int], letters: list[str]) -> int:
+    total = 1
+    for c in letters:
+        total = total * sizes[c]
+    return total
