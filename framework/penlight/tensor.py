@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from penlight import device as _device
 from penlight.backends.backend import backend_of, get_backend
+from penlight.device import cpu as CPU_DEVICE
+from penlight.device import device as Device
 from penlight.dtype import FROM_NUMPY, as_dtype, default_dtype, from_numpy_dtype
 from penlight.dtype import dtype as DType
 from penlight.errors import DTypeError, GradientError, ShapeError
@@ -78,9 +79,9 @@ class Tensor:
         return FROM_NUMPY[self._data.dtype]
 
     @property
-    def device(self) -> _device.device:
+    def device(self) -> Device:
         data = self._data
-        return _device.cpu if type(data) is np.ndarray else backend_of(data).device_of(data)
+        return CPU_DEVICE if type(data) is np.ndarray else backend_of(data).device_of(data)
 
     @property
     def ndim(self) -> int:
@@ -392,7 +393,7 @@ def tensor(data: Any, dtype: Any = None, device: Any = None, requires_grad: bool
         else from_array(array)
     )
     if device is not None:
-        result._data = get_backend(_device.device(device)).asarray(result._data, _device.device(device))
+        result._data = get_backend(Device(device)).asarray(result._data, Device(device))
     return result.requires_grad_() if requires_grad else result
 
 

@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from penlight import dtype as dt
+from penlight.dtype import combine, default_dtype, promote_types, scalar_type
+from penlight.dtype import dtype as DType
 from penlight.errors import DTypeError, ShapeError
-from penlight.ops.dispatch import apply
 from penlight.ops.operator import Shape, Spec
 from penlight.tape import mode
 from penlight.tensor import Tensor, as_tensor, from_array
@@ -57,10 +57,10 @@ def promote(a: Any, b: Any) -> tuple[Tensor, Tensor]:
         if isinstance(b, Tensor):
             return (a, b) if a._data.dtype is b._data.dtype else _promote_tensors(a, b)
         if isinstance(b, (bool, int, float)):
-            result = dt.combine(a.dtype, dt.scalar_type(b))
+            result = combine(a.dtype, scalar_type(b))
             return a if a.dtype is result else a.to(result), constant(b, result, a)
     elif isinstance(a, (bool, int, float)) and isinstance(b, Tensor):
-        result = dt.combine(b.dtype, dt.scalar_type(a))
+        result = combine(b.dtype, scalar_type(a))
         return constant(a, result, b), b if b.dtype is result else b.to(result)
     return promote(operand(a), operand(b))
 
@@ -76,12 +76,12 @@ def operand(value: Any) -> Tensor:
     raise DTypeError(f"expected a tensor or a number, came {type(value).__name__}; use penlight.tensor")
 
 
-def promoted_type(a: Tensor, b: Tensor) -> dt.dtype:
+def promoted_type(a: Tensor, b: Tensor) -> DType:
     """The dtype of a result of two tensors."""
     if (a._data.ndim == 0) == (b._data.ndim == 0):
-        return dt.promote_types(a.dtype, b.dtype)
+        return promote_types(a.dtype, b.dtype)
     strong, weak = (b, a) if a._data.ndim == 0 else (a, b)
-    return dt.combine(strong.dtype, weak.dtype)
+    return combine(strong.dtype, weak.dtype)
 
 
 def _promote_tensors(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
@@ -89,7 +89,7 @@ def _promote_tensors(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
     return a if a.dtype is result else a.to(result), b if b.dtype is result else b.to(result)
 
 
-def constant(value: Any, dtype: dt.dtype, like: Tensor) -> Tensor:
+def constant(value: Any, dtype: DType, like: Tensor) -> Tensor:
     """A 0-dim tensor for a Python number, on the device of `like`; the common ones are made once."""
     if mode.tracer is not None and type(value) not in (bool, int, float):
         traced = mode.tracer.scalar(value, dtype)
@@ -110,7 +110,4 @@ def constant(value: Any, dtype: dt.dtype, like: Tensor) -> Tensor:
 def floating(x: Any) -> Tensor:
     """The operand itself if it is floating point, else converted to the default dtype."""
     t = x if isinstance(x, Tensor) else operand(x)
-    return t if t.dtype.is_floating_point else t.to(dt.default_dtype)
-
-
-__all__ = ["apply", "broadcast_shapes", "constant", "floating", "operand", "promote", "promoted_type", "same_dtype", "unbroadcast"]
+    return t if t.dtype.is_floating_point else t.to(default_dtype)

@@ -126,7 +126,7 @@ def to(input: Tensor, *args: Any, dtype: Any = None, device: Any = None, copy: b
         kind = dtype if type(dtype) is DType else as_dtype(dtype)
         if kind is not result.dtype:
             result = apply(Cast(kind), result)
-    if device is not None and not Device(device) == result.device:
+    if device is not None and Device(device) != result.device:
         result = apply(ToDevice(Device(device), result.device), result)
     return clone(input) if copy and result is input else result
 

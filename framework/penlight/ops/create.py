@@ -8,9 +8,10 @@ from typing import Any
 
 import numpy as np
 
-from penlight import dtype as dt
 from penlight.backends.backend import get_backend
 from penlight.device import device as Device
+from penlight.dtype import as_dtype, default_dtype, float32, int64, scalar_type
+from penlight.dtype import dtype as DType
 from penlight.errors import ArgumentError
 from penlight.ops.dims import shape_arguments
 from penlight.ops.dispatch import apply
@@ -30,11 +31,11 @@ class Full(Operator):
 
     name = "full"
     gradient = _SOURCE
-    samples = (sample(shape=(2, 3), value=1.5, dtype=dt.float32), sample(shape=(0,), value=1, dtype=dt.int64))
+    samples = (sample(shape=(2, 3), value=1.5, dtype=float32), sample(shape=(0,), value=1, dtype=int64))
 
     shape: Shape
     value: Any
-    dtype: dt.dtype
+    dtype: DType
 
     def infer(self) -> Spec:
         return Spec(self.shape, self.dtype)
@@ -51,15 +52,15 @@ class Arange(Operator):
     name = "arange"
     gradient = _SOURCE
     samples = (
-        sample(start=0, end=5, step=1, dtype=dt.int64),
-        sample(start=1.0, end=2.0, step=0.25, dtype=dt.float32),
-        sample(start=3, end=3, step=1, dtype=dt.int64),
+        sample(start=0, end=5, step=1, dtype=int64),
+        sample(start=1.0, end=2.0, step=0.25, dtype=float32),
+        sample(start=3, end=3, step=1, dtype=int64),
     )
 
     start: Any
     end: Any
     step: Any
-    dtype: dt.dtype
+    dtype: DType
 
     def infer(self) -> Spec:
         if self.start == 0 and self.step == 1 and isinstance(self.end, int):
@@ -79,10 +80,10 @@ class SymbolicScalar(Operator):
 
     name = "symbolic_scalar"
     gradient = _SOURCE
-    samples = (sample(value=3, dtype=dt.float32),)
+    samples = (sample(value=3, dtype=float32),)
 
     value: Any
-    dtype: dt.dtype
+    dtype: DType
 
     def infer(self) -> Spec:
         return Spec((), self.dtype)
@@ -107,24 +108,24 @@ def _make(operator: Operator, device: Any, requires_grad: bool) -> Tensor:
 
 def full(size: Any, fill_value: Any, *, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Tensor:
     """Returns a tensor of `size` filled with a number; the dtype is the number's unless given."""
-    kind = dt.scalar_type(fill_value) if dtype is None else dt.as_dtype(dtype)
+    kind = scalar_type(fill_value) if dtype is None else as_dtype(dtype)
     shape = tuple(size) if isinstance(size, (tuple, list)) else (size,)
     return _make(Full(shape, fill_value, kind), device, requires_grad)
 
 
 def zeros(*size: Any, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Tensor:
     """Returns a tensor of `size` filled with 0."""
-    return _make(Full(shape_arguments(size), 0, dt.as_dtype(dtype or dt.default_dtype)), device, requires_grad)
+    return _make(Full(shape_arguments(size), 0, as_dtype(dtype or default_dtype)), device, requires_grad)
 
 
 def ones(*size: Any, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Tensor:
     """Returns a tensor of `size` filled with 1."""
-    return _make(Full(shape_arguments(size), 1, dt.as_dtype(dtype or dt.default_dtype)), device, requires_grad)
+    return _make(Full(shape_arguments(size), 1, as_dtype(dtype or default_dtype)), device, requires_grad)
 
 
 def empty(*size: Any, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Tensor:
     """Returns a tensor of `size` with undefined content."""
-    kind = dt.as_dtype(dtype or dt.default_dtype)
+    kind = as_dtype(dtype or default_dtype)
     return device_as_given(np.empty(shape_arguments(size), kind.numpy), device, requires_grad)
 
 
@@ -141,24 +142,24 @@ def arange(
     if step == 0:
         raise ArgumentError("arange: the step must not be 0")
     is_whole = all(isinstance(v, int) for v in (start, end, step))
-    kind = dt.as_dtype(dtype) if dtype is not None else dt.int64 if is_whole else dt.default_dtype
+    kind = as_dtype(dtype) if dtype is not None else int64 if is_whole else default_dtype
     return _make(Arange(start, end, step, kind), device, requires_grad)
 
 
 def linspace(start: float, end: float, steps: int, *, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Tensor:
     """Returns `steps` values from `start` to `end`, both included."""
-    kind = dt.as_dtype(dtype or dt.default_dtype)
+    kind = as_dtype(dtype or default_dtype)
     return device_as_given(np.linspace(start, end, steps).astype(kind.numpy), device, requires_grad)
 
 
 def eye(n: int, m: int | None = None, *, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Tensor:
     """Returns an (n, m) matrix with 1 on the diagonal; m is n by default."""
-    kind = dt.as_dtype(dtype or dt.default_dtype)
+    kind = as_dtype(dtype or default_dtype)
     return device_as_given(np.eye(n, m, dtype=kind.numpy), device, requires_grad)
 
 
 def _like(input: Tensor, value: Any, dtype: Any, device: Any, requires_grad: bool) -> Tensor:
-    kind = input.dtype if dtype is None else dt.as_dtype(dtype)
+    kind = input.dtype if dtype is None else as_dtype(dtype)
     return _make(Full(tuple(input.shape), value, kind), input.device if device is None else device, requires_grad)
 
 

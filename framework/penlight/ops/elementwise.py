@@ -7,7 +7,7 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
-from penlight.ops.broadcast import broadcast_shapes, constant, floating, operand, promote, same_dtype, unbroadcast
+from penlight.ops.broadcast import broadcast_shapes, floating, operand, promote, same_dtype, unbroadcast
 from penlight.ops.dispatch import apply
 from penlight.ops.operator import NotDifferentiable, Operator, Spec
 from penlight.ops.registry import register
@@ -729,7 +729,3 @@ def ge(a: Tensor, bound: float) -> Tensor:
 
 def le(a: Tensor, bound: float) -> Tensor:
     return a <= bound
-
-
-__all__ = [n for n, v in list(globals().items()) if callable(v) and not n.startswith("_") and n[0].islower()]
-_ = constant

@@ -28,7 +28,10 @@ _METHODS: dict[Any, str] = {
     softmax: "softmax log_softmax logsumexp",
     convert: "to clone contiguous cpu cuda",
 }
-_IN_PLACE = ["add", "sub", "mul", "div", "pow", "clamp", "neg", "abs", "exp", "log", "sqrt", "relu", "sigmoid", "tanh", "masked_fill", "floor", "ceil", "round", "scatter_add"]
+_IN_PLACE = (
+    "add", "sub", "mul", "div", "pow", "clamp", "neg", "abs", "exp", "log", "sqrt", "relu", "sigmoid", "tanh", "masked_fill",
+    "floor", "ceil", "round", "scatter_add",
+)  # fmt: skip
 _CASTS = {
     "float": "float32",
     "double": "float64",
