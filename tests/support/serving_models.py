@@ -68,6 +68,28 @@ def classifier(path: Path) -> Path:
     return save(path, nodes, [image], [output], weights)
 
 
+def digits_cnn(path: Path) -> Path:
+    """image: FP32 (batch, 1, 8, 8) -> logits (batch, 10): two convolutions, a pooling and two Gemm on fixed random weights."""
+    random = np.random.default_rng(3)
+    shapes = {"c1": (16, 1, 3, 3), "c2": (32, 16, 3, 3), "w1": (512, 64), "w2": (64, 10)}
+    weights = [
+        onnx.numpy_helper.from_array((random.standard_normal(shape) / 8).astype("f4"), name) for name, shape in shapes.items()
+    ]
+    nodes = [
+        helper.make_node("Conv", ["image", "c1"], ["a"], name="conv1", pads=[1, 1, 1, 1]),
+        helper.make_node("Relu", ["a"], ["b"], name="relu1"),
+        helper.make_node("Conv", ["b", "c2"], ["c"], name="conv2", pads=[1, 1, 1, 1]),
+        helper.make_node("Relu", ["c"], ["d"], name="relu2"),
+        helper.make_node("MaxPool", ["d"], ["e"], name="pool", kernel_shape=[2, 2], strides=[2, 2]),
+        helper.make_node("Flatten", ["e"], ["f"], name="flatten"),
+        helper.make_node("Gemm", ["f", "w1"], ["g"], name="fc1"),
+        helper.make_node("Relu", ["g"], ["h"], name="relu3"),
+        helper.make_node("Gemm", ["h", "w2"], ["logits"], name="fc2"),
+    ]
+    image, logits = tensor("image", TensorProto.FLOAT, "batch", 1, 8, 8), tensor("logits", TensorProto.FLOAT, "batch", 10)
+    return save(path, nodes, [image], [logits], weights)
+
+
 def identity(path: Path, datatype: str) -> Path:
     """x -> y of one datatype and any length."""
     element = ELEMENTS[datatype]

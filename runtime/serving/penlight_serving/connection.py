@@ -12,6 +12,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.server import ServerState
 
 from penlight_serving.answer import error_body, error_headers
+from penlight_serving.cork import Cork
 from penlight_serving.errors import BusyError, HeadersTooLargeError, RequestTimeoutError, ServingError
 from penlight_serving.lifecycle import Lifecycle
 from penlight_serving.options import Options
@@ -49,11 +50,12 @@ class Connection(HttpToolsProtocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
+        self.transport = Cork(transport, self.loop)
         self._reading_since = self.loop.time()
         limit = self._shared.options.max_connections
         if len(self.connections) > limit:
             self._refuse(BusyError(f"{limit} connections are open, which is the limit; try again in a second"))
-            transport.close()
+            self.transport.close()
 
     def data_received(self, data: bytes) -> None:
         if self._refused_since is not None or self.transport.is_closing():

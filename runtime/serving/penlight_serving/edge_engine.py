@@ -13,6 +13,7 @@ import numpy as np
 import penlight_runtime
 from penlight_serving.engine import invalid_model
 from penlight_serving.errors import ModelInvalidError
+from penlight_serving.options import Options
 from penlight_serving.tensors import BY_DTYPE, TensorInfo
 
 
@@ -26,12 +27,15 @@ class EdgeEngine:
     platform = "penlight_pen"
     backend = "penlight"
 
-    def __init__(self, path: Path, threads: int) -> None:
-        self._threads = threads
+    def __init__(self, path: Path, options: Options) -> None:
+        self._options = options
+        self._sessions: list[Any] = []
+        self._idle: deque[Any] = deque()
         try:
-            self._program = penlight_runtime.Program.open(path)
-            self._idle: deque[Any] = deque([self._session()])
-        except (OSError, ValueError, RuntimeError, MemoryError) as error:
+            self._program = penlight_runtime.Program.open(path, memory_budget=options.pen_memory_bytes)
+            self._program.self_test()  # wrong numbers on this machine are found before anybody gets them
+            self._idle.append(self._session())
+        except penlight_runtime.RuntimeFailure as error:
             raise invalid_model(path, error) from error
         self.inputs = tuple(_tensor_info(path, info) for info in self._program.inputs())
         self.outputs = tuple(_tensor_info(path, info) for info in self._program.outputs())
@@ -48,10 +52,13 @@ class EdgeEngine:
         return [results[name] for name in outputs]
 
     def cancel(self) -> None:
-        pass  # a run of the edge runtime is bounded by its program, which has no loops
+        for session in self._sessions:
+            session.cancel()
 
     def _session(self) -> Any:
-        return self._program.session(threads=self._threads)
+        session = self._program.session(threads=self._options.run_threads, mac_budget=self._options.pen_mac_budget)
+        self._sessions.append(session)
+        return session
 
 
 def _tensor_info(path: Path, info: Any) -> TensorInfo:

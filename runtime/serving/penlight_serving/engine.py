@@ -10,6 +10,7 @@ from typing import Protocol
 import numpy as np
 
 from penlight_serving.errors import EngineMissingError, ModelInvalidError
+from penlight_serving.options import Options
 from penlight_serving.tensors import TensorInfo
 
 
@@ -30,12 +31,12 @@ class Engine(Protocol):
         ...
 
 
-def open_engine(path: Path, threads: int, spinning: bool) -> Engine:
+def open_engine(path: Path, options: Options, spinning: bool) -> Engine:
     """Loads a `.onnx` or `.pen` file.
 
     Args:
         path: The model file.
-        threads: Threads of one run.
+        options: For the threads and the budgets.
         spinning: Whether idle threads may spin for work, which is quick when this is the only model and harmful otherwise.
 
     Raises:
@@ -47,10 +48,10 @@ def open_engine(path: Path, threads: int, spinning: bool) -> Engine:
         if path.suffix == ".onnx":
             from penlight_serving.onnx_engine import OnnxEngine
 
-            return OnnxEngine(path, threads, spinning)
+            return OnnxEngine(path, options.run_threads, spinning)
         from penlight_serving.edge_engine import EdgeEngine
 
-        return EdgeEngine(path, threads)
+        return EdgeEngine(path, options)
     except ImportError as error:
         raise EngineMissingError(f"{path.name}: the engine for {path.suffix} files cannot be imported: {error}") from error
 

@@ -8,7 +8,6 @@ Deliberately absent: shared memory, sequences, classification. They are refused 
 from __future__ import annotations
 
 import difflib
-import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -153,16 +152,22 @@ def _declared(model: ServedModel, entry: Any, known: dict[str, TensorInfo], take
 
 def _shape(info: TensorInfo, entry: dict[str, Any], options: Options) -> list[int]:
     shape, datatype = entry.get("shape"), entry.get("datatype")
-    if not isinstance(shape, list) or any(type(size) is not int or not 0 <= size <= _MAX_DIM for size in shape):
-        raise TensorError(f'input "{info.name}": "shape" must be a list of whole numbers from 0 to {_MAX_DIM}')
+    if not isinstance(shape, list):
+        raise TensorError(f'input "{info.name}": "shape" must be a list of whole numbers')
+    fits = len(shape) == len(info.shape)
+    size_bytes = info.datatype.dtype.itemsize
+    for axis, size in enumerate(shape):
+        if type(size) is not int or not 0 <= size <= _MAX_DIM:
+            raise TensorError(f'input "{info.name}": "shape" must be a list of whole numbers from 0 to {_MAX_DIM}')
+        fits = fits and info.shape[axis] in (size, -1)
+        size_bytes *= size or 1  # a size of 0 beside a huge one has no data, and could still make the model allocate huge outputs
     if datatype != info.datatype.name:
         known = isinstance(datatype, str) and datatype in DATATYPES
         came = f"{datatype}{shape}" if known else "a datatype that the protocol does not have"
         raise TensorError(f'input "{info.name}": expected {info}, got {came}; convert the values before sending them')
-    if not info.accepts(shape):
+    if not fits:
         raise TensorError(f'input "{info.name}": expected {info}, got {datatype}{shape}')
-    # A size of 0 beside a huge one carries no data, and could still make the model allocate outputs of the huge size.
-    if math.prod(max(size, 1) for size in shape) * info.datatype.dtype.itemsize > options.max_body_bytes:
+    if size_bytes > options.max_body_bytes:
         raise TensorError(f'input "{info.name}": shape {shape} is larger than any body this server takes')
     return shape
 
@@ -200,9 +205,9 @@ def _parameters(entry: dict[str, Any], owner: str) -> dict[str, Any]:
         return {}
     if not isinstance(parameters, dict):
         raise RequestError(f'{owner}: "parameters" must be an object')
-    refused = [name for name in _REFUSED if parameters.get(name)]
-    if refused:
-        raise UnsupportedFeatureError(f"{owner}: the parameter {refused[0]} is not supported by this server; leave it out")
+    for name in _REFUSED:
+        if parameters.get(name):
+            raise UnsupportedFeatureError(f"{owner}: the parameter {name} is not supported by this server; leave it out")
     return parameters
 
 

@@ -54,7 +54,7 @@ def open_models(files: list[ModelFile], options: Options) -> Models:
     """Loads model files that were found before."""
     models = []
     for file in files:
-        engine = open_engine(file.path, options.run_threads, spinning=len(files) == 1 and options.run_concurrency == 1)
+        engine = open_engine(file.path, options, spinning=len(files) == 1 and options.run_concurrency == 1)
         models.append(ServedModel(file.name, file.version, engine, Pace(options.inline_below_us)))
         models[-1].warm_up()
     return Models(models)

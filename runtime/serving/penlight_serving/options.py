@@ -36,6 +36,8 @@ class Options:
         queue_size: Requests that may wait for a run; the next is answered 503 with `Retry-After`.
         inline_below_us: A model whose median run is shorter runs on the event loop itself; handing it to a thread would cost
             about 100 us. 0: never.
+        pen_memory_bytes: Memory that a `.pen` program, and each of its sessions, may use. 0: no limit.
+        pen_mac_budget: Multiply-accumulates that one run of a `.pen` program may take. 0: no limit.
         max_body_bytes: Largest request body.
         max_json_bytes: Largest JSON part of a body.
         max_pending_bytes: Bytes of all bodies in hand, beyond which a request is answered 503.
@@ -51,6 +53,8 @@ class Options:
     concurrency: int = 0
     queue_size: int = 128
     inline_below_us: float = 300.0
+    pen_memory_bytes: int = 0
+    pen_mac_budget: int = 0
     max_body_bytes: int = 64 * MIB
     max_json_bytes: int = 16 * MIB
     max_pending_bytes: int = 512 * MIB

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
@@ -64,16 +65,10 @@ class TensorInfo:
     datatype: DataType
     dims: tuple[int | str, ...]
 
-    @property
+    @cached_property
     def shape(self) -> list[int]:
         """The dimensions with -1 for a size that is the caller's choice."""
         return [dim if isinstance(dim, int) else -1 for dim in self.dims]
-
-    def accepts(self, shape: list[int]) -> bool:
-        """Returns whether a tensor of this shape fits the declaration."""
-        return len(shape) == len(self.dims) and all(
-            not isinstance(dim, int) or dim == size for dim, size in zip(self.dims, shape, strict=True)
-        )
 
     def __str__(self) -> str:
         return f"{self.datatype.name}[{','.join(str(dim) for dim in self.dims)}]"
