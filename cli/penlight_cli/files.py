@@ -98,7 +98,8 @@ def _read(path: Path, name: str | None, declared: Sequence[InputInfo], reading: 
 def read_npy(path: Path) -> np.ndarray:
     """One array of numbers; files with Python objects are refused."""
     try:
-        array = np.load(path, allow_pickle=False)
+        with open(path, "rb") as file:  # NumPy leaves it open when it fails
+            array = np.load(file, allow_pickle=False)
     except (ValueError, EOFError, OSError, SyntaxError, zipfile.BadZipFile) as error:
         raise InputFormat(f"input {path}: not a whole .npy file of numbers ({_short(error)}); write it with numpy.save") from error
     if not isinstance(array, np.ndarray):
@@ -108,7 +109,7 @@ def read_npy(path: Path) -> np.ndarray:
 
 def _read_npz(path: Path, name: str | None, declared: Mapping[str, InputInfo]) -> dict[str, np.ndarray]:
     try:
-        with np.load(path, allow_pickle=False) as archive:
+        with open(path, "rb") as file, np.load(file, allow_pickle=False) as archive:
             arrays = {key: archive[key] for key in archive.files}
     except (ValueError, EOFError, OSError, KeyError, zipfile.BadZipFile, AttributeError, TypeError) as error:
         raise InputFormat(f"input {path}: not a whole .npz file of numbers ({_short(error)}); write it with numpy.savez") from error

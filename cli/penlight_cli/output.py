@@ -107,7 +107,7 @@ class Progress:
 
     def __init__(self, total: int, title: str) -> None:
         self.total, self.title = max(total, 1), title
-        self._done, self._tenth = 0, 0
+        self._done, self._tenth = 0, -1  # the first call shows that it runs at all
         self._bar: Any = None
 
     def advance(self, steps: int = 1, note: str = "") -> None:
@@ -117,8 +117,8 @@ class Progress:
             self._bar.update(self._bar.task_ids[0], completed=self._done, note=note)
             return
         tenth = 10 * self._done // self.total
-        if tenth > self._tenth or self._done == 1:  # the first step shows that it runs at all
-            self._tenth = max(tenth, self._tenth)
+        if tenth > self._tenth:
+            self._tenth = tenth
             log(f"{self.title}: {100 * self._done // self.total:3d} %  {note}".rstrip())
 
 
