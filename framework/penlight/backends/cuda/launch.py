@@ -40,9 +40,3 @@ def rows(count: int, columns: int) -> Grid:
         return Grid((min(-(-count // per_block), MAX_BLOCKS), 1, 1), (WARP, per_block, 1))
     threads = min(MAX_THREADS, 1 << (columns // 8 - 1).bit_length())
     return Grid((min(count, MAX_BLOCKS), 1, 1), (threads, 1, 1))
-
-
-def single_block(count: int) -> Grid:
-    """One block for a reduction whose order must not depend on the GPU."""
-    threads = min(MAX_THREADS, max(WARP, -(-count // WARP) * WARP))
-    return Grid((1, 1, 1), (threads, 1, 1))

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Launches `loss.cu`: cross-entropy of (rows, classes) logits against class indices."""
+"""Launches `loss.cu`: cross-entropy of (N, C) logits against (N,) int64 classes."""
 
 from __future__ import annotations
 
@@ -15,69 +15,39 @@ def table(xp: Any, launcher: wrapper.Launcher) -> dict[str, wrapper.Wrapper]:
 
 
 class CrossEntropy:
-    """Loss and gradient of `cross_entropy`, each from one reading of the logits' rows."""
+    """`cross_entropy`: losses (N,) and log-probabilities (N, C) in one launch, the gradient in another."""
 
     def __init__(self, xp: Any, launcher: wrapper.Launcher) -> None:
         self._xp = xp
         self._launcher = launcher
         self._kernels = source.kernels("loss")
 
-    def forward(self, operator: Any, x: Any, target: Any, weight: Any = None) -> Any:
-        """The mean or sum of the rows' losses, a scalar of x's dtype."""
-        if not self._takes(operator, x, target, weight):
+    def forward(self, operator: Any, x: Any, target: Any) -> Any:
+        """The losses and the log-probabilities."""
+        if not _takes(x, target):
             return NotImplemented
-        return self._total(self.rows(operator, x, target, losses=True))
+        losses = self._xp.empty(target.shape, x.dtype)
+        log_probabilities = self._xp.empty(x.shape, x.dtype)
+        self._launch("cross_entropy_forward", operator, target, {"x": x}, losses=losses, log_probabilities=log_probabilities)
+        return losses, log_probabilities
 
-    def backward(self, operator: Any, needs: Any, grad: Any, output: Any, x: Any, target: Any, weight: Any = None) -> Any:
-        """The gradient of the logits; recomputing the softmax reads less memory than keeping it from the forward pass."""
-        if not wrapper.takes(grad, x) or not self._takes(operator, x, target, weight):
+    def backward(self, operator: Any, needs: Any, grad: Any, output: Any, x: Any, target: Any) -> Any:
+        """The gradient of the logits from the saved log-probabilities."""
+        if grad[0] is None or grad[1] is not None or not _takes(output[1], target) or not wrapper.takes(grad[0], output[1]):
             return NotImplemented
-        values = self.rows(operator, x, target, upstream=grad, gradient=True)
-        return (values["grad_x"], None, None)[: 2 if weight is None else 3]
+        grad_x = self._xp.empty(output[1].shape, output[1].dtype)
+        inputs = {"log_probabilities": output[1], "grad": grad[0]}
+        self._launch("cross_entropy_backward", operator, target, inputs, grad_x=grad_x)
+        return grad_x, None
 
-    def rows(
-        self, operator: Any, x: Any, target: Any, *, upstream: Any = None, losses: bool = False, gradient: bool = False
-    ) -> dict[str, Any]:
-        """One launch over the rows that computes what is asked for; a training step may ask for both.
+    def _launch(self, name: str, operator: Any, target: Any, inputs: dict[str, Any], **outputs: Any) -> None:
+        values = {key: self._xp.ascontiguousarray(array) for key, array in {**inputs, "target": target}.items()}
+        logits = next(iter(values.values()))
+        rows, columns = logits.shape
+        values.update(outputs, rows=rows, columns=columns, **operator.field_values())
+        wrapper.launch(self._launcher, self._kernels[name], str(logits.dtype), launch.rows(rows, columns), values)
 
-        Returns:
-            The kernel's arguments: `losses` (rows,) float32, `grad_x` (rows, classes) of x's dtype, `scale` () float32.
-        """
-        xp, x = self._xp, self._xp.ascontiguousarray(x)
-        rows, columns = x.shape
-        values = {
-            "x": x,
-            "target": xp.ascontiguousarray(target),
-            "upstream": upstream,
-            "scale": xp.empty((), xp.float32),
-            "losses": xp.empty(rows, xp.float32) if losses else None,
-            "grad_x": xp.empty(x.shape, x.dtype) if gradient else None,
-            "rows": rows,
-            "columns": columns,
-            "ignore_index": operator.ignore_index,
-            "smoothing": operator.label_smoothing,
-            "mean": operator.reduction == "mean",
-        }
-        self._launch("cross_entropy_scale", x.dtype, launch.single_block(rows), values)
-        self._launch("cross_entropy_rows", x.dtype, launch.rows(rows, columns), values)
-        return values
 
-    def _total(self, values: dict[str, Any]) -> Any:
-        dtype = values["x"].dtype
-        values["loss"] = self._xp.empty((), dtype)
-        self._launch("cross_entropy_total", dtype, launch.single_block(values["rows"]), values)
-        return values["loss"]
-
-    def _launch(self, name: str, dtype: Any, grid: launch.Grid, values: dict[str, Any]) -> None:
-        wrapper.launch(self._launcher, self._kernels[name], str(dtype), grid, values)
-
-    def _takes(self, operator: Any, x: Any, target: Any, weight: Any) -> bool:
-        return (
-            wrapper.takes(x)
-            and x.ndim == 2
-            and x.size > 0
-            and str(getattr(target, "dtype", "")) == "int64"
-            and target.shape == x.shape[:1]
-            and weight is None
-            and operator.reduction in ("mean", "sum")
-        )
+def _takes(x: Any, target: Any) -> bool:
+    is_class = str(getattr(target, "dtype", "")) == "int64"
+    return wrapper.takes(x) and x.ndim == 2 and x.size > 0 and is_class and target.shape == x.shape[:1]

@@ -1,10 +1,10 @@
-// Layer normalisation over the last axis, forward and backward. SPDX-License-Identifier: Apache-2.0
+// Layer normalisation over rows, forward and backward. SPDX-License-Identifier: Apache-2.0
 // The variance takes a second look at the row instead of E[x^2] - E[x]^2, which cancels when the mean is large.
 #include "common.cuh"
 
 struct Moments {
   float mean;
-  float inverse_deviation;
+  float rstd;  // 1 / sqrt(variance + eps)
 };
 
 template <typename T>
@@ -19,25 +19,30 @@ __device__ Moments row_moments(const T* row, size_t columns, float eps) {
   return {mean, 1.0f / sqrtf(reduce_row(squares, Add()) / columns + eps)};
 }
 
-// `weight` and `bias` (columns,) may be null.
+// `weight` and `bias` (columns,) may be null. `rstd` and `mean` are (rows,): 1 / sqrt(variance + eps), and the mean.
 template <typename T>
-__global__ void layer_norm_forward(const T* x, const T* weight, const T* bias, T* y, size_t rows, size_t columns, float eps) {
+__global__ void layer_norm_forward(const T* x, const T* weight, const T* bias, T* y, T* rstd, T* mean, size_t rows, size_t columns,
+                                   float eps) {
   for (size_t row = first_row(); row < rows; row += row_step()) {
     const T* in = x + row * columns;
     Moments moments = row_moments(in, columns, eps);
     for (size_t i = threadIdx.x; i < columns; i += blockDim.x) {
-      float normal = (to_float(in[i]) - moments.mean) * moments.inverse_deviation;
+      float normal = (to_float(in[i]) - moments.mean) * moments.rstd;
       float scaled = weight ? normal * to_float(weight[i]) : normal;
       y[row * columns + i] = from_float<T>(bias ? scaled + to_float(bias[i]) : scaled);
+    }
+    if (threadIdx.x == 0) {
+      rstd[row] = from_float<T>(moments.rstd);
+      mean[row] = from_float<T>(moments.mean);
     }
   }
 }
 
-// With n the normalised row and h = grad * weight: dx = (h - mean(h) - n * mean(h * n)) / deviation.
-// Leaves mean and 1 / deviation of each row for layer_norm_partial.
+// With n the normalised row and h = grad * weight: dx = (h - mean(h) - n * mean(h * n)) * rstd.
+// Computes the moments again, in float whatever T is, and leaves them for layer_norm_partial.
 template <typename T>
-__global__ void layer_norm_backward(const T* grad, const T* x, const T* weight, T* grad_x, float* means, float* inverse_deviations,
-                                    size_t rows, size_t columns, float eps) {
+__global__ void layer_norm_backward(const T* grad, const T* x, const T* weight, T* grad_x, float* means, float* rstds, size_t rows,
+                                    size_t columns, float eps) {
   for (size_t row = first_row(); row < rows; row += row_step()) {
     const T *in = x + row * columns, *g = grad + row * columns;
     Moments moments = row_moments(in, columns, eps);
@@ -45,17 +50,17 @@ __global__ void layer_norm_backward(const T* grad, const T* x, const T* weight, 
     for (size_t i = threadIdx.x; i < columns; i += blockDim.x) {
       float h = to_float(g[i]) * (weight ? to_float(weight[i]) : 1.0f);
       sum += h;
-      dot += h * (to_float(in[i]) - moments.mean) * moments.inverse_deviation;
+      dot += h * (to_float(in[i]) - moments.mean) * moments.rstd;
     }
     float mean_h = reduce_row(sum, Add()) / columns, mean_dot = reduce_row(dot, Add()) / columns;
     for (size_t i = threadIdx.x; i < columns; i += blockDim.x) {
       float h = to_float(g[i]) * (weight ? to_float(weight[i]) : 1.0f);
-      float normal = (to_float(in[i]) - moments.mean) * moments.inverse_deviation;
-      grad_x[row * columns + i] = from_float<T>((h - mean_h - normal * mean_dot) * moments.inverse_deviation);
+      float normal = (to_float(in[i]) - moments.mean) * moments.rstd;
+      grad_x[row * columns + i] = from_float<T>((h - mean_h - normal * mean_dot) * moments.rstd);
     }
     if (threadIdx.x == 0) {
       means[row] = moments.mean;
-      inverse_deviations[row] = moments.inverse_deviation;
+      rstds[row] = moments.rstd;
     }
   }
 }
@@ -64,8 +69,8 @@ __global__ void layer_norm_backward(const T* grad, const T* x, const T* weight, 
 // partial_weight/partial_bias (chunks, columns). Two stages and no atomics: the same bits every time.
 constexpr int kColumns = 32, kRowLanes = 8;
 template <typename T>
-__global__ void layer_norm_partial(const T* grad, const T* x, const float* means, const float* inverse_deviations,
-                                   float* partial_weight, float* partial_bias, size_t rows, size_t columns, size_t rows_per_chunk) {
+__global__ void layer_norm_partial(const T* grad, const T* x, const float* means, const float* rstds, float* partial_weight,
+                                   float* partial_bias, size_t rows, size_t columns, size_t rows_per_chunk) {
   __shared__ float weight_sums[kRowLanes][kColumns], bias_sums[kRowLanes][kColumns];
   size_t column = static_cast<size_t>(blockIdx.x) * kColumns + threadIdx.x;
   size_t begin = blockIdx.y * rows_per_chunk, end = begin + rows_per_chunk < rows ? begin + rows_per_chunk : rows;
@@ -74,7 +79,7 @@ __global__ void layer_norm_partial(const T* grad, const T* x, const float* means
     for (size_t row = begin + threadIdx.y; row < end; row += kRowLanes) {
       float g = to_float(grad[row * columns + column]);
       bias_sum += g;
-      weight_sum += g * (to_float(x[row * columns + column]) - means[row]) * inverse_deviations[row];
+      weight_sum += g * (to_float(x[row * columns + column]) - means[row]) * rstds[row];
     }
   }
   weight_sums[threadIdx.y][threadIdx.x] = weight_sum;
