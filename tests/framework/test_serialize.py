@@ -186,7 +186,7 @@ def test_killed_at_random_moments_leaves_a_whole_file(tmp_path):
 
 def test_read_file_explains(tmp_path):
     (tmp_path / "empty").write_bytes(b"")
-    with pytest.raises(FileMissingError, match="config .*none: No such file"):
+    with pytest.raises(FileMissingError, match=r"config .*none: No such file"):
         read_file(tmp_path / "none", "config")
     with pytest.raises(FileFormatError, match=r"config .*empty: the file is empty"):
         read_file(tmp_path / "empty", "config")

@@ -9,7 +9,7 @@ from penlight.nn.container import ModuleList
 from penlight.nn.linear import Embedding, Linear
 from penlight.nn.module import Module
 from penlight.nn.norm import LayerNorm
-from penlight.ops.creation import arange
+from penlight.ops.create import arange
 from penlight.tensor import Tensor
 
 

@@ -14,6 +14,8 @@ from penlight.nn.linear import Linear
 from penlight.nn.module import Module
 from penlight.nn.norm import LayerNorm
 from penlight.nn.parameter import Parameter
+from penlight.ops.create import arange
+from penlight.ops.elementwise import where
 from penlight.tensor import Tensor
 
 
@@ -131,11 +133,13 @@ class MultiheadAttention(Module):
 def _additive(mask: Tensor, like: Tensor) -> Tensor:
     if mask.dtype.is_floating_point:
         return mask
-    return F.where(mask, float("-inf"), 0.0).to(like.dtype)
+    return where(mask, float("-inf"), 0.0).to(like.dtype)
 
 
 def _causal(query: Tensor, key: Tensor) -> Tensor:
-    return _additive(F.causal_mask(query.shape[1], key.shape[1]).logical_not(), query)
+    # Where the column is later than the row.
+    later = arange(key.shape[1]).unsqueeze(0) > arange(query.shape[1]).unsqueeze(1)
+    return _additive(later, query)
 
 
 class TransformerEncoderLayer(Module):

@@ -123,7 +123,7 @@ def adamw_step(
         for pb, gb, mb, vb in _blocks(p, g, m, v):
             if keep != 1:
                 pb *= keep
-            t = gb - mb
+            t = xp.subtract(gb, mb, out=xp.empty_like(mb))
             t *= 1 - beta1
             mb += t
             xp.multiply(gb, gb, out=t)

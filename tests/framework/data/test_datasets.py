@@ -26,11 +26,12 @@ def test_tensor_dataset():
 
 def test_whole_batches_equal_collated_items():
     dataset = TensorDataset(np.arange(14.0).reshape(7, 2), np.arange(7))
-    fast = [[part.numpy().tolist() for part in batch] for batch in DataLoader(dataset, 3, shuffle=True)]
-    slow = [
-        [part.numpy().tolist() for part in batch]
-        for batch in DataLoader(dataset, 3, shuffle=True, collate_fn=lambda x: default_collate(x))
-    ]
+
+    def rows(collate_fn):
+        loader = DataLoader(dataset, 3, shuffle=True, collate_fn=collate_fn)
+        return [[part.numpy().tolist() for part in batch] for batch in loader]
+
+    fast, slow = rows(None), rows(lambda items: default_collate(items))
     assert fast == slow
 
 
