@@ -4,8 +4,17 @@ set(PENLIGHT_KERNEL_SOURCES
   cast.cpp
   clip.cpp
   compare.cpp
+  conv.cpp
+  conv2d.cpp
+  conv2d_gradient.cpp
+  conv_layout.cpp
+  gemm.cpp
   kernels.cpp
+  matmul.cpp
+  pool.cpp
+  pool2d.cpp
   reshape.cpp
   unary.cpp
   vector_math.cpp
+  window.cpp
 )

@@ -1,0 +1,41 @@
+// The activation that a fused operator names. SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <string.h>
+
+#include "kernel.h"
+#include "vector_math.h"
+
+namespace penlight {
+
+/// Reads `activation`, `activation_alpha` and `activation_beta`; absent means none. The numbers mean what the attributes of the
+/// operator of that name do; Clip has its limits in them.
+inline Status read_activation(Context& context, Activation* activation) {
+  struct Named {
+    const char* name;
+    Unary function;
+    double alpha, beta;
+  };
+  constexpr Named kNames[] = {{"Relu", Unary::kRelu, 0.0, 0.0},
+                              {"LeakyRelu", Unary::kLeakyRelu, 0.01, 0.0},
+                              {"Clip", Unary::kClip, -__builtin_inf(), __builtin_inf()},
+                              {"Sigmoid", Unary::kSigmoid, 0.0, 0.0},
+                              {"Tanh", Unary::kTanh, 0.0, 0.0},
+                              {"HardSwish", Unary::kHardSwish, 0.0, 0.0},
+                              {"HardSigmoid", Unary::kHardSigmoid, 0.2, 0.5},
+                              {"Gelu", Unary::kGelu, 0.0, 0.0},
+                              {"Silu", Unary::kSilu, 1.0, 0.0}};
+  *activation = Activation{};
+  const char* name = context.attributes->text("activation");
+  if (name == nullptr || name[0] == '\0') return Status::kOk;
+  for (const Named& known : kNames) {
+    if (strcmp(name, known.name) != 0) continue;
+    activation->function = known.function;
+    activation->parameters.alpha = static_cast<float>(context.attributes->real("activation_alpha", known.alpha));
+    activation->parameters.beta = static_cast<float>(context.attributes->real("activation_beta", known.beta));
+    return Status::kOk;
+  }
+  return context.fail(Status::kUnsupportedOperator, "activation '%s' is not known", name);
+}
+
+}  // namespace penlight

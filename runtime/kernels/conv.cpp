@@ -1,0 +1,178 @@
+// Conv, Conv with an activation, and ConvTranspose of one- and two-dimensional float images. SPDX-License-Identifier: Apache-2.0
+#include <string.h>
+
+#include "activation.h"
+#include "conv2d.h"
+#include "conv2d_gradient.h"
+#include "shape_rules.h"
+#include "window.h"
+
+namespace penlight {
+
+namespace {
+
+/// Operands: x (N, C, ...), weight, bias; `channels_out` is the bias's length.
+Status conv_operands(Context& context, int64_t channels_out) {
+  PENLIGHT_TRY(check_dtype(context, 0, dtype_bit(DType::kF32)));
+  PENLIGHT_TRY(check_same_dtype(context, 1, 0));
+  const Tensor& bias = context.input(2);
+  if (!bias.present()) return Status::kOk;
+  PENLIGHT_TRY(check_same_dtype(context, 2, 0));
+  if (bias.shape.rank == 1 && bias.shape.dims[0] == channels_out) return Status::kOk;
+  return context.fail(Status::kShapeMismatch, "the bias must have shape (%lld,)", static_cast<long long>(channels_out));
+}
+
+/// A one-dimensional image has height 1.
+void conv_of_window(const Window& w, Conv2d* conv) {
+  const int y = w.rank - 2, x = w.rank - 1;
+  if (w.rank == 2) {
+    conv->height = w.in[y];
+    conv->kernel_h = w.kernel[y];
+    conv->stride_h = w.stride[y];
+    conv->dilation_h = w.dilation[y];
+    conv->pad_top = w.pad_begin[y];
+    conv->out_h = w.out[y];
+  } else {
+    conv->height = conv->out_h = 1;
+  }
+  conv->width = w.in[x];
+  conv->kernel_w = w.kernel[x];
+  conv->stride_w = w.stride[x];
+  conv->dilation_w = w.dilation[x];
+  conv->pad_left = w.pad_begin[x];
+  conv->out_w = w.out[x];
+}
+
+Status conv_groups(Context& context, int64_t channels, int64_t filters, int64_t* groups) {
+  *groups = context.attributes->integer("group", 1);
+  if (*groups >= 1 && channels % *groups == 0 && filters % *groups == 0) return Status::kOk;
+  return context.fail(Status::kShapeMismatch, "%lld groups do not divide %lld and %lld channels", static_cast<long long>(*groups),
+                      static_cast<long long>(channels), static_cast<long long>(filters));
+}
+
+Status check_conv_ranks(Context& context) {
+  PENLIGHT_TRY(check_rank(context, 0, 3, 4));
+  return check_rank(context, 1, context.input(0).shape.rank, context.input(0).shape.rank);
+}
+
+uint64_t conv_macs(uint64_t outputs, const Shape& weight) {
+  const int64_t taps = dims_product(weight, 1, weight.rank);
+  return saturating_mul(outputs, static_cast<uint64_t>(taps > 0 ? taps : 1));
+}
+
+/// Sizes along `d` of a transposed convolution: pads from output_shape, auto_pad or the attribute.
+Status transposed_size(Context& context, Window* w, int d, int64_t output_padding, int64_t given, const char* auto_pad) {
+  const int64_t full = (w->in[d] - 1) * w->stride[d] + (w->kernel[d] - 1) * w->dilation[d] + 1 + output_padding;
+  const bool upper = strcmp(auto_pad, "SAME_UPPER") == 0, lower = strcmp(auto_pad, "SAME_LOWER") == 0;
+  if (strcmp(auto_pad, "VALID") == 0) w->pad_begin[d] = w->pad_end[d] = 0;
+  if (given < 0 && (upper || lower)) given = w->in[d] * w->stride[d];
+  if (given >= 0) {
+    const int64_t total = full > given ? full - given : 0;
+    w->pad_begin[d] = upper ? total / 2 : total - total / 2;
+    w->out[d] = given;
+    return Status::kOk;
+  }
+  w->out[d] = full - w->pad_begin[d] - w->pad_end[d];
+  if (w->in[d] > 0 && w->out[d] >= 0) return Status::kOk;
+  return context.fail(Status::kShapeMismatch, "the output would have size %lld along spatial dimension %d",
+                      static_cast<long long>(w->out[d]), d);
+}
+
+Status transposed_sizes(Context& context, Window* w) {
+  int64_t extra[kWindowRank] = {}, given[kWindowRank] = {};
+  const int64_t extra_count = context.attributes->integers("output_padding", extra, kWindowRank);
+  const int64_t given_count = context.attributes->integers("output_shape", given, kWindowRank);
+  if ((extra_count >= 0 && extra_count != w->rank) || (given_count >= 0 && given_count != w->rank))
+    return context.fail(Status::kInvalidProgram, "output_padding and output_shape need %d entries", w->rank);
+  const char* auto_pad = context.attributes->text("auto_pad");
+  for (int d = 0; d < w->rank; ++d) {
+    if (extra[d] < 0 || extra[d] > INT32_MAX || given[d] < 0 || given[d] > INT32_MAX)
+      return context.fail(Status::kInvalidProgram, "output_padding or output_shape is out of range");
+    PENLIGHT_TRY(
+        transposed_size(context, w, d, extra[d], given_count > 0 ? given[d] : -1, auto_pad == nullptr ? "NOTSET" : auto_pad));
+  }
+  return Status::kOk;
+}
+
+}  // namespace
+
+Status conv_infer(Context& context) {
+  PENLIGHT_TRY(check_conv_ranks(context));
+  const Shape &x = context.input(0).shape, &weight = context.input(1).shape;
+  PENLIGHT_TRY(conv_operands(context, weight.dims[0]));
+  Conv2d& conv = context.state_as<Conv2d>();
+  conv = Conv2d{};
+  conv.batch = x.dims[0];
+  conv.channels = x.dims[1];
+  conv.filters = weight.dims[0];
+  PENLIGHT_TRY(conv_groups(context, conv.channels, conv.filters, &conv.groups));
+  if (weight.dims[1] != conv.channels / conv.groups)
+    return context.fail(Status::kShapeMismatch, "the weight takes %lld channels in a group, x has %lld",
+                        static_cast<long long>(weight.dims[1]), static_cast<long long>(conv.channels / conv.groups));
+  Window window;
+  PENLIGHT_TRY(read_window(context, x, weight.dims + 2, &window));
+  PENLIGHT_TRY(window_outputs(context, &window, false));
+  conv_of_window(window, &conv);
+  PENLIGHT_TRY(set_output(context, 0, DType::kF32, window_output_shape(window, conv.batch, conv.filters)));
+  context.macs = conv_macs(static_cast<uint64_t>(context.output(0).shape.count()), weight);
+  int64_t floats;
+  if (context.output(0).shape.count() > 0 &&
+      (!conv2d_scratch_floats(conv, context.threads(), &floats) || !add_scratch(context, floats, sizeof(float))))
+    return scratch_too_large(context);
+  return Status::kOk;
+}
+
+Status fused_conv_infer(Context& context) {
+  PENLIGHT_TRY(conv_infer(context));
+  return read_activation(context, &context.state_as<Conv2d>().activation);
+}
+
+Status conv_run(Context& context) {
+  const Tensor& bias = context.input(2);
+  if (context.output(0).shape.count() == 0) return Status::kOk;
+  conv2d_f32(context.state_as<Conv2d>(), context.input(0).as<float>(), context.input(1).as<float>(),
+             bias.present() ? bias.as<float>() : nullptr, context.output(0).as<float>(), static_cast<float*>(context.scratch),
+             context_parallel(context));
+  return Status::kOk;
+}
+
+/// The transposed convolution is the input gradient of the convolution that has its output as input.
+Status conv_transpose_infer(Context& context) {
+  PENLIGHT_TRY(check_conv_ranks(context));
+  const Shape &x = context.input(0).shape, &weight = context.input(1).shape;
+  Conv2d& conv = context.state_as<Conv2d>();
+  conv = Conv2d{};
+  conv.batch = x.dims[0];
+  conv.filters = x.dims[1];
+  conv.groups = context.attributes->integer("group", 1);
+  if (conv.groups < 1 || weight.dims[0] != conv.filters || !checked_mul(weight.dims[1], conv.groups, &conv.channels))
+    return context.fail(Status::kShapeMismatch, "x has %lld channels, the weight takes %lld", static_cast<long long>(x.dims[1]),
+                        static_cast<long long>(weight.dims[0]));
+  PENLIGHT_TRY(conv_groups(context, conv.channels, conv.filters, &conv.groups));
+  PENLIGHT_TRY(conv_operands(context, conv.channels));
+  Window window;
+  PENLIGHT_TRY(read_window(context, x, weight.dims + 2, &window));
+  PENLIGHT_TRY(transposed_sizes(context, &window));
+  PENLIGHT_TRY(set_output(context, 0, DType::kF32, window_output_shape(window, conv.batch, conv.channels)));
+  for (int d = 0; d < window.rank; ++d) {  // what is the input here is the output there
+    const int64_t in = window.in[d];
+    window.in[d] = window.out[d];
+    window.out[d] = in;
+  }
+  conv_of_window(window, &conv);
+  context.macs = conv_macs(static_cast<uint64_t>(x.count()), weight);
+  int64_t floats;
+  if (!conv2d_input_gradient_scratch_floats(conv, context.threads(), &floats) || !add_scratch(context, floats, sizeof(float)))
+    return scratch_too_large(context);
+  return Status::kOk;
+}
+
+Status conv_transpose_run(Context& context) {
+  const Tensor& bias = context.input(2);
+  conv2d_input_gradient_f32(context.state_as<Conv2d>(), context.input(0).as<float>(), context.input(1).as<float>(),
+                            bias.present() ? bias.as<float>() : nullptr, context.output(0).as<float>(),
+                            static_cast<float*>(context.scratch), context_parallel(context));
+  return Status::kOk;
+}
+
+}  // namespace penlight

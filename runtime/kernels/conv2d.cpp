@@ -1,0 +1,162 @@
+// The forward convolution: blocks of outputs as matrix products straight from the image. SPDX-License-Identifier: Apache-2.0
+#include "conv2d.h"
+
+#include <string.h>
+
+#include "conv_layout.h"
+#include "gemm.h"
+
+namespace penlight {
+
+namespace {
+
+constexpr int64_t kConvFilters = 48;  // filters of one block: with kConvColumns outputs its sums stay in the second cache
+constexpr int64_t kConvColumns = 256;
+constexpr int64_t kConvRowColumns = 4096;  // columns of a block of one filter
+
+struct ConvBlocks {
+  int64_t filters, columns;  // of a block
+  int64_t filter_blocks, column_blocks;
+  int64_t sums_floats;  // results of a block before the columns in vain are dropped; 0 when none are
+  int64_t tail_floats;  // the last columns, packed, when whole vectors would run over the end of x
+};
+
+ConvBlocks conv_blocks(const Conv2d& conv, const ConvLayout& layout) {
+  ConvBlocks blocks;
+  blocks.filters = conv_min(kConvFilters, layout.group_filters);
+  blocks.columns = blocks.filters == 1 ? kConvRowColumns : kConvColumns;
+  blocks.filter_blocks = (layout.group_filters + blocks.filters - 1) / conv_max(1, blocks.filters);
+  blocks.column_blocks = (layout.columns + blocks.columns - 1) / blocks.columns;
+  const int64_t widest = conv_min(blocks.columns, (layout.columns + kPanel - 1) / kPanel * kPanel);
+  blocks.sums_floats = layout.pitch == conv.out_w ? 0 : blocks.filters * widest;
+  blocks.tail_floats = layout.in_place && layout.columns % kPanel != 0 ? layout.depth * kPanel : 0;
+  return blocks;
+}
+
+/// What the blocks of one image and group share.
+struct ConvUnit {
+  const Conv2d* conv;
+  const ConvLayout* layout;
+  const ConvBlocks* blocks;
+  const int64_t* offsets;
+  const float* image;   // the phases, or x
+  const float* weight;  // of the group
+  const float* bias;
+  float* y;
+};
+
+/// Drops the columns between output rows: sums holds flat columns [first, first + count) of `rows` filters.
+void conv_store_rows(const ConvUnit& unit, const float* sums, int64_t sums_row, int64_t first, int64_t count, int64_t filter,
+                     int64_t rows) {
+  const int64_t pitch = unit.layout->pitch, width = unit.conv->out_w, plane = unit.conv->out_h * width;
+  for (int64_t f = 0; f < rows; ++f, sums += sums_row)
+    for (int64_t q = first; q < first + count;) {
+      const int64_t h = q / pitch, w = q % pitch;
+      const int64_t n = conv_min(width, w + first + count - q) - w;
+      if (n > 0) memcpy(unit.y + (filter + f) * plane + h * width + w, sums + (q - first), static_cast<size_t>(n) * sizeof(float));
+      q += pitch - w;
+    }
+}
+
+/// The last columns of an image that is read in place: whole vectors would run over its end.
+void conv_pack_tail(const ConvUnit& unit, int64_t first, int64_t count, float* panel) {
+  for (int64_t k = 0; k < unit.layout->depth; ++k, panel += kPanel) {
+    const float* from = unit.image + unit.offsets[k] + first;
+    for (int64_t x = 0; x < kPanel; ++x) panel[x] = x < count ? from[x] : 0.0f;
+  }
+}
+
+void conv_block(const ConvUnit& unit, int64_t index, float* scratch) {
+  const ConvLayout& layout = *unit.layout;
+  const ConvBlocks& blocks = *unit.blocks;
+  const int64_t filter = index % blocks.filter_blocks * blocks.filters, first = index / blocks.filter_blocks * blocks.columns;
+  const int64_t count = conv_min(blocks.columns, layout.columns - first);
+  GemmBlock block;
+  block.rows = conv_min(blocks.filters, layout.group_filters - filter);
+  block.depth = layout.depth;
+  block.a = unit.weight + filter * layout.depth;
+  block.a_row = layout.depth;
+  block.b_panel = kPanel;
+  block.c = blocks.sums_floats > 0 ? scratch : unit.y + filter * layout.columns + first;
+  block.c_row = blocks.sums_floats > 0 ? blocks.sums_floats / blocks.filters : layout.columns;
+  block.bias = unit.bias == nullptr ? nullptr : unit.bias + filter;
+  block.bias_row = 1;
+  block.activation = unit.conv->activation;
+  const int64_t tail = blocks.tail_floats > 0 && first + count == layout.columns ? count % kPanel : 0;
+  block.columns = count - tail;
+  block.b = unit.image + first;
+  block.offsets = unit.offsets;
+  if (block.columns > 0) gemm_block(block);
+  if (tail > 0) {
+    float* panel = scratch + blocks.sums_floats;
+    conv_pack_tail(unit, first + block.columns, tail, panel);
+    block.c += block.columns;
+    block.columns = tail;
+    block.b = panel;
+    block.offsets = nullptr;
+    gemm_block(block);
+  }
+  if (blocks.sums_floats > 0) conv_store_rows(unit, scratch, block.c_row, first, count, filter, block.rows);
+}
+
+/// One image and group: the copy into phases, then the blocks, on as many threads as `parallel` has.
+void conv_unit(const ConvUnit& shared, const float* x, float* image, float* scratch, int64_t slot_floats,
+               const Parallel& parallel) {
+  ConvUnit unit = shared;
+  const ConvLayout& layout = *unit.layout;
+  unit.image = layout.in_place ? x : image;
+  if (!layout.in_place)
+    parallel_ranges(parallel, static_cast<size_t>(layout.group_channels),
+                    static_cast<size_t>(32768 / (layout.channel_floats + 1) + 1), [&](size_t begin, size_t end) {
+                      for (size_t c = begin; c < end; ++c) conv_copy_channel(*unit.conv, layout, x, static_cast<int64_t>(c), image);
+                    });
+  const int64_t blocks = unit.blocks->filter_blocks * unit.blocks->column_blocks;
+  parallel_for(parallel, parallel.threads, [&](size_t slot) {
+    for (int64_t i = static_cast<int64_t>(slot); i < blocks; i += static_cast<int64_t>(parallel.threads))
+      conv_block(unit, i, conv_slot(scratch, slot_floats, slot));
+  });
+}
+
+int64_t conv_offset_floats(const ConvLayout& layout) { return (layout.depth * 2 + 15) / 16 * 16; }
+
+}  // namespace
+
+/// Offsets, then for each thread: an image, sums, a tail.
+bool conv2d_scratch_floats(const Conv2d& conv, size_t threads, int64_t* floats) {
+  ConvLayout layout;
+  int64_t slot;
+  if (!conv_layout(conv, &layout) || __builtin_mul_overflow(layout.depth, int64_t{64}, &slot)) return false;
+  const ConvBlocks blocks = conv_blocks(conv, layout);
+  return !__builtin_add_overflow(layout.image_floats, blocks.sums_floats + blocks.tail_floats, &slot) &&
+         !__builtin_mul_overflow(slot, static_cast<int64_t>(threads > 0 ? threads : 1), floats) &&
+         !__builtin_add_overflow(*floats, conv_offset_floats(layout), floats);
+}
+
+void conv2d_f32(const Conv2d& conv, const float* x, const float* weight, const float* bias, float* y, float* scratch,
+                const Parallel& parallel) {
+  ConvLayout layout;
+  if (!conv_layout(conv, &layout) || layout.columns == 0) return;
+  const ConvBlocks blocks = conv_blocks(conv, layout);
+  int64_t* offsets = reinterpret_cast<int64_t*>(scratch);
+  conv_offsets(conv, layout, offsets);
+  float* images = scratch + conv_offset_floats(layout);
+  float* blocks_scratch = images + layout.image_floats * static_cast<int64_t>(parallel.threads);
+  const int64_t slot_floats = blocks.sums_floats + blocks.tail_floats;
+  const int64_t units = conv.batch * conv.groups, x_unit = layout.group_channels * conv.height * conv.width;
+  const int64_t y_unit = layout.group_filters * conv.out_h * conv.out_w;
+  const bool side_by_side = units >= static_cast<int64_t>(parallel.threads);  // else the threads share each unit
+  const size_t slots = side_by_side ? parallel.threads : 1;
+  parallel_for(side_by_side ? parallel : Parallel{}, slots, [&](size_t slot) {
+    for (int64_t u = static_cast<int64_t>(slot); u < units; u += static_cast<int64_t>(slots)) {
+      const int64_t group = u % conv.groups;
+      const float* group_bias = bias == nullptr ? nullptr : bias + group * layout.group_filters;
+      const ConvUnit unit = {&conv,      &layout,       &blocks,
+                             offsets,    nullptr,       weight + group * layout.group_filters * layout.depth,
+                             group_bias, y + u * y_unit};
+      conv_unit(unit, x + u * x_unit, conv_slot(images, layout.image_floats, slot), conv_slot(blocks_scratch, slot_floats, slot),
+                slot_floats, side_by_side ? Parallel{} : parallel);
+    }
+  });
+}
+
+}  // namespace penlight

@@ -1,0 +1,234 @@
+// Float matrix products: packing, blocking and threads around the tiles of simd/gemm.h. SPDX-License-Identifier: Apache-2.0
+#include "gemm.h"
+
+#include "isa.h"
+
+// clang-format off
+#include "simd/baseline.h"
+#include "simd/baseline_begin.h"
+#include "simd/gemm.h"
+#include "simd/baseline_end.h"
+#if PENLIGHT_X86
+#include "simd/avx2.h"
+#include "simd/avx2_begin.h"
+#include "simd/gemm.h"
+#include "simd/avx2_end.h"
+#include "simd/avx512.h"
+#include "simd/avx512_begin.h"
+#include "simd/gemm.h"
+#include "simd/avx512_end.h"
+#endif
+// clang-format on
+
+namespace penlight {
+
+namespace {
+
+constexpr const GemmTable* kGemmTables[] = {
+    &baseline::kGemmTable,
+#if PENLIGHT_X86
+    &avx2::kGemmTable,
+    &avx512::kGemmTable,
+#endif
+};
+
+constexpr int64_t kGemmRowBlock = 96;    // rows of A that stay in the second cache while panels of B pass
+constexpr int64_t kGemmGrain = 1 << 17;  // multiply-adds worth a thread
+constexpr int64_t kGemmDirectRows = 4;   // up to so many rows, packing B costs more than it saves
+constexpr int64_t kGemmDotRows = 2;
+
+int64_t gemm_min(int64_t a, int64_t b) { return a < b ? a : b; }
+
+/// Limits of a clamp that does what the activation does, where one exists.
+bool activation_is_clamp(const Activation& activation, float* low, float* high) {
+  *low = -__builtin_inff();
+  *high = __builtin_inff();
+  if (activation.function == Unary::kRelu) *low = 0.0f;
+  if (activation.function == Unary::kClip) {
+    *low = activation.parameters.alpha;
+    *high = activation.parameters.beta;
+  }
+  return activation.function == Unary::kIdentity || activation.function == Unary::kRelu || activation.function == Unary::kClip;
+}
+
+GemmTile tile_of_block(const GemmBlock& block, int64_t k, int64_t depth) {
+  GemmTile tile = {};
+  tile.a_row = block.a_row;
+  tile.a_depth = block.a_depth;
+  tile.b = block.offsets != nullptr ? block.b : block.b + k * block.b_depth;
+  tile.offsets = block.offsets != nullptr ? block.offsets + k : nullptr;
+  tile.b_depth = block.b_depth;
+  tile.b_panel = block.b_panel;
+  tile.depth = depth;
+  tile.c_row = block.c_row;
+  tile.load_c = block.accumulate || k > 0;
+  tile.last = k + depth >= block.depth;
+  tile.bias_row = block.bias_row;
+  tile.bias_column = block.bias_column;
+  tile.alpha = block.alpha;
+  tile.beta = block.beta;
+  activation_is_clamp(block.activation, &tile.low, &tile.high);
+  return tile;
+}
+
+void gemm_rows(const GemmTable& table, const GemmBlock& block, GemmTile& tile, int64_t first, int64_t end, int64_t k) {
+  for (int64_t i = first; i < end; i += table.rows) {
+    const int64_t rows = gemm_min(table.rows, end - i);
+    tile.a = block.a + i * block.a_row + k * block.a_depth;
+    tile.c = block.c + i * block.c_row + tile.column;
+    tile.bias = block.bias == nullptr ? nullptr : block.bias + i * block.bias_row + tile.column * block.bias_column;
+    table.tile[rows][(tile.columns + table.lanes - 1) / table.lanes](tile);
+  }
+}
+
+void gemm_dots(const Gemm& gemm, int64_t first, int64_t end) {
+  const GemmTable& table = *table_for_isa(kGemmTables);
+  float low, high, sums[kPanel];
+  const bool clamp = activation_is_clamp(gemm.activation, &low, &high);
+  for (int64_t j = first; j < end; j += kPanel) {
+    const int64_t count = gemm_min(kPanel, end - j);
+    for (int64_t i = 0; i < gemm.m; ++i) {
+      float* c = gemm.c + i * gemm.c_row + j;
+      table.dot(gemm.a + i * gemm.a_row, gemm.b + j * gemm.b_column, gemm.b_column, gemm.k, count, sums);
+      for (int64_t x = 0; x < count; ++x) {
+        float v = sums[x] * gemm.alpha;
+        if (gemm.bias != nullptr) v += gemm.beta * gemm.bias[i * gemm.bias_row + (j + x) * gemm.bias_column];
+        if (gemm.accumulate) v += c[x];
+        c[x] = v < low ? low : v > high ? high : v;
+      }
+      if (!clamp) unary_f32(gemm.activation.function, gemm.activation.parameters, c, c, static_cast<size_t>(count), Parallel{});
+    }
+  }
+}
+
+GemmBlock block_of_gemm(const Gemm& gemm) {
+  GemmBlock block;
+  block.rows = gemm.m;
+  block.depth = gemm.k;
+  block.a = gemm.a;
+  block.a_row = gemm.a_row;
+  block.a_depth = gemm.a_depth;
+  block.c = gemm.c;
+  block.c_row = gemm.c_row;
+  block.bias = gemm.bias;
+  block.bias_row = gemm.bias_row;
+  block.bias_column = gemm.bias_column;
+  block.alpha = gemm.alpha;
+  block.beta = gemm.beta;
+  block.accumulate = gemm.accumulate;
+  block.activation = gemm.activation;
+  return block;
+}
+
+/// The part of `block` that has rows [first, end).
+GemmBlock rows_of_block(GemmBlock block, int64_t first, int64_t end) {
+  block.rows = end - first;
+  block.a += first * block.a_row;
+  block.c += first * block.c_row;
+  if (block.bias != nullptr) block.bias += first * block.bias_row;
+  return block;
+}
+
+/// The part of `block` that begins at column `first`, of panels that lie at `b`.
+GemmBlock columns_of_block(GemmBlock block, int64_t first, int64_t count, const float* b) {
+  block.columns = count;
+  block.b = b;
+  block.c += first;
+  if (block.bias != nullptr) block.bias += first * block.bias_column;
+  return block;
+}
+
+/// Few rows: B is read where it lies, only its last columns are packed.
+void gemm_direct(const Gemm& gemm, float* scratch, const Parallel& parallel, size_t pieces) {
+  const int64_t whole = gemm.n / kPanel;
+  parallel_pieces(parallel, static_cast<size_t>(whole), pieces, [&](size_t begin, size_t end) {
+    const int64_t first = static_cast<int64_t>(begin) * kPanel;
+    GemmBlock block = columns_of_block(block_of_gemm(gemm), first, static_cast<int64_t>(end) * kPanel - first, gemm.b + first);
+    block.b_depth = gemm.b_depth;
+    block.b_panel = kPanel;
+    gemm_block(block);
+  });
+  const int64_t rest = gemm.n - whole * kPanel;
+  if (rest == 0) return;
+  gemm_pack(gemm.b, gemm.b_depth, gemm.b_column, gemm.k, whole * kPanel, rest, scratch);
+  gemm_block(columns_of_block(block_of_gemm(gemm), whole * kPanel, rest, scratch));
+}
+
+void gemm_packed(const Gemm& gemm, float* scratch, const Parallel& parallel, size_t pieces) {
+  const int64_t panels = (gemm.n + kPanel - 1) / kPanel, panel_size = gemm.k * kPanel;
+  parallel_pieces(parallel, static_cast<size_t>(panels), pieces, [&](size_t begin, size_t end) {
+    const int64_t first = static_cast<int64_t>(begin) * kPanel;
+    const int64_t last = gemm_min(static_cast<int64_t>(end) * kPanel, gemm.n);
+    gemm_pack(gemm.b, gemm.b_depth, gemm.b_column, gemm.k, first, last - first, scratch + static_cast<int64_t>(begin) * panel_size);
+  });
+  const bool by_rows = gemm.m >= gemm.n;
+  const int64_t unit = by_rows ? kGemmMaxRows * 2 : 4 * kPanel, extent = by_rows ? gemm.m : gemm.n;
+  parallel_pieces(parallel, static_cast<size_t>((extent + unit - 1) / unit), pieces, [&](size_t begin, size_t end) {
+    const int64_t first = static_cast<int64_t>(begin) * unit, last = gemm_min(static_cast<int64_t>(end) * unit, extent);
+    const int64_t column = by_rows ? 0 : first, columns = by_rows ? gemm.n : last - first;
+    GemmBlock block = columns_of_block(block_of_gemm(gemm), column, columns, scratch + column / kPanel * panel_size);
+    block.b_panel = panel_size;
+    gemm_block(by_rows ? rows_of_block(block, first, last) : block);
+  });
+}
+
+}  // namespace
+
+void gemm_block(const GemmBlock& block) {
+  const GemmTable& table = *table_for_isa(kGemmTables);
+  float low, high;
+  const bool clamp = activation_is_clamp(block.activation, &low, &high);
+  const int64_t width = (block.rows == 1 ? table.wide_vectors : table.vectors) * table.lanes;
+  for (int64_t k = 0; k == 0 || k < block.depth; k += kGemmDepth) {
+    GemmTile tile = tile_of_block(block, k, gemm_min(kGemmDepth, block.depth - k));
+    for (int64_t i = 0; i < block.rows; i += kGemmRowBlock)
+      for (tile.column = 0; tile.column < block.columns; tile.column += width) {
+        tile.columns = gemm_min(width, block.columns - tile.column);
+        gemm_rows(table, block, tile, i, gemm_min(i + kGemmRowBlock, block.rows), k);
+      }
+  }
+  if (clamp) return;
+  for (int64_t i = 0; i < block.rows; ++i) {
+    float* c = block.c + i * block.c_row;
+    unary_f32(block.activation.function, block.activation.parameters, c, c, static_cast<size_t>(block.columns), Parallel{});
+  }
+}
+
+bool gemm_scratch_floats(int64_t n, int64_t k, int64_t* floats) {
+  int64_t columns;
+  if (__builtin_add_overflow(n, kPanel - 1, &columns)) return false;
+  return !__builtin_mul_overflow(columns / kPanel * kPanel, k, floats);
+}
+
+void gemm_pack(const float* b, int64_t b_depth, int64_t b_column, int64_t depth, int64_t first, int64_t count, float* panels) {
+  for (int64_t j = 0; j < count; j += kPanel, panels += depth * kPanel) {
+    const int64_t columns = gemm_min(kPanel, count - j);
+    const float* from = b + (first + j) * b_column;
+    if (columns == kPanel && b_column == 1) {
+      for (int64_t k = 0; k < depth; ++k) __builtin_memcpy(panels + k * kPanel, from + k * b_depth, kPanel * sizeof(float));
+      continue;
+    }
+    for (int64_t k = 0; k < depth; ++k) {
+      float* to = panels + k * kPanel;
+      for (int64_t x = 0; x < columns; ++x) to[x] = from[k * b_depth + x * b_column];
+      for (int64_t x = columns; x < kPanel; ++x) to[x] = 0.0f;
+    }
+  }
+}
+
+void gemm_f32(const Gemm& gemm, float* scratch, const Parallel& parallel) {
+  if (gemm.m <= 0 || gemm.n <= 0) return;
+  const double work = static_cast<double>(gemm.m) * static_cast<double>(gemm.n) * static_cast<double>(gemm.k > 0 ? gemm.k : 1);
+  const double wanted = work / static_cast<double>(kGemmGrain);
+  const size_t pieces = wanted < static_cast<double>(parallel.threads) ? static_cast<size_t>(wanted) + 1 : parallel.threads;
+  if (gemm.m <= kGemmDotRows && gemm.b_depth == 1 && gemm.a_depth == 1 && gemm.b_column != 1) {
+    parallel_pieces(parallel, static_cast<size_t>(gemm.n), pieces,
+                    [&](size_t begin, size_t end) { gemm_dots(gemm, static_cast<int64_t>(begin), static_cast<int64_t>(end)); });
+  } else if (gemm.m <= kGemmDirectRows && gemm.b_column == 1) {
+    gemm_direct(gemm, scratch, parallel, pieces);
+  } else {
+    gemm_packed(gemm, scratch, parallel, pieces);
+  }
+}
+
+}  // namespace penlight

@@ -1,0 +1,256 @@
+// Pooling operators: float planes through the bare kernels, other dtypes and shapes tap by tap. SPDX-License-Identifier: Apache-2.0
+#include "pool2d.h"
+#include "shape_rules.h"
+#include "window.h"
+
+namespace penlight {
+
+namespace {
+
+struct PoolState {
+  Window window;
+  bool count_include_pad = false, column_major = false;
+};
+
+Status pool_infer(Context& context, uint32_t dtypes) {
+  PENLIGHT_TRY(check_dtype(context, 0, dtypes));
+  const Shape& x = context.input(0).shape;
+  PENLIGHT_TRY(check_rank(context, 0, 3, 2 + kWindowRank));
+  PoolState& state = context.state_as<PoolState>();
+  state = PoolState{};
+  int64_t kernel[kWindowRank];
+  if (context.attributes->integers("kernel_shape", kernel, kWindowRank) != x.rank - 2)
+    return context.fail(Status::kInvalidProgram, "kernel_shape must have %d entries", x.rank - 2);
+  PENLIGHT_TRY(read_window(context, x, nullptr, &state.window));
+  PENLIGHT_TRY(window_outputs(context, &state.window, context.attributes->integer("ceil_mode", 0) != 0));
+  PENLIGHT_TRY(set_output(context, 0, context.input(0).dtype, window_output_shape(state.window, x.dims[0], x.dims[1])));
+  uint64_t taps = 1;
+  for (int d = 0; d < state.window.rank; ++d) taps = saturating_mul(taps, static_cast<uint64_t>(state.window.kernel[d]));
+  context.macs = saturating_mul(taps, static_cast<uint64_t>(context.output(0).shape.count()));
+  return add_scratch(context, x.dims[x.rank - 1] * static_cast<int64_t>(context.threads()), sizeof(float))
+             ? Status::kOk
+             : scratch_too_large(context);
+}
+
+Pool2d pool2d_of_state(const PoolState& state, int64_t planes) {
+  const Window& w = state.window;
+  Pool2d p;
+  p.planes = planes;
+  p.count_include_pad = state.count_include_pad;
+  const int y = w.rank - 2, x = w.rank - 1;
+  p.height = p.out_h = 1;
+  if (w.rank == 2) {
+    p.height = w.in[y];
+    p.kernel_h = w.kernel[y];
+    p.stride_h = w.stride[y];
+    p.dilation_h = w.dilation[y];
+    p.pad_top = w.pad_begin[y];
+    p.pad_bottom = w.pad_end[y];
+    p.out_h = w.out[y];
+  }
+  p.width = w.in[x];
+  p.kernel_w = w.kernel[x];
+  p.stride_w = w.stride[x];
+  p.dilation_w = w.dilation[x];
+  p.pad_left = w.pad_begin[x];
+  p.pad_right = w.pad_end[x];
+  p.out_w = w.out[x];
+  return p;
+}
+
+/// Window of output `flat` as taps [begin, end) along three dimensions, those that are not there having one.
+struct PoolTaps {
+  int64_t start[kWindowRank] = {}, begin[kWindowRank] = {}, end[kWindowRank] = {1, 1, 1}, padded = 1;
+};
+
+PoolTaps pool_taps(const Window& w, int64_t flat) {
+  PoolTaps t;
+  for (int d = w.rank - 1; d >= 0; --d) {
+    const int64_t o = flat % w.out[d];
+    flat /= w.out[d];
+    t.start[d] = o * w.stride[d] - w.pad_begin[d];
+    window_taps(w, d, o, &t.begin[d], &t.end[d]);
+    const int64_t room = (w.in[d] + w.pad_end[d] - t.start[d] + w.dilation[d] - 1) / w.dilation[d];
+    t.padded *= room < w.kernel[d] ? room : w.kernel[d];
+  }
+  return t;
+}
+
+/// Calls body(flat input position) for every tap within the image.
+template <typename Body>
+void pool_each_tap(const Window& w, const PoolTaps& t, Body&& body) {
+  for (int64_t i = t.begin[0]; i < t.end[0]; ++i)
+    for (int64_t j = t.begin[1]; j < t.end[1]; ++j)
+      for (int64_t k = t.begin[2]; k < t.end[2]; ++k) {
+        const int64_t taps[] = {i, j, k};
+        int64_t place = 0;
+        for (int d = 0; d < w.rank; ++d) place = place * w.in[d] + t.start[d] + taps[d] * w.dilation[d];
+        body(place);
+      }
+}
+
+/// ONNX's storage_order 1 counts the last two spatial dimensions the other way round.
+int64_t pool_index(const PoolState& state, int64_t place) {
+  const Window& w = state.window;
+  if (!state.column_major || w.rank < 2) return place;
+  const int64_t height = w.in[w.rank - 2], width = w.in[w.rank - 1], plane = place / (height * width),
+                rest = place % (height * width);
+  return plane * height * width + rest % width * height + rest / width;
+}
+
+template <typename T>
+void max_pool_plain(const PoolState& state, const T* x, T* y, int64_t* indices, int64_t planes) {
+  const Window& w = state.window;
+  const int64_t in = w.in[0] * w.in[1] * w.in[2], out = w.out[0] * w.out[1] * w.out[2];
+  for (int64_t plane = 0; plane < planes; ++plane)
+    for (int64_t o = 0; o < out; ++o) {
+      int64_t best = -1;
+      const T* from = x + plane * in;
+      pool_each_tap(w, pool_taps(w, o), [&](int64_t place) {
+        if (best < 0 || from[place] > from[best]) best = place;
+      });
+      y[plane * out + o] = best < 0 ? T(0) : from[best];
+      if (indices != nullptr) indices[plane * out + o] = best < 0 ? -1 : plane * in + pool_index(state, best);
+    }
+}
+
+template <typename T>
+void average_pool_plain(const PoolState& state, const T* x, T* y, int64_t planes) {
+  using C = typename Element<T>::Compute;
+  const Window& w = state.window;
+  const int64_t in = w.in[0] * w.in[1] * w.in[2], out = w.out[0] * w.out[1] * w.out[2];
+  for (int64_t plane = 0; plane < planes; ++plane)
+    for (int64_t o = 0; o < out; ++o) {
+      const PoolTaps taps = pool_taps(w, o);
+      C sum{};
+      int64_t count = 0;
+      pool_each_tap(w, taps, [&](int64_t place) {
+        sum += static_cast<C>(x[plane * in + place]);
+        ++count;
+      });
+      y[plane * out + o] = T(sum / static_cast<C>(state.count_include_pad ? taps.padded : count));
+    }
+}
+
+constexpr uint32_t kMaxPoolTypes = kFloatTypes | dtype_bit(DType::kI8) | dtype_bit(DType::kU8);
+
+template <typename Function>
+void with_pool_type(DType dtype, Function&& function) {
+  switch (dtype) {
+    case DType::kF32:
+      return function(TypeTag<float>{});
+    case DType::kF64:
+      return function(TypeTag<double>{});
+    case DType::kF16:
+      return function(TypeTag<Half>{});
+    case DType::kBF16:
+      return function(TypeTag<BFloat>{});
+    case DType::kI8:
+      return function(TypeTag<int8_t>{});
+    case DType::kU8:
+      return function(TypeTag<uint8_t>{});
+    default:
+      return;
+  }
+}
+
+Status global_pool_infer(Context& context) {
+  PENLIGHT_TRY(check_dtype(context, 0, kFloatTypes));
+  PENLIGHT_TRY(check_rank(context, 0, 2, kMaxRank));
+  const Shape& x = context.input(0).shape;
+  Shape out = x;
+  for (int d = 2; d < x.rank; ++d) out.dims[d] = 1;
+  context.macs = static_cast<uint64_t>(x.count());
+  return set_output(context, 0, context.input(0).dtype, out);
+}
+
+template <typename Reduce>
+void global_pool_planes(Context& context, Reduce&& reduce) {
+  const Tensor& x = context.input(0);
+  const int64_t planes = dims_product(x.shape, 0, 2), size = dims_product(x.shape, 2, x.shape.rank);
+  with_pool_type(x.dtype, [&](auto tag) {
+    using T = typename decltype(tag)::Type;
+    parallel_ranges(context_parallel(context), static_cast<size_t>(planes), 1, [&](size_t begin, size_t end) {
+      for (size_t p = begin; p < end; ++p)
+        context.output(0).as<T>()[p] =
+            T(static_cast<typename Element<T>::Compute>(reduce(x.as<T>() + static_cast<int64_t>(p) * size, size)));
+    });
+  });
+}
+
+}  // namespace
+
+Status max_pool_infer(Context& context) {
+  PENLIGHT_TRY(pool_infer(context, kMaxPoolTypes));
+  context.state_as<PoolState>().column_major = context.attributes->integer("storage_order", 0) != 0;
+  return context.output_wanted(1) ? set_output(context, 1, DType::kI64, context.output(0).shape) : Status::kOk;
+}
+
+Status max_pool_run(Context& context) {
+  const PoolState& state = context.state_as<PoolState>();
+  const Tensor& x = context.input(0);
+  Tensor& y = context.output(0);
+  if (y.shape.count() == 0) return Status::kOk;
+  const int64_t planes = x.shape.dims[0] * x.shape.dims[1];
+  int64_t* indices = context.output_wanted(1) ? context.output(1).as<int64_t>() : nullptr;
+  if (x.dtype == DType::kF32 && state.window.rank <= 2 && indices == nullptr) {
+    max_pool2d_f32(pool2d_of_state(state, planes), x.as<float>(), y.as<float>(), static_cast<float*>(context.scratch),
+                   context_parallel(context));
+    return Status::kOk;
+  }
+  with_pool_type(x.dtype, [&](auto tag) {
+    using T = typename decltype(tag)::Type;
+    max_pool_plain<T>(state, x.as<T>(), y.as<T>(), indices, planes);
+  });
+  return Status::kOk;
+}
+
+Status average_pool_infer(Context& context) {
+  PENLIGHT_TRY(pool_infer(context, kFloatTypes));
+  context.state_as<PoolState>().count_include_pad = context.attributes->integer("count_include_pad", 0) != 0;
+  return Status::kOk;
+}
+
+Status average_pool_run(Context& context) {
+  const PoolState& state = context.state_as<PoolState>();
+  const Tensor& x = context.input(0);
+  Tensor& y = context.output(0);
+  if (y.shape.count() == 0) return Status::kOk;
+  const int64_t planes = x.shape.dims[0] * x.shape.dims[1];
+  if (x.dtype == DType::kF32 && state.window.rank <= 2) {
+    average_pool2d_f32(pool2d_of_state(state, planes), x.as<float>(), y.as<float>(), static_cast<float*>(context.scratch),
+                       context_parallel(context));
+    return Status::kOk;
+  }
+  with_pool_type(x.dtype, [&](auto tag) {
+    using T = typename decltype(tag)::Type;
+    average_pool_plain<T>(state, x.as<T>(), y.as<T>(), planes);
+  });
+  return Status::kOk;
+}
+
+Status global_average_pool_infer(Context& context) { return global_pool_infer(context); }
+Status global_max_pool_infer(Context& context) { return global_pool_infer(context); }
+
+Status global_average_pool_run(Context& context) {
+  global_pool_planes(context, [](const auto* x, int64_t n) {
+    double sum = 0;
+    for (int64_t i = 0; i < n; ++i) sum += static_cast<double>(x[i]);
+    return sum / static_cast<double>(n);
+  });
+  return Status::kOk;
+}
+
+Status global_max_pool_run(Context& context) {
+  global_pool_planes(context, [](const auto* x, int64_t n) {
+    double best = -__builtin_inf();
+    for (int64_t i = 0; i < n; ++i) {
+      const double value = static_cast<double>(x[i]);
+      best = value > best || value != value ? value : best;
+    }
+    return best;
+  });
+  return Status::kOk;
+}
+
+}  // namespace penlight

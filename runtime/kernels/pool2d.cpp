@@ -1,0 +1,172 @@
+// Pooling of float planes: rows are combined as vectors first, then the columns of a window. SPDX-License-Identifier: Apache-2.0
+#include "pool2d.h"
+
+#include <string.h>
+
+#include "vector_math.h"
+
+namespace penlight {
+
+namespace {
+
+struct PoolSpan {
+  int64_t begin, end;  // taps within the image
+};
+
+PoolSpan pool_span(int64_t start, int64_t dilation, int64_t kernel, int64_t size) {
+  PoolSpan span;
+  span.begin = start >= 0 ? 0 : (-start + dilation - 1) / dilation;
+  span.end = start >= size ? 0 : (size - start + dilation - 1) / dilation;
+  if (span.end > kernel) span.end = kernel;
+  if (span.begin > span.end) span.begin = span.end;
+  return span;
+}
+
+/// Taps within the padded image, by which a mean that counts padding divides.
+int64_t pool_padded_taps(int64_t start, int64_t dilation, int64_t kernel, int64_t size, int64_t pad_end) {
+  const PoolSpan span = pool_span(start, dilation, kernel, size + pad_end);
+  return span.end;  // `start` is never before the padding
+}
+
+struct PoolMax {
+  static constexpr Binary kFunction = Binary::kMax;
+  static float apply(float a, float b) { return a > b || a != a ? a : b; }
+};
+struct PoolSum {
+  static constexpr Binary kFunction = Binary::kAdd;
+  static float apply(float a, float b) { return a + b; }
+};
+
+/// The window's rows as one row of `width`.
+template <typename Reduce>
+const float* pool_rows(const Pool2d& p, const float* plane, int64_t oh, PoolSpan rows, float* row) {
+  const int64_t start = oh * p.stride_h - p.pad_top;
+  const float* first = plane + (start + rows.begin * p.dilation_h) * p.width;
+  if (rows.end - rows.begin == 1) return first;
+  const float* left = first;
+  for (int64_t i = rows.begin + 1; i < rows.end; ++i) {
+    binary_f32(Reduce::kFunction, left, Step::kEach, plane + (start + i * p.dilation_h) * p.width, Step::kEach, row,
+               static_cast<size_t>(p.width));
+    left = row;
+  }
+  return row;
+}
+
+template <typename Reduce>
+float pool_columns(const Pool2d& p, const float* row, int64_t start, PoolSpan columns) {
+  float value = row[start + columns.begin * p.dilation_w];
+  for (int64_t j = columns.begin + 1; j < columns.end; ++j) value = Reduce::apply(value, row[start + j * p.dilation_w]);
+  return value;
+}
+
+void max_pool_row(const Pool2d& p, const float* plane, int64_t oh, float* scratch, float* y) {
+  const PoolSpan rows = pool_span(oh * p.stride_h - p.pad_top, p.dilation_h, p.kernel_h, p.height);
+  const float* row = rows.end > rows.begin ? pool_rows<PoolMax>(p, plane, oh, rows, scratch) : nullptr;
+  for (int64_t ow = 0; ow < p.out_w; ++ow) {
+    const int64_t start = ow * p.stride_w - p.pad_left;
+    const PoolSpan columns = pool_span(start, p.dilation_w, p.kernel_w, p.width);
+    y[ow] = row != nullptr && columns.end > columns.begin ? pool_columns<PoolMax>(p, row, start, columns) : -__builtin_inff();
+  }
+}
+
+void average_pool_row(const Pool2d& p, const float* plane, int64_t oh, float* scratch, float* y) {
+  const int64_t top = oh * p.stride_h - p.pad_top;
+  const PoolSpan rows = pool_span(top, p.dilation_h, p.kernel_h, p.height);
+  const float* row = rows.end > rows.begin ? pool_rows<PoolSum>(p, plane, oh, rows, scratch) : nullptr;
+  const int64_t padded_rows = pool_padded_taps(top, p.dilation_h, p.kernel_h, p.height, p.pad_bottom);
+  for (int64_t ow = 0; ow < p.out_w; ++ow) {
+    const int64_t start = ow * p.stride_w - p.pad_left;
+    const PoolSpan columns = pool_span(start, p.dilation_w, p.kernel_w, p.width);
+    const int64_t padded = padded_rows * pool_padded_taps(start, p.dilation_w, p.kernel_w, p.width, p.pad_right);
+    const int64_t taps = p.count_include_pad ? padded : (rows.end - rows.begin) * (columns.end - columns.begin);
+    const float sum = row != nullptr && columns.end > columns.begin ? pool_columns<PoolSum>(p, row, start, columns) : 0.0f;
+    y[ow] = sum / static_cast<float>(taps);
+  }
+}
+
+template <typename Row>
+void pool_planes(const Pool2d& p, const float* x, float* y, float* scratch, const Parallel& parallel, Row&& pool_row) {
+  parallel_for(parallel, parallel.threads, [&](size_t slot) {
+    float* row = scratch + static_cast<int64_t>(slot) * p.width;
+    for (int64_t plane = static_cast<int64_t>(slot); plane < p.planes; plane += static_cast<int64_t>(parallel.threads))
+      for (int64_t oh = 0; oh < p.out_h; ++oh)
+        pool_row(p, x + plane * p.height * p.width, oh, row, y + (plane * p.out_h + oh) * p.out_w);
+  });
+}
+
+/// The position of the window's maximum, -1 when it holds none.
+int64_t max_pool_place(const Pool2d& p, const float* plane, int64_t top, int64_t left) {
+  const PoolSpan rows = pool_span(top, p.dilation_h, p.kernel_h, p.height);
+  const PoolSpan columns = pool_span(left, p.dilation_w, p.kernel_w, p.width);
+  int64_t best = -1;
+  for (int64_t i = rows.begin; i < rows.end; ++i)
+    for (int64_t j = columns.begin; j < columns.end; ++j) {
+      const int64_t place = (top + i * p.dilation_h) * p.width + left + j * p.dilation_w;
+      const bool wins = best < 0 || plane[place] > plane[best] || (plane[place] != plane[place] && plane[best] == plane[best]);
+      if (wins) best = place;
+    }
+  return best;
+}
+
+}  // namespace
+
+bool pool2d_scratch_floats(const Pool2d& pool, size_t threads, int64_t* floats) {
+  return !__builtin_mul_overflow(pool.width, static_cast<int64_t>(threads > 0 ? threads : 1), floats);
+}
+
+void max_pool2d_f32(const Pool2d& pool, const float* x, float* y, float* scratch, const Parallel& parallel) {
+  pool_planes(pool, x, y, scratch, parallel, max_pool_row);
+}
+
+void average_pool2d_f32(const Pool2d& pool, const float* x, float* y, float* scratch, const Parallel& parallel) {
+  pool_planes(pool, x, y, scratch, parallel, average_pool_row);
+}
+
+void max_pool2d_indices_f32(const Pool2d& p, const float* x, float* y, int64_t* indices, const Parallel& parallel) {
+  parallel_ranges(parallel, static_cast<size_t>(p.planes), 1, [&](size_t begin, size_t end) {
+    for (size_t n = begin; n < end; ++n) {
+      const float* plane = x + static_cast<int64_t>(n) * p.height * p.width;
+      int64_t o = static_cast<int64_t>(n) * p.out_h * p.out_w;
+      for (int64_t oh = 0; oh < p.out_h; ++oh)
+        for (int64_t ow = 0; ow < p.out_w; ++ow, ++o) {
+          indices[o] = max_pool_place(p, plane, oh * p.stride_h - p.pad_top, ow * p.stride_w - p.pad_left);
+          y[o] = indices[o] < 0 ? -__builtin_inff() : plane[indices[o]];
+        }
+    }
+  });
+}
+
+void max_pool2d_gradient_f32(const Pool2d& p, const float* dy, const int64_t* indices, float* dx, const Parallel& parallel) {
+  const int64_t in = p.height * p.width, out = p.out_h * p.out_w;
+  parallel_ranges(parallel, static_cast<size_t>(p.planes), 1, [&](size_t begin, size_t end) {
+    for (int64_t n = static_cast<int64_t>(begin); n < static_cast<int64_t>(end); ++n) {
+      memset(dx + n * in, 0, static_cast<size_t>(in) * sizeof(float));
+      for (int64_t o = n * out; o < (n + 1) * out; ++o)
+        if (indices[o] >= 0 && indices[o] < in) dx[n * in + indices[o]] += dy[o];
+    }
+  });
+}
+
+void average_pool2d_gradient_f32(const Pool2d& p, const float* dy, float* dx, const Parallel& parallel) {
+  const int64_t in = p.height * p.width;
+  parallel_ranges(parallel, static_cast<size_t>(p.planes), 1, [&](size_t begin, size_t end) {
+    for (int64_t n = static_cast<int64_t>(begin); n < static_cast<int64_t>(end); ++n) {
+      float* plane = dx + n * in;
+      memset(plane, 0, static_cast<size_t>(in) * sizeof(float));
+      for (int64_t o = 0; o < p.out_h * p.out_w; ++o) {
+        const int64_t top = o / p.out_w * p.stride_h - p.pad_top, left = o % p.out_w * p.stride_w - p.pad_left;
+        const PoolSpan rows = pool_span(top, p.dilation_h, p.kernel_h, p.height);
+        const PoolSpan columns = pool_span(left, p.dilation_w, p.kernel_w, p.width);
+        const int64_t padded = pool_padded_taps(top, p.dilation_h, p.kernel_h, p.height, p.pad_bottom) *
+                               pool_padded_taps(left, p.dilation_w, p.kernel_w, p.width, p.pad_right);
+        const int64_t taps = p.count_include_pad ? padded : (rows.end - rows.begin) * (columns.end - columns.begin);
+        const float share = dy[n * p.out_h * p.out_w + o] / static_cast<float>(taps);
+        for (int64_t i = rows.begin; i < rows.end; ++i)
+          for (int64_t j = columns.begin; j < columns.end; ++j)
+            plane[(top + i * p.dilation_h) * p.width + left + j * p.dilation_w] += share;
+      }
+    }
+  });
+}
+
+}  // namespace penlight

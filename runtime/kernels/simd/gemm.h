@@ -1,0 +1,162 @@
+// The tile of the matrix product; included inside the namespace of each instruction set. SPDX-License-Identifier: Apache-2.0
+
+#if PENLIGHT_LANES == 16
+constexpr int kTileRows = 6, kTileVectors = 4, kWideVectors = 4;
+#elif PENLIGHT_LANES == 8
+constexpr int kTileRows = 6, kTileVectors = 2, kWideVectors = 8;
+#elif defined(__aarch64__)
+constexpr int kTileRows = 6, kTileVectors = 4, kWideVectors = 8;
+#else  // 16 registers of four floats
+constexpr int kTileRows = 4, kTileVectors = 2, kWideVectors = 8;
+#endif
+
+/// Keeps kRows x kVectors sums in registers while k runs.
+template <int kRows, int kVectors, bool kIndirect>
+PENLIGHT_INLINE void gemm_sums(const GemmTile& t, Vf (&sums)[kRows][kVectors]) {
+  const float* b[kVectors];
+#pragma GCC unroll 8
+  for (int j = 0; j < kVectors; ++j) {
+    const int64_t column = t.column + j * kLanes;
+    b[j] = t.b + (column / kPanel) * t.b_panel + column % kPanel;
+  }
+  const float* a[kRows];
+#pragma GCC unroll 8
+  for (int i = 0; i < kRows; ++i) a[i] = t.a + i * t.a_row;
+  int64_t ka = 0, kb = 0;
+  for (int64_t k = 0; k < t.depth; ++k) {
+    if (kIndirect) kb = t.offsets[k];
+    Vf row[kVectors];
+#pragma GCC unroll 8
+    for (int j = 0; j < kVectors; ++j) row[j] = load(b[j] + kb);
+#pragma GCC unroll 8
+    for (int i = 0; i < kRows; ++i) {
+      const Vf left = splat(a[i][ka]);
+#pragma GCC unroll 8
+      for (int j = 0; j < kVectors; ++j) sums[i][j] += left * row[j];
+    }
+    ka += t.a_depth;
+    if (!kIndirect) kb += t.b_depth;
+  }
+}
+
+/// The sums of a tile as C holds them, one row of vectors after the other; lanes beyond C are zero.
+inline __attribute__((noinline)) void gemm_begin(const GemmTile& t, int rows, int vectors, float* sums) {
+  const size_t tail = static_cast<size_t>(t.columns - (vectors - 1) * kLanes);  // lanes of the last vector
+  for (int i = 0; i < rows; ++i)
+    for (int j = 0; j < vectors; ++j, sums += kLanes) {
+      const float* c = t.c + i * t.c_row + j * kLanes;
+      store(sums, j + 1 < vectors || tail == static_cast<size_t>(kLanes) ? load(c) : load_first(c, tail));
+    }
+}
+
+PENLIGHT_INLINE Vf gemm_result(const GemmTile& t, Vf sum, Vf bias) {
+  const Vf v = sum * t.alpha + t.beta * bias;
+  return at_most(at_least(v, splat(t.low)), splat(t.high));
+}
+
+/// Scales, adds the bias and clamps after the last k, and stores into C.
+inline __attribute__((noinline)) void gemm_end(const GemmTile& t, int rows, int vectors, const float* sums) {
+  const size_t tail = static_cast<size_t>(t.columns - (vectors - 1) * kLanes);
+  for (int i = 0; i < rows; ++i) {
+    const float* bias = t.bias == nullptr ? nullptr : t.bias + i * t.bias_row;
+    float* c = t.c + i * t.c_row;
+    for (int j = 0; j < vectors; ++j, sums += kLanes) {
+      const size_t n = j + 1 < vectors ? static_cast<size_t>(kLanes) : tail;
+      const bool full = n == static_cast<size_t>(kLanes);
+      Vf v = load(sums);
+      if (t.last) {
+        const Vf added = bias == nullptr      ? Vf{}
+                         : t.bias_column == 0 ? splat(*bias)
+                         : full               ? load(bias + j * kLanes)
+                                              : load_first(bias + j * kLanes, n);
+        v = gemm_result(t, v, added);
+      }
+      if (full)
+        store(c + j * kLanes, v);
+      else
+        store_first(c + j * kLanes, v, n);
+    }
+  }
+}
+
+template <int kRows, int kVectors>
+__attribute__((noinline)) void gemm_tile(const GemmTile& t) {
+  float buffer[kRows * kVectors * kLanes];
+  Vf sums[kRows][kVectors];
+  if (t.load_c) {
+    gemm_begin(t, kRows, kVectors, buffer);
+#pragma GCC unroll 8
+    for (int i = 0; i < kRows; ++i)
+#pragma GCC unroll 8
+      for (int j = 0; j < kVectors; ++j) sums[i][j] = load(buffer + (i * kVectors + j) * kLanes);
+  } else {
+#pragma GCC unroll 8
+    for (int i = 0; i < kRows; ++i)
+#pragma GCC unroll 8
+      for (int j = 0; j < kVectors; ++j) sums[i][j] = Vf{};
+  }
+  if (t.offsets != nullptr)
+    gemm_sums<kRows, kVectors, true>(t, sums);
+  else
+    gemm_sums<kRows, kVectors, false>(t, sums);
+#pragma GCC unroll 8
+  for (int i = 0; i < kRows; ++i)
+#pragma GCC unroll 8
+    for (int j = 0; j < kVectors; ++j) store(buffer + (i * kVectors + j) * kLanes, sums[i][j]);
+  gemm_end(t, kRows, kVectors, buffer);
+}
+
+/// sums[j] = a . b(:, j) for `count` columns that lie b_column apart, contiguous in k.
+inline __attribute__((noinline)) void gemm_dot(const float* a, const float* b, int64_t b_column, int64_t depth, int64_t count,
+                                               float* sums) {
+  for (int64_t j = 0; j < count; ++j) {
+    const float* column = b + j * b_column;
+    Vf s[4] = {};
+    int64_t k = 0;
+    for (; k + 4 * kLanes <= depth; k += 4 * kLanes)
+#pragma GCC unroll 4
+      for (int v = 0; v < 4; ++v) s[v] += load(a + k + v * kLanes) * load(column + k + v * kLanes);
+    for (; k + kLanes <= depth; k += kLanes) s[0] += load(a + k) * load(column + k);
+    if (k < depth) {
+      const size_t n = static_cast<size_t>(depth - k);
+      s[1] += load_first(a + k, n) * load_first(column + k, n);
+    }
+    sums[j] = sum_lanes((s[0] + s[1]) + (s[2] + s[3]));
+  }
+}
+
+#if PENLIGHT_LANES == 16 || defined(__aarch64__)
+#define PENLIGHT_TILE_ROW(rows) \
+  { nullptr, gemm_tile<rows, 1>, gemm_tile<rows, 2>, gemm_tile<rows, 3>, gemm_tile<rows, 4> }
+#else
+#define PENLIGHT_TILE_ROW(rows) \
+  { nullptr, gemm_tile<rows, 1>, gemm_tile<rows, 2> }
+#endif
+#if PENLIGHT_LANES == 16
+#define PENLIGHT_TILE_WIDE PENLIGHT_TILE_ROW(1)
+#else
+#define PENLIGHT_TILE_WIDE                                                                                         \
+  {                                                                                                                \
+    nullptr, gemm_tile<1, 1>, gemm_tile<1, 2>, gemm_tile<1, 3>, gemm_tile<1, 4>, gemm_tile<1, 5>, gemm_tile<1, 6>, \
+        gemm_tile<1, 7>, gemm_tile<1, 8>                                                                           \
+  }
+#endif
+
+constexpr GemmTable kGemmTable = {kTileRows,
+                                  kTileVectors,
+                                  kWideVectors,
+                                  kLanes,
+                                  {{},
+                                   PENLIGHT_TILE_WIDE,
+                                   PENLIGHT_TILE_ROW(2),
+                                   PENLIGHT_TILE_ROW(3),
+                                   PENLIGHT_TILE_ROW(4),
+#if PENLIGHT_LANES > 4 || defined(__aarch64__)
+                                   PENLIGHT_TILE_ROW(5),
+                                   PENLIGHT_TILE_ROW(6)
+#endif
+                                  },
+                                  gemm_dot};
+
+#undef PENLIGHT_TILE_ROW
+#undef PENLIGHT_TILE_WIDE
