@@ -101,7 +101,10 @@ class Tensor:
     @property
     def data(self) -> Tensor:
         """The same memory outside the tape. Writes through it are not noticed by the version check."""
-        return from_array(self._data)
+        result = from_array(self._data)
+        if self._traced is not None:
+            result._traced = self._traced
+        return result
 
     @data.setter
     def data(self, value: Tensor) -> None:

@@ -517,8 +517,7 @@ def getitem(input: Tensor, key: Any) -> Tensor:
         apply(Slice(items), input)
         if any(i != Range(0, n) for i, n in zip(items, input.shape, strict=False))
         or len(items) != input.ndim
-        or (input._traced is None
-        and not arrays)
+        or (input._traced is None and not arrays)
         else input
     )
     if not arrays:

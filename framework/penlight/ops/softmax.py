@@ -76,6 +76,9 @@ class LogSoftmax(_AlongDim):
     def vjp(self, grad, output, x):
         return (grad - exp(output) * grad.sum(self.dim, keepdim=True),)
 
+    def backward(self, xp, needs, grad, output, x):
+        return (grad - xp.exp(output) * grad.sum(axis=self.dim, keepdims=True),)
+
 
 def log_softmax_array(xp: Any, x: Any, dim: int) -> Any:
     """The logarithm of softmax of an array, without computing softmax."""

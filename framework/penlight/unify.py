@@ -1,0 +1,136 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Compares two traces of one program, made at two sizes: they must be one graph."""
+
+from __future__ import annotations
+
+from dataclasses import fields, is_dataclass
+from typing import Any
+
+from penlight.errors import DynamicShapeError, TraceError
+from penlight.symbolic import SymInt
+from penlight.trace import TraceGraph, TraceNode, TraceValue
+
+
+def unify(first: TraceGraph, second: TraceGraph) -> None:
+    """Checks that both traces are the same graph.
+
+    Raises:
+        DynamicShapeError: they differ; the message names the dimension, both values and the file:line.
+        TraceError: a constant differs, so that a value of an input leaked into the graph.
+    """
+    _Comparison(first, second).run()
+
+
+class _Comparison:
+    def __init__(self, first: TraceGraph, second: TraceGraph) -> None:
+        self.first, self.second = first, second
+        self.matched: dict[int, TraceValue] = {}  # value of the first trace -> value of the second
+
+    def run(self) -> None:
+        for a, b in zip(self.first.inputs, self.second.inputs, strict=True):
+            self.matched[id(a)] = b
+        for a, b in zip(self.first.nodes, self.second.nodes, strict=False):
+            self._compare_nodes(a, b)
+        if len(self.first.nodes) != len(self.second.nodes):
+            longer = max(self.first.nodes, self.second.nodes, key=len)
+            extra = longer[min(len(self.first.nodes), len(self.second.nodes))]
+            self._fail(extra.source, f"{len(self.first.nodes)} operators at one size, {len(self.second.nodes)} at the other")
+        if self.first.output_tree != self.second.output_tree:
+            raise DynamicShapeError(f"trace: the result has another structure at another size ({self._sizes()})")
+        for a, b in zip(self.first.outputs, self.second.outputs, strict=True):
+            self._compare_values(a, b, "the result")
+
+    def _compare_nodes(self, a: TraceNode, b: TraceNode) -> None:
+        if type(a.operator) is not type(b.operator) or len(a.inputs) != len(b.inputs):
+            self._fail(a.source, f"{a.operator.name} at one size, {b.operator.name} ({b.source}) at the other")
+        for f in fields(a.operator):  # type: ignore[arg-type]
+            x, y = getattr(a.operator, f.name), getattr(b.operator, f.name)
+            if not same(x, y):
+                self._fail(a.source, f"{a.operator.name}: {f.name} is {_text(x)} at one size and {_text(y)} at the other", x, y)
+        for x, y in zip(a.inputs, b.inputs, strict=True):
+            self._compare_values(x, y, a.source)
+        for x, y in zip(a.outputs, b.outputs, strict=True):
+            if not same(x.spec.shape, y.spec.shape):
+                self._fail(
+                    a.source,
+                    f"{a.operator.name}: the result is {_text(x.spec.shape)} and {_text(y.spec.shape)}",
+                    x.spec.shape,
+                    y.spec.shape,
+                )
+            self.matched[id(x)] = y
+
+    def _compare_values(self, a: TraceValue | None, b: TraceValue | None, where: str) -> None:
+        if a is None or b is None:
+            if a is not b:
+                self._fail(where, "an optional input is there at one size only")
+            return
+        if a.constant is None or b.constant is None:
+            if self.matched.get(id(a)) is not b:
+                self._fail(where, f"the input {a.name} of an operator is another one at another size")
+            return
+        if a.qualified_name is None or a.qualified_name != b.qualified_name:
+            self._compare_constants(a, b, where)
+
+    def _compare_constants(self, a: TraceValue, b: TraceValue, where: str) -> None:
+        x, y = a.constant._data, b.constant._data  # type: ignore[union-attr]
+        if x is y:
+            return
+        if x.shape != y.shape:
+            self._fail(where, f"a constant has shape {x.shape} at one size and {y.shape} at the other", x.shape, y.shape)
+        unequal = (x != y) & ~((x != x) & (y != y))  # NaN equals NaN here
+        if not bool(unequal.any()):
+            return
+        values = (x.reshape(-1)[:4].tolist(), y.reshape(-1)[:4].tolist())
+        found = self._dimension(*(v[0] if len(v) == 1 else None for v in values))
+        hint = f"it is the size of dimension {found!r}" if found else "it depends on a size or on the value of an input"
+        raise DynamicShapeError(
+            f"{where}: a number became fixed: {values[0]} in one run and {values[1]} in the other; {hint}. "
+            "Use sizes as x.shape[i] in integer arithmetic, and tensors for everything that depends on an input"
+        )
+
+    def _dimension(self, x: Any, y: Any) -> str | None:
+        for name, size in self.first.symbols.items():
+            if x == size and y == self.second.symbols[name]:
+                return name
+        return None
+
+    def _sizes(self) -> str:
+        return ", ".join(f"{n}={s} and {self.second.symbols[n]}" for n, s in self.first.symbols.items()) or "other values"
+
+    def _fail(self, where: str, what: str, x: Any = None, y: Any = None) -> None:
+        if not self.first.symbols:
+            raise TraceError(f"{where}: two runs of the program differ: {what}; it depends on values of its inputs or on chance")
+        found = next((n for p, q in _leaves(x, y) if (n := self._dimension(p, q))), None)
+        remedy = f"leave {found!r} fixed" if found else "leave the dimension fixed"
+        named = f"dimension {found!r} was fixed" if found else "the program depends on the size"
+        raise DynamicShapeError(
+            f"{where}: {named}: {what} (traced at {self._sizes()}). Compute with x.shape[i] itself, without int() or a branch on it, "
+            f"or {remedy}"
+        )
+
+
+def same(x: Any, y: Any) -> bool:
+    """Whether two fields agree: equal expressions where a size is dynamic, equal values elsewhere."""
+    if isinstance(x, SymInt) or isinstance(y, SymInt):
+        return isinstance(x, SymInt) and isinstance(y, SymInt) and x.text == y.text
+    if isinstance(x, (tuple, list)):
+        return isinstance(y, (tuple, list)) and len(x) == len(y) and all(map(same, x, y))
+    if is_dataclass(x) and type(x) is type(y):
+        return all(same(getattr(x, f.name), getattr(y, f.name)) for f in fields(x))
+    return type(x) is type(y) and bool(x == y or x != x)
+
+
+def _leaves(x: Any, y: Any) -> list[tuple[Any, Any]]:
+    if isinstance(x, (tuple, list)) and isinstance(y, (tuple, list)):
+        return [leaf for p, q in zip(x, y, strict=False) for leaf in _leaves(p, q)]
+    if is_dataclass(x) and type(x) is type(y):
+        return [leaf for f in fields(x) for leaf in _leaves(getattr(x, f.name), getattr(y, f.name))]
+    return [(x, y)]
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, SymInt):
+        return value.text
+    if isinstance(value, (tuple, list)):
+        return "(" + ", ".join(map(_text, value)) + ")"
+    return repr(value)
