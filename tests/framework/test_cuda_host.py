@@ -11,7 +11,7 @@ import pytest
 from penlight.autograd import grad
 from penlight.backends.cpu import CPU
 from penlight.backends.cuda import launch, source
-from penlight.backends.cuda.backend import CudaBackend
+from penlight.backends.cuda.cupy_backend import CudaBackend
 from penlight.ops.dispatch import apply
 from penlight.ops.registry import operators
 from penlight.ops.samples import build, of, sample

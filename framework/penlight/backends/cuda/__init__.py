@@ -30,7 +30,7 @@ def backend() -> Backend:
             "cuda: no usable device: the NVIDIA driver is missing, too old for CUDA 13, or sees no GPU; "
             "check with nvidia-smi, or use the device cpu"
         )
-    from penlight.backends.cuda.backend import CudaBackend  # late: needs nothing unless a device is there
+    from penlight.backends.cuda.cupy_backend import CudaBackend  # late: needs nothing unless a device is there
     from penlight.backends.cuda.loader import Loader
 
     return CudaBackend(cupy, Loader(cupy))
