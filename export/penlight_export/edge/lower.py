@@ -111,7 +111,7 @@ class _Lowering:
             inputs=inputs,
             outputs=outputs,
             attributes=attributes or None,
-            name=node.name or None,
+            name=node.name or node.outputs[0].name or None,  # what the runtime's messages call it
             modulePath=node.metadata_props.get(MODULE_PATH),
             source=node.metadata_props.get(SOURCE),
         )

@@ -43,7 +43,6 @@ class ResourceStatement:
 
     sizes: dict[str, int]
     arena_bytes: int
-    weight_bytes: int
     macs: int
     node_macs: Sequence[int] = field(default=())
 
@@ -72,8 +71,19 @@ def write_program(
         segments.append(SegmentBuilder())
         program.golden = [_golden(sample, segments[1]) for sample in golden]
     symbols = [symbol.name for symbol in program.symbols]
-    program.resources = [_resources(statement, symbols) for statement in resources] or None
+    program.resources = [_resources(statement, symbols, segments[0].size_bytes) for statement in resources] or None
     return _assemble(program, segments)
+
+
+def reassemble(program: pen.ProgramT, data: bytes) -> bytes:
+    """A file with changed tables and the segments of the file `data`, where it came from."""
+    base = struct.unpack_from("<Q", data, 24)[0]
+    segments = []
+    for table in program.segments or []:
+        segment = SegmentBuilder()
+        segment.add(np.frombuffer(data, np.uint8, count=table.sizeBytes, offset=base + table.offset))
+        segments.append(segment)
+    return b"".join(_assemble(program, segments))
 
 
 def _golden(sample: GoldenSample, segment: SegmentBuilder) -> pen.GoldenT:
@@ -85,7 +95,7 @@ def _golden(sample: GoldenSample, segment: SegmentBuilder) -> pen.GoldenT:
     return pen.GoldenT(method=0, inputs=inputs, outputs=[store(a) for a in sample.outputs], atol=sample.atol, rtol=sample.rtol)
 
 
-def _resources(statement: ResourceStatement, symbols: list[str]) -> pen.ResourcesT:
+def _resources(statement: ResourceStatement, symbols: list[str], weight_bytes: int) -> pen.ResourcesT:
     bindings = [
         pen.SymbolBindingT(symbol=i, size=statement.sizes[name]) for i, name in enumerate(symbols) if name in statement.sizes
     ]
@@ -93,33 +103,30 @@ def _resources(statement: ResourceStatement, symbols: list[str]) -> pen.Resource
         method=0,
         bindings=bindings or None,
         arenaBytes=statement.arena_bytes,
-        weightBytes=statement.weight_bytes,
+        weightBytes=weight_bytes,
         macs=statement.macs,
         nodeMacs=list(statement.node_macs) or None,
     )
 
 
 def _assemble(program: pen.ProgramT, segments: list[SegmentBuilder]) -> list[bytes | memoryview]:
-    used = [segment for segment in segments if segment.size_bytes]
-    if not segments[0].size_bytes and len(used) < len(segments):
-        used = segments if len(segments) > 1 else []  # keep the index of the golden segment
     offset, tables = 0, []
-    for segment in used:
+    for segment in segments:
         tables.append(
             pen.SegmentT(
                 offset=offset,
                 sizeBytes=segment.size_bytes,
-                crc32c=segment.checksum if segment.size_bytes else 0,
+                crc32c=segment.checksum,
                 alignment=ALIGNMENT,
             )
         )
         offset += segment.size_bytes + -segment.size_bytes % ALIGNMENT
-    program.segments = tables or None
-    metadata = _with_header(_flatten(program), used)
+    program.segments = tables
+    metadata = _with_header(_flatten(program), segments)
     chunks: list[bytes | memoryview] = [metadata, bytes(-len(metadata) % ALIGNMENT)]
-    for number, segment in enumerate(used):
+    for number, segment in enumerate(segments):
         chunks.extend(segment.chunks)
-        if number + 1 < len(used):
+        if number + 1 < len(segments):
             chunks.append(bytes(-segment.size_bytes % ALIGNMENT))
     return [chunk for chunk in chunks if len(chunk)]
 

@@ -4,6 +4,7 @@
 from penlight_export.onnx.lowerings import activation as activation
 from penlight_export.onnx.lowerings import attention as attention
 from penlight_export.onnx.lowerings import conv as conv
+from penlight_export.onnx.lowerings import create as create
 from penlight_export.onnx.lowerings import elementwise as elementwise
 from penlight_export.onnx.lowerings import index as index
 from penlight_export.onnx.lowerings import matmul as matmul

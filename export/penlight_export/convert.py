@@ -1,0 +1,118 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Any .onnx file to a .pen file, checked on the same inputs before it is written."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from penlight.serialize import atomic_write
+
+from penlight_export.compare import DEFAULT_TOLERANCE, VerifyReport
+from penlight_export.edge.program import build_program
+from penlight_export.edge.reader import read_pen
+from penlight_export.engines import Arrays, Engine
+from penlight_export.errors import OptionError
+from penlight_export.graph import Model
+from penlight_export.onnx.importer import load_onnx
+from penlight_export.pipeline import edge_graph
+from penlight_export.provenance import file_digest, producer
+from penlight_export.summary import ModelSummary, summarize_pen
+from penlight_export.verify import (
+    Subject,
+    compare_engines,
+    find_divergence,
+    named_inputs,
+    onnx_subject,
+    pen_subject,
+    random_inputs,
+    require_ok,
+    sizes_of,
+)
+
+
+@dataclass(frozen=True)
+class ConvertResult:
+    """What `convert` wrote: the file, its summary and the comparison with the original."""
+
+    path: Path
+    report: VerifyReport
+    summary: ModelSummary
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values for `json.dumps`."""
+        return {"path": os.fspath(self.path), "report": self.report.to_json(), "summary": self.summary.to_json()}
+
+
+def convert(
+    onnx_path: str | os.PathLike[str],
+    pen_path: str | os.PathLike[str],
+    *,
+    verify: bool = True,
+    data: Mapping[str, np.ndarray] | None = None,
+    tolerance: float = DEFAULT_TOLERANCE,
+) -> ConvertResult:
+    """Converts a model from any exporter for the edge runtime.
+
+    Args:
+        onnx_path: operator set 7 to 28; weights may lie beside it.
+        pen_path: what to write, atomically.
+        verify: compare with the original at two sizes of every dimension that varies; a difference above the tolerance writes nothing.
+        data: inputs by name, instead of random ones.
+        tolerance: on the difference relative to max(1, largest magnitude).
+
+    Raises:
+        UnsupportedOperatorsError: the runtime lacks operators; all are listed.
+        VerifyError: the numbers differ.
+        ExportError: the file is not valid, see its subclasses.
+    """
+    pen_path = Path(pen_path)
+    if pen_path.suffix.lower() != ".pen":
+        raise OptionError(f"{pen_path}: expected a file name that ends in .pen")
+    model = load_onnx(onnx_path)
+    edge = edge_graph(model, os.fspath(onnx_path))
+    original = onnx_subject(model, os.fspath(onnx_path))
+    samples = sample_inputs(original, data)
+    program = build_checked(edge, original.engine, samples[0], tolerance, _metadata(model, Path(onnx_path)))
+    converted = pen_subject(program)
+    report = VerifyReport(tolerance)
+    if verify:
+        check(report, original, converted, samples, f"{os.fspath(onnx_path)} was not converted")
+    atomic_write(pen_path, program)
+    return ConvertResult(pen_path, report, summarize_pen(read_pen(program), os.fspath(pen_path)))
+
+
+def sample_inputs(subject: Subject, data: Mapping[str, np.ndarray] | None) -> list[Arrays]:
+    """The caller's inputs, or random ones at two sizes."""
+    if data is not None:
+        return [named_inputs(data, subject.engine.inputs)]
+    return random_inputs(subject.engine, subject.engine.inputs, subject.bounds or {})
+
+
+def build_checked(edge: Model, engine: Engine, inputs: Arrays, tolerance: float, metadata: dict[str, str]) -> bytes:
+    """The program with a golden sample from the reference engine."""
+    outputs = engine.run(inputs)
+    sizes = sizes_of([engine], inputs)
+    return build_program(edge, metadata, inputs, [outputs[port.name] for port in engine.outputs], sizes, tolerance)
+
+
+def check(report: VerifyReport, original: Subject, converted: Subject, samples: list[Arrays], what: str) -> None:
+    """Compares on every sample; raises VerifyError with the first layer that differs."""
+    for inputs in samples:
+        compare_engines(report, [original.engine, converted.engine], inputs)
+        if not report.ok:
+            report.divergence = find_divergence(original, converted, inputs, report.tolerance)
+            require_ok(report, what)
+
+
+def _metadata(model: Model, path: Path) -> dict[str, str]:
+    entries = {"source.sha256": file_digest(path), "source.opset": str(model.opset_imports.get("", 0))}
+    if model.producer_name:
+        entries["source.producer"] = f"{model.producer_name} {model.producer_version or ''}".strip()
+    if model.graph.name:
+        entries["name"] = model.graph.name
+    return producer() | entries

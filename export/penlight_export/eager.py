@@ -1,0 +1,41 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Running a module of the framework on arrays, as an engine."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import penlight as pl
+
+
+def run_module(module: Any, arrays: Sequence[np.ndarray]) -> list[np.ndarray]:
+    """Calls a module (or function) in evaluation mode without a tape, and returns its outputs in order."""
+    with evaluation(module), pl.no_grad():
+        return [np.asarray(t.detach().numpy()) for t in flatten_outputs(module(*(pl.tensor(array) for array in arrays)))]
+
+
+@contextlib.contextmanager
+def evaluation(module: Any) -> Iterator[None]:
+    """Puts a module into evaluation mode, and each of its parts back as it was."""
+    parts = [part for part in module.modules() if part.training] if hasattr(module, "modules") else []
+    for part in parts:
+        part.training = False
+    try:
+        yield
+    finally:
+        for part in parts:
+            part.training = True
+
+
+def flatten_outputs(result: Any) -> list[Any]:
+    """Tensors of nested tuples, lists and dicts, in order; None is left out, as in a trace."""
+    if result is None:
+        return []
+    if isinstance(result, Mapping):
+        return [tensor for value in result.values() for tensor in flatten_outputs(value)]
+    if isinstance(result, (tuple, list)):
+        return [tensor for value in result for tensor in flatten_outputs(value)]
+    return [result]

@@ -1,0 +1,145 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Reads .pen files in Python: for summaries, comparison of layers, and tests. The runtime verifies the bytes before they are parsed here."""
+
+from __future__ import annotations
+
+import os
+import struct
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import penlight_runtime
+
+from penlight_export.edge.generated import pen_generated as pen
+from penlight_export.edge.writer import HEADER_BYTES
+from penlight_export.errors import MissingFileError
+
+_NAMES = {code: name for name, code in vars(pen.DType).items() if not name.startswith("_")}
+_NUMPY = {"f32": "float32", "f16": "float16", "f64": "float64", "boolean": "bool"}
+
+
+@dataclass(frozen=True)
+class PenValue:
+    """A value of a method: sizes are numbers, expressions of symbols, or "?"; None when not even the rank is known."""
+
+    name: str
+    dtype: str
+    shape: tuple[int | str, ...] | None
+    constant_bytes: int | None
+
+
+@dataclass(frozen=True)
+class PenNode:
+    """A node; inputs and outputs are indices into the method's values, -1 where one is left out."""
+
+    name: str
+    operator: str
+    inputs: tuple[int, ...]
+    outputs: tuple[int, ...]
+    module_path: str
+    source: str
+
+
+@dataclass(frozen=True)
+class PenMethod:
+    """One method of a program."""
+
+    name: str
+    values: tuple[PenValue, ...]
+    inputs: tuple[int, ...]
+    outputs: tuple[int, ...]
+    nodes: tuple[PenNode, ...]
+
+
+@dataclass(frozen=True)
+class PenResources:
+    """The statement of what one run costs at these sizes."""
+
+    sizes: dict[str, int]
+    arena_bytes: int
+    weight_bytes: int
+    macs: int
+    node_macs: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class PenFile:
+    """The content of a .pen file without its constants."""
+
+    program: penlight_runtime.Program
+    tables: pen.ProgramT
+    data: bytes
+    methods: tuple[PenMethod, ...]
+    resources: tuple[PenResources, ...] = field(default=())
+
+
+def read_pen(source: str | os.PathLike[str] | bytes) -> PenFile:
+    """Loads a program into the runtime, which verifies every offset, and only then reads its tables.
+
+    Raises:
+        MissingFileError: there is no such file.
+        penlight_runtime.RuntimeFailure: the bytes are no valid program.
+    """
+    data = source if isinstance(source, bytes) else _read(Path(source))
+    program = penlight_runtime.Program(data)
+    tables = pen.ProgramT.InitFromObj(pen.Program.GetRootAs(data[: _metadata_bytes(data)]))
+    symbols = [_text(symbol.name) for symbol in tables.symbols or []]
+    methods = tuple(_method(method, tables, symbols) for method in tables.methods)
+    return PenFile(program, tables, data, methods, tuple(_resources(entry, symbols) for entry in tables.resources or []))
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise MissingFileError(f"{path} cannot be read: {error.strerror or error}; check the path") from error
+
+
+def _metadata_bytes(data: bytes) -> int:
+    assert struct.unpack_from("<I", data, 8)[0] == HEADER_BYTES  # the runtime has checked it
+    return int(struct.unpack_from("<Q", data, 16)[0])
+
+
+def _method(method: pen.MethodT, tables: pen.ProgramT, symbols: list[str]) -> PenMethod:
+    operators = [f"{_text(o.domain)}.{_text(o.name)}" if o.domain else _text(o.name) for o in tables.operators]
+    return PenMethod(
+        _text(method.name),
+        tuple(_value(value, symbols) for value in method.values),
+        _indices(method.inputs),
+        _indices(method.outputs),
+        tuple(
+            PenNode(
+                _text(node.name), operators[node.operator], _indices(node.inputs), _indices(node.outputs), _text(node.modulePath), _text(node.source)
+            )
+            for node in method.nodes
+        ),
+    )
+
+
+def _value(value: pen.ValueT, symbols: list[str]) -> PenValue:
+    shape = None if value.shape is None else tuple(_dim(dim, symbols) for dim in value.shape)
+    name = _NAMES[value.dtype]
+    return PenValue(_text(value.name), _NUMPY.get(name, name), shape, None if value.constant is None else value.constant.sizeBytes)
+
+
+def _dim(dim: pen.DimT, symbols: list[str]) -> int | str:
+    if dim.unknown:
+        return "?"
+    if not dim.terms:
+        return int(dim.constant)
+    parts = [f"{term.coefficient}*{symbols[term.symbol]}" if term.coefficient != 1 else symbols[term.symbol] for term in dim.terms]
+    return " + ".join(parts + ([str(dim.constant)] if dim.constant else []))
+
+
+def _resources(entry: pen.ResourcesT, symbols: list[str]) -> PenResources:
+    sizes = {symbols[binding.symbol]: int(binding.size) for binding in entry.bindings or []}
+    return PenResources(sizes, entry.arenaBytes, entry.weightBytes, entry.macs, _indices(entry.nodeMacs))
+
+
+def _indices(values: object) -> tuple[int, ...]:
+    return () if values is None else tuple(int(value) for value in np.asarray(values).reshape(-1))
+
+
+def _text(value: bytes | str | None) -> str:
+    return "" if value is None else value.decode("utf-8", "replace") if isinstance(value, bytes) else value

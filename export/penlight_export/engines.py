@@ -1,0 +1,170 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The engines that verification compares, behind one face: inputs and outputs by name, arrays in, arrays out."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import onnx
+import penlight_runtime
+
+from penlight_export.errors import EngineError
+
+Arrays = dict[str, np.ndarray]
+
+
+class Port(NamedTuple):
+    """An input or output: sizes that vary are names."""
+
+    name: str
+    dtype: np.dtype
+    shape: tuple[int | str, ...]
+
+
+class Engine(ABC):
+    """Something that computes a model's outputs.
+
+    Attributes:
+        label: how reports name it.
+        inputs, outputs: in the model's order.
+    """
+
+    label: str
+    inputs: tuple[Port, ...]
+    outputs: tuple[Port, ...]
+
+    @abstractmethod
+    def run(self, inputs: Mapping[str, np.ndarray]) -> Arrays:
+        """Returns all outputs by name.
+
+        Raises:
+            EngineError: the engine refused; its own message follows.
+        """
+
+
+class EagerEngine(Engine):
+    """The framework itself, or any function from named arrays to a list of arrays in the outputs' order."""
+
+    label = "eager"
+
+    def __init__(self, function: Callable[[Mapping[str, np.ndarray]], Sequence[np.ndarray]], inputs: Sequence[Port], outputs: Sequence[Port]) -> None:
+        self._function = function
+        self.inputs, self.outputs = tuple(inputs), tuple(outputs)
+
+    def run(self, inputs: Mapping[str, np.ndarray]) -> Arrays:
+        """Runs the module without a tape."""
+        return {port.name: np.asarray(array) for port, array in zip(self.outputs, self._function(inputs), strict=True)}
+
+
+class OnnxEngine(Engine):
+    """onnxruntime on the CPU."""
+
+    label = "onnxruntime"
+
+    def __init__(self, model: bytes | str, optimize: bool = True) -> None:
+        import onnxruntime  # here, since .pen files alone need it not
+
+        options = onnxruntime.SessionOptions()
+        options.log_severity_level = 4  # refusals come as exceptions, and are ours to word
+        if not optimize:
+            options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+        try:
+            self._session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+        except Exception as error:  # onnxruntime's exceptions share no base class
+            raise EngineError(f"onnxruntime refuses the model: {_one_line(error)}") from error
+        self.inputs = tuple(_onnx_port(entry) for entry in self._session.get_inputs())
+        self.outputs = tuple(_onnx_port(entry) for entry in self._session.get_outputs())
+
+    def run(self, inputs: Mapping[str, np.ndarray]) -> Arrays:
+        """Runs the session."""
+        try:
+            results = self._session.run([port.name for port in self.outputs], dict(inputs))
+        except Exception as error:  # as above
+            raise EngineError(f"onnxruntime failed: {_one_line(error)}") from error
+        return dict(zip((port.name for port in self.outputs), results, strict=True))
+
+
+class ReferenceEngine(Engine):
+    """ONNX's reference implementation, for models that onnxruntime does not know yet."""
+
+    label = "onnx reference"
+
+    def __init__(self, model: bytes | str) -> None:
+        from onnx.reference import ReferenceEvaluator  # here: slow to import and rarely needed
+
+        proto = onnx.load_from_string(model) if isinstance(model, bytes) else onnx.load(model)
+        self._evaluator = ReferenceEvaluator(proto)
+        constants = {tensor.name for tensor in proto.graph.initializer}
+        self.inputs = tuple(_proto_port(value) for value in proto.graph.input if value.name not in constants)
+        self.outputs = tuple(_proto_port(value) for value in proto.graph.output)
+
+    def run(self, inputs: Mapping[str, np.ndarray]) -> Arrays:
+        """Evaluates node by node."""
+        try:
+            with np.errstate(all="ignore"):
+                results = self._evaluator.run(None, dict(inputs))
+        except Exception as error:  # NumPy raises many kinds
+            raise EngineError(f"the reference implementation of ONNX failed: {_one_line(error)}") from error
+        return {port.name: np.asarray(array) for port, array in zip(self.outputs, results, strict=True)}
+
+
+class EdgeEngine(Engine):
+    """The edge runtime."""
+
+    label = "edge"
+
+    def __init__(self, program: penlight_runtime.Program) -> None:
+        self.program = program
+        self.session = program.session()
+        self.inputs = tuple(Port(*info) for info in program.inputs())
+        self.outputs = tuple(Port(*info) for info in program.outputs())
+
+    def run(self, inputs: Mapping[str, np.ndarray]) -> Arrays:
+        """Runs the method "forward"."""
+        try:
+            return self.session.run(inputs)
+        except penlight_runtime.RuntimeFailure as error:
+            raise EngineError(f"the edge runtime failed: {error}") from error
+
+
+def open_onnx(model: bytes | str) -> Engine:
+    """onnxruntime, or the reference implementation where it refuses (very new operator sets).
+
+    Args:
+        model: a serialized model, or its path when it has external data.
+    """
+    try:
+        return OnnxEngine(model)
+    except EngineError as refused:
+        try:
+            return ReferenceEngine(model)
+        except Exception:  # whatever the reference lacks, onnxruntime's word is the better one
+            raise refused from None
+
+
+_ORT_TYPES = {
+    "tensor(float)": "float32",
+    "tensor(double)": "float64",
+    "tensor(bool)": "bool",
+    **{f"tensor({name})": name for name in ("float16", "int8", "uint8", "int16", "uint16", "int32", "uint32", "int64", "uint64")},
+}
+
+
+def _onnx_port(entry: Any) -> Port:
+    if entry.type not in _ORT_TYPES:
+        raise EngineError(f"'{entry.name}' has type {entry.type}, which cannot be compared")
+    shape = tuple(size if isinstance(size, (int, str)) else "?" for size in entry.shape)
+    return Port(entry.name, np.dtype(_ORT_TYPES[entry.type]), shape)
+
+
+def _proto_port(value: onnx.ValueInfoProto) -> Port:
+    tensor = value.type.tensor_type
+    shape = tuple(dim.dim_value if dim.HasField("dim_value") else dim.dim_param or "?" for dim in tensor.shape.dim)
+    return Port(value.name, np.dtype(onnx.helper.tensor_dtype_to_np_dtype(tensor.elem_type)), shape)
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split())[:400]
