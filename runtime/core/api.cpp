@@ -58,7 +58,8 @@ penlight_status describe_value(const penlight_program* program, size_t method, P
   return PENLIGHT_OK;
 }
 
-penlight_status describe_golden(const penlight_program* program, size_t golden, GoldenSide side, size_t index, penlight_tensor* tensor) {
+penlight_status describe_golden(const penlight_program* program, size_t golden, GoldenSide side, size_t index,
+                                penlight_tensor* tensor) {
   if (program == nullptr || tensor == nullptr || golden >= penlight_program_golden_count(program)) return PENLIGHT_INVALID_ARGUMENT;
   const FlatTable table = program->golden(golden);
   const PenChildren field = side == GoldenSide::kInput ? PenGolden::kInputs : PenGolden::kOutputs;
@@ -115,8 +116,10 @@ penlight_status penlight_program_load(const void* data, size_t size_bytes, const
   auto* loaded = new (place) penlight_program;
   loaded->memory = memory;
   const penlight::Status status = penlight::load_program(*loaded, data, size_bytes, given.skip_segment_checksums != 0, *out);
-  if (status == penlight::Status::kOk) *program = loaded;
-  else penlight_program_free(loaded);
+  if (status == penlight::Status::kOk)
+    *program = loaded;
+  else
+    penlight_program_free(loaded);
   return static_cast<penlight_status>(status);
 }
 
@@ -144,11 +147,13 @@ size_t penlight_program_output_count(const penlight_program* program, size_t met
   return penlight::count_operands_of(program, method, penlight::PenMethod::kOutputs);
 }
 
-penlight_status penlight_program_input_info(const penlight_program* program, size_t method, size_t index, penlight_tensor_info* info) {
+penlight_status penlight_program_input_info(const penlight_program* program, size_t method, size_t index,
+                                            penlight_tensor_info* info) {
   return penlight::describe_value(program, method, penlight::PenMethod::kInputs, index, info);
 }
 
-penlight_status penlight_program_output_info(const penlight_program* program, size_t method, size_t index, penlight_tensor_info* info) {
+penlight_status penlight_program_output_info(const penlight_program* program, size_t method, size_t index,
+                                             penlight_tensor_info* info) {
   return penlight::describe_value(program, method, penlight::PenMethod::kOutputs, index, info);
 }
 
@@ -162,7 +167,8 @@ const char* penlight_program_metadata(const penlight_program* program, const cha
 
 size_t penlight_program_metadata_count(const penlight_program* program) { return penlight::metadata_entries(program).count(); }
 
-penlight_status penlight_program_metadata_entry(const penlight_program* program, size_t index, const char** key, const char** value) {
+penlight_status penlight_program_metadata_entry(const penlight_program* program, size_t index, const char** key,
+                                                const char** value) {
   const penlight::FlatTables entries = penlight::metadata_entries(program);
   if (key == nullptr || value == nullptr || index >= entries.count()) return PENLIGHT_INVALID_ARGUMENT;
   *key = entries[index].get(penlight::PenKeyValue::kKey);
@@ -184,11 +190,13 @@ size_t penlight_program_golden_method(const penlight_program* program, size_t go
   return golden < penlight_program_golden_count(program) ? program->golden(golden).get(penlight::PenGolden::kMethod) : 0;
 }
 
-penlight_status penlight_program_golden_input(const penlight_program* program, size_t golden, size_t index, penlight_tensor* tensor) {
+penlight_status penlight_program_golden_input(const penlight_program* program, size_t golden, size_t index,
+                                              penlight_tensor* tensor) {
   return penlight::describe_golden(program, golden, penlight::GoldenSide::kInput, index, tensor);
 }
 
-penlight_status penlight_program_golden_output(const penlight_program* program, size_t golden, size_t index, penlight_tensor* tensor) {
+penlight_status penlight_program_golden_output(const penlight_program* program, size_t golden, size_t index,
+                                               penlight_tensor* tensor) {
   return penlight::describe_golden(program, golden, penlight::GoldenSide::kOutput, index, tensor);
 }
 
@@ -207,8 +215,10 @@ penlight_status penlight_session_create(const penlight_program* program, size_t 
   auto* opened = new (place) penlight_session;
   opened->memory = memory;
   const penlight::Status status = penlight::session_open(*opened, *program, method, given, *out);
-  if (status == penlight::Status::kOk) *session = opened;
-  else penlight_session_free(opened);
+  if (status == penlight::Status::kOk)
+    *session = opened;
+  else
+    penlight_session_free(opened);
   return static_cast<penlight_status>(status);
 }
 
@@ -223,12 +233,14 @@ void penlight_session_free(penlight_session* session) {
 penlight_status penlight_session_prepare(penlight_session* session, const penlight_tensor* inputs, size_t input_count,
                                          penlight_error* error) {
   penlight::ErrorOut out(error);
-  if (session == nullptr || (inputs == nullptr && input_count > 0)) return out.invalid("session_prepare: `session` or `inputs` is NULL");
+  if (session == nullptr || (inputs == nullptr && input_count > 0))
+    return out.invalid("session_prepare: `session` or `inputs` is NULL");
   return static_cast<penlight_status>(penlight::session_prepare(*session, inputs, input_count, *out));
 }
 
 penlight_status penlight_session_output(const penlight_session* session, size_t index, penlight_tensor* tensor) {
-  if (session == nullptr || tensor == nullptr || !session->prepared || index >= session->outputs.count()) return PENLIGHT_INVALID_ARGUMENT;
+  if (session == nullptr || tensor == nullptr || !session->prepared || index >= session->outputs.count())
+    return PENLIGHT_INVALID_ARGUMENT;
   penlight::session_describe_output(*session, index, tensor);
   return PENLIGHT_OK;
 }
@@ -236,7 +248,8 @@ penlight_status penlight_session_output(const penlight_session* session, size_t 
 penlight_status penlight_session_run(penlight_session* session, const penlight_tensor* inputs, size_t input_count,
                                      penlight_tensor* outputs, size_t output_count, penlight_error* error) {
   penlight::ErrorOut out(error);
-  if (session == nullptr || (inputs == nullptr && input_count > 0)) return out.invalid("session_run: `session` or `inputs` is NULL");
+  if (session == nullptr || (inputs == nullptr && input_count > 0))
+    return out.invalid("session_run: `session` or `inputs` is NULL");
   return static_cast<penlight_status>(penlight::session_run(*session, inputs, input_count, outputs, output_count, *out));
 }
 
@@ -244,7 +257,9 @@ uint64_t penlight_session_arena_bytes(const penlight_session* session) {
   return session != nullptr && session->prepared ? session->arena_bytes : 0;
 }
 
-uint64_t penlight_session_macs(const penlight_session* session) { return session != nullptr && session->prepared ? session->macs : 0; }
+uint64_t penlight_session_macs(const penlight_session* session) {
+  return session != nullptr && session->prepared ? session->macs : 0;
+}
 
 size_t penlight_session_node_count(const penlight_session* session) { return session == nullptr ? 0 : session->nodes.count(); }
 
@@ -253,7 +268,7 @@ penlight_status penlight_session_node_profile(const penlight_session* session, s
   const penlight::FlatTable table = session->node(node);
   const char* path = table.get(penlight::PenNode::kModulePath);
   const penlight::NodeRecord& record = session->nodes[node];
-  *profile = {table.get(penlight::PenNode::kName), record.kernel->name, *path != '\0' ? path : table.get(penlight::PenNode::kSource),
-              record.nanoseconds, record.macs};
+  *profile = {table.get(penlight::PenNode::kName), record.kernel->name,
+              *path != '\0' ? path : table.get(penlight::PenNode::kSource), record.nanoseconds, record.macs};
   return PENLIGHT_OK;
 }

@@ -96,7 +96,8 @@ Status session_plan(penlight_session& session, penlight_error& error) {
   uint32_t* work = session.plan_work.data();
   if (!items.collect() || !plan_arena(session.items.data(), items.count(), work, work + items.count(), &total) ||
       total > PTRDIFF_MAX - kArenaAlignment) {
-    return fail(error, Status::kOutOfMemory, "the tensors of one run do not fit into this machine's address space; use smaller inputs");
+    return fail(error, Status::kOutOfMemory,
+                "the tensors of one run do not fit into this machine's address space; use smaller inputs");
   }
   take_offsets(session);
   session.arena_bytes = total;

@@ -53,7 +53,8 @@ Status bind_symbol(penlight_session& session, size_t input, size_t index, const 
 Status bind_input(penlight_session& session, size_t input, const penlight_tensor& tensor, penlight_error& error) {
   const FlatTables dims = session.value(session.inputs[input]).get(PenValue::kShape);
   Shape shape;
-  if (tensor.rank > PENLIGHT_MAX_RANK) return fail(error, Status::kInvalidArgument, "input %zu: rank %u is above 8", input, tensor.rank);
+  if (tensor.rank > PENLIGHT_MAX_RANK)
+    return fail(error, Status::kInvalidArgument, "input %zu: rank %u is above 8", input, tensor.rank);
   shape = given_shape(tensor);
   if (!shape_fits(shape)) return refuse_input(session, input, shape, "a size is negative or the tensor is too large", error);
   if (dims.count() != tensor.rank) return refuse_input(session, input, shape, "the number of dimensions differs", error);
@@ -80,7 +81,8 @@ Status check_input(const penlight_session& session, size_t input, penlight_error
     if (state == DimState::kUnknown && dims[i].get(PenDim::kUnknown)) continue;
     if (state != DimState::kKnown || size != shape.dims[i]) {
       char why[64];
-      MessageWriter(why, sizeof(why)).append("dimension %zu does not agree%s", i, dims[i].get(PenDim::kTerms).count() > 0 ? " with the others" : "");
+      MessageWriter(why, sizeof(why))
+          .append("dimension %zu does not agree%s", i, dims[i].get(PenDim::kTerms).count() > 0 ? " with the others" : "");
       return refuse_input(session, input, shape, why, error);
     }
   }

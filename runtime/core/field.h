@@ -13,12 +13,22 @@ struct PenScalar {
   uint16_t slot;  // offset into the vtable
   T fallback;
 };
-struct PenString { uint16_t slot; };
-struct PenStrings { uint16_t slot; };
-struct PenChild { uint16_t slot; };
-struct PenChildren { uint16_t slot; };
+struct PenString {
+  uint16_t slot;
+};
+struct PenStrings {
+  uint16_t slot;
+};
+struct PenChild {
+  uint16_t slot;
+};
+struct PenChildren {
+  uint16_t slot;
+};
 template <typename T>
-struct PenNumbers { uint16_t slot; };
+struct PenNumbers {
+  uint16_t slot;
+};
 
 enum class PenKind : uint8_t { kScalar, kString, kChild, kNumbers, kStrings, kChildren };
 
@@ -26,7 +36,7 @@ enum class PenKind : uint8_t { kScalar, kString, kChild, kNumbers, kStrings, kCh
 struct PenFieldSchema {
   uint16_t slot;
   PenKind kind;
-  uint8_t size;  // bytes of a number, or of a vector's element
+  uint8_t size;   // bytes of a number, or of a vector's element
   uint8_t limit;  // largest known number of an enum, 1 for a truth value, 0 for no limit
   bool required;
   const PenTableSchema* child;

@@ -41,10 +41,11 @@ uint32_t metadata_checksum(const unsigned char* data, size_t size) {
 
 Status refuse_newer(const FileHeader& header, penlight_error& error) {
   const uint32_t v = header.minimum_version;
-  return fail(error, Status::kUnsupportedVersion,
-              "the file needs runtime %u.%u.%u (feature bits 0x%llx), this is %d.%d.%d; update the runtime or export for this version",
-              v >> 16, (v >> 8) & 0xff, v & 0xff, static_cast<unsigned long long>(header.required), PENLIGHT_VERSION_MAJOR,
-              PENLIGHT_VERSION_MINOR, PENLIGHT_VERSION_PATCH);
+  return fail(
+      error, Status::kUnsupportedVersion,
+      "the file needs runtime %u.%u.%u (feature bits 0x%llx), this is %d.%d.%d; update the runtime or export for this version",
+      v >> 16, (v >> 8) & 0xff, v & 0xff, static_cast<unsigned long long>(header.required), PENLIGHT_VERSION_MAJOR,
+      PENLIGHT_VERSION_MINOR, PENLIGHT_VERSION_PATCH);
 }
 
 Status check_sizes(const FileHeader& header, size_t size, penlight_error& error) {
@@ -56,7 +57,8 @@ Status check_sizes(const FileHeader& header, size_t size, penlight_error& error)
     return fail(error, Status::kInvalidFile, "the file %s: its header says %llu bytes, there are %llu; copy it again", what,
                 static_cast<unsigned long long>(header.file_size), static_cast<unsigned long long>(size));
   }
-  const bool metadata_fits = header.metadata_size >= kHeaderEnd && header.metadata_size <= size && header.metadata_size <= kLargestMetadata;
+  const bool metadata_fits =
+      header.metadata_size >= kHeaderEnd && header.metadata_size <= size && header.metadata_size <= kLargestMetadata;
   const bool base_fits = header.segment_base >= header.metadata_size && header.segment_base <= size;
   if (!metadata_fits || !base_fits || header.segment_base % kSegmentAlignment != 0) {
     return fail(error, Status::kInvalidFile, "the header's sizes contradict each other; the file is damaged");
@@ -69,7 +71,8 @@ Status check_sizes(const FileHeader& header, size_t size, penlight_error& error)
 Status read_header(penlight_program& program, const void* data, size_t size, penlight_error& error) {
   const auto* bytes = static_cast<const unsigned char*>(data);
   if (size < kHeaderEnd || memcmp(bytes + 4, "PEN1", 4) != 0) {
-    return fail(error, Status::kInvalidFile, "not a .pen file: %s", size < kHeaderEnd ? "it is shorter than the header" : "bytes 4 to 7 are not PEN1");
+    return fail(error, Status::kInvalidFile, "not a .pen file: %s",
+                size < kHeaderEnd ? "it is shorter than the header" : "bytes 4 to 7 are not PEN1");
   }
   const FileHeader header = parse_header(bytes);
   // Before anything else, so that a newer file is told from a damaged one.

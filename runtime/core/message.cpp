@@ -46,18 +46,30 @@ Status fail(penlight_error& error, Status status, const char* format, ...) {
 
 const char* status_name(Status status) {
   switch (status) {
-    case Status::kOk: return "PENLIGHT_OK";
-    case Status::kInvalidArgument: return "PENLIGHT_INVALID_ARGUMENT";
-    case Status::kInvalidFile: return "PENLIGHT_INVALID_FILE";
-    case Status::kUnsupportedVersion: return "PENLIGHT_UNSUPPORTED_VERSION";
-    case Status::kInvalidProgram: return "PENLIGHT_INVALID_PROGRAM";
-    case Status::kUnsupportedOperator: return "PENLIGHT_UNSUPPORTED_OPERATOR";
-    case Status::kShapeMismatch: return "PENLIGHT_SHAPE_MISMATCH";
-    case Status::kOutOfMemory: return "PENLIGHT_OUT_OF_MEMORY";
-    case Status::kBudgetExceeded: return "PENLIGHT_BUDGET_EXCEEDED";
-    case Status::kInvalidValue: return "PENLIGHT_INVALID_VALUE";
-    case Status::kCancelled: return "PENLIGHT_CANCELLED";
-    case Status::kSelfTestFailed: return "PENLIGHT_SELF_TEST_FAILED";
+    case Status::kOk:
+      return "PENLIGHT_OK";
+    case Status::kInvalidArgument:
+      return "PENLIGHT_INVALID_ARGUMENT";
+    case Status::kInvalidFile:
+      return "PENLIGHT_INVALID_FILE";
+    case Status::kUnsupportedVersion:
+      return "PENLIGHT_UNSUPPORTED_VERSION";
+    case Status::kInvalidProgram:
+      return "PENLIGHT_INVALID_PROGRAM";
+    case Status::kUnsupportedOperator:
+      return "PENLIGHT_UNSUPPORTED_OPERATOR";
+    case Status::kShapeMismatch:
+      return "PENLIGHT_SHAPE_MISMATCH";
+    case Status::kOutOfMemory:
+      return "PENLIGHT_OUT_OF_MEMORY";
+    case Status::kBudgetExceeded:
+      return "PENLIGHT_BUDGET_EXCEEDED";
+    case Status::kInvalidValue:
+      return "PENLIGHT_INVALID_VALUE";
+    case Status::kCancelled:
+      return "PENLIGHT_CANCELLED";
+    case Status::kSelfTestFailed:
+      return "PENLIGHT_SELF_TEST_FAILED";
   }
   return "unknown status";
 }

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Checks a memory plan without trusting the planner: walks the nodes backwards, keeps the set of live blocks sorted by offset, and looks
-// at both neighbours of each block that becomes live. It shares no code and no lifetimes with arena.cpp and planner.cpp.
+// Checks a memory plan without trusting the planner: walks the nodes backwards, keeps the set of live blocks sorted by offset, and
+// looks at both neighbours of each block that becomes live. It shares no code and no lifetimes with arena.cpp and planner.cpp.
 #include "core/session.h"
 
 namespace penlight {
@@ -45,7 +45,8 @@ class OverlapWalk {
       if (!is_copy(i)) continue;
       if (!is_free(session_.output_slots[i], bytes(session_.outputs[i]))) return false;
       for (size_t j = 0; j < i; ++j) {
-        if (is_copy(j) && meets(session_.output_slots[i], bytes(session_.outputs[i]), session_.output_slots[j], bytes(session_.outputs[j]))) {
+        if (is_copy(j) &&
+            meets(session_.output_slots[i], bytes(session_.outputs[i]), session_.output_slots[j], bytes(session_.outputs[j]))) {
           return false;
         }
       }
@@ -65,8 +66,10 @@ class OverlapWalk {
     size_t high = count_;
     while (low < high) {
       const size_t middle = (low + high) / 2;
-      if (session_.offsets[live_[middle]] < offset) low = middle + 1;
-      else high = middle;
+      if (session_.offsets[live_[middle]] < offset)
+        low = middle + 1;
+      else
+        high = middle;
     }
     return low;
   }

@@ -21,9 +21,9 @@ struct PlanItem {
 constexpr size_t kPlanSearched = 8192;
 
 /// Sets every offset: largest items first, each into the tightest gap between those that live at the same time (greedy by size:
-/// Pisarchyk and Lee 2020, arXiv:2001.03288). Only the kPlanSearched largest look for a gap, since that takes quadratic time; the others
-/// are small and go to the end. False when the total does not fit into size_t. `order` and `placed` are working space for `count` entries
-/// each.
+/// Pisarchyk and Lee 2020, arXiv:2001.03288). Only the kPlanSearched largest look for a gap, since that takes quadratic time; the
+/// others are small and go to the end. False when the total does not fit into size_t. `order` and `placed` are working space for
+/// `count` entries each.
 bool plan_arena(PlanItem* items, size_t count, uint32_t* order, uint32_t* placed, uint64_t* total);
 
 }  // namespace penlight

@@ -86,8 +86,9 @@ class NodePreparation {
     record_.nanoseconds = 0;
     if (__builtin_add_overflow(session_.macs, record_.macs, &session_.macs)) session_.macs = UINT64_MAX;
     if (session_.mac_budget == 0 || session_.macs <= session_.mac_budget) return Status::kOk;
-    return fail(error_, Status::kBudgetExceeded, "up to node %zu '%.60s' (%s) a run takes %llu multiply-accumulates, the budget is %llu; raise it",
-                node_, session_.node(node_).get(PenNode::kName), record_.kernel->name, static_cast<unsigned long long>(session_.macs),
+    return fail(error_, Status::kBudgetExceeded,
+                "up to node %zu '%.60s' (%s) a run takes %llu multiply-accumulates, the budget is %llu; raise it", node_,
+                session_.node(node_).get(PenNode::kName), record_.kernel->name, static_cast<unsigned long long>(session_.macs),
                 static_cast<unsigned long long>(session_.mac_budget));
   }
 

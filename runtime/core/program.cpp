@@ -32,8 +32,8 @@ Status refuse_operators(const penlight_program& program, size_t missing, penligh
   for (size_t i = 0; i < operators.count() && !writer.full(); ++i) {
     if (program.kernels[i] != nullptr) continue;
     const char* domain = operators[i].get(PenOperator::kDomain);
-    writer.append("%s%s%s%s version %u", listed == 0 ? "" : ", ", domain, *domain == '\0' ? "" : ".", operators[i].get(PenOperator::kName),
-                  operators[i].get(PenOperator::kVersion));
+    writer.append("%s%s%s%s version %u", listed == 0 ? "" : ", ", domain, *domain == '\0' ? "" : ".",
+                  operators[i].get(PenOperator::kName), operators[i].get(PenOperator::kVersion));
     ++listed;
   }
   if (listed < missing || writer.full()) strcat(error.message, ", and more; penlight inspect lists them");

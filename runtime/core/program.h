@@ -16,8 +16,8 @@ namespace penlight {
 constexpr size_t kMaxMethods = 256;
 constexpr size_t kMaxNodes = 32768;           // of one method
 constexpr size_t kMaxValues = 4 * kMaxNodes;  // of one method
-constexpr size_t kMaxMethodOperands = 256;  // inputs or outputs of a method
-constexpr size_t kMaxAttributes = 64;       // of one node
+constexpr size_t kMaxMethodOperands = 256;    // inputs or outputs of a method
+constexpr size_t kMaxAttributes = 64;         // of one node
 constexpr size_t kMaxSymbols = 256;
 constexpr size_t kMaxDimTerms = 8;
 constexpr size_t kMaxSegments = 65536;

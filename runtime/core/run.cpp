@@ -152,7 +152,8 @@ Status session_run(penlight_session& session, const penlight_tensor* inputs, siz
   if (status != Status::kOk) return status;
   copy_outputs(session, outputs);
   session.outputs_in_arena = outputs == nullptr;
-  for (size_t i = 0; outputs != nullptr && i < session.outputs.count(); ++i) describe_tensor(session.tensors[session.outputs[i]], &outputs[i]);
+  for (size_t i = 0; outputs != nullptr && i < session.outputs.count(); ++i)
+    describe_tensor(session.tensors[session.outputs[i]], &outputs[i]);
   return Status::kOk;
 }
 

@@ -30,19 +30,22 @@ bool segment_range(const penlight_program& program, const FlatTable& segment, Se
 
 Status verify_segments(const penlight_program& program, bool skip_checksums, penlight_error& error) {
   const FlatTables segments = program.root.get(PenProgram::kSegments);
-  if (segments.count() > kMaxSegments) return fail(error, Status::kInvalidProgram, "the file has more than %zu segments", kMaxSegments);
+  if (segments.count() > kMaxSegments)
+    return fail(error, Status::kInvalidProgram, "the file has more than %zu segments", kMaxSegments);
   uint64_t end = program.metadata.size;
   for (size_t i = 0; i < segments.count(); ++i) {
     SegmentRange range = {};
     if (!segment_range(program, segments[i], &range) || range.start < end) {
-      return fail(error, Status::kInvalidFile, "segment %zu leaves the file, overlaps another or is not aligned; the file is damaged", i);
+      return fail(error, Status::kInvalidFile,
+                  "segment %zu leaves the file, overlaps another or is not aligned; the file is damaged", i);
     }
     if (!all_zero(program.data + end, range.start - end)) {
       return fail(error, Status::kInvalidFile, "the gap before segment %zu is not zero; the file is damaged", i);
     }
     const auto size = static_cast<size_t>(range.end - range.start);
     if (!skip_checksums && crc32c(0, program.data + range.start, size) != segments[i].get(PenSegment::kCrc32c)) {
-      return fail(error, Status::kInvalidFile, "segment %zu: the checksum is wrong; the file is damaged, copy or export it again", i);
+      return fail(error, Status::kInvalidFile, "segment %zu: the checksum is wrong; the file is damaged, copy or export it again",
+                  i);
     }
     end = range.end;
   }

@@ -4,7 +4,6 @@
 #include <math.h>
 #include <string.h>
 
-
 namespace penlight {
 namespace {
 
@@ -33,10 +32,14 @@ T sample_element(const void* data, size_t i) {
 
 double sample_real(DType dtype, const void* data, size_t i) {
   switch (dtype) {
-    case DType::kF16: return half_to_double(sample_element<uint16_t>(data, i));
-    case DType::kBF16: return brain_to_double(sample_element<uint16_t>(data, i));
-    case DType::kF32: return static_cast<double>(sample_element<float>(data, i));
-    default: return sample_element<double>(data, i);
+    case DType::kF16:
+      return half_to_double(sample_element<uint16_t>(data, i));
+    case DType::kBF16:
+      return brain_to_double(sample_element<uint16_t>(data, i));
+    case DType::kF32:
+      return static_cast<double>(sample_element<float>(data, i));
+    default:
+      return sample_element<double>(data, i);
   }
 }
 
@@ -56,8 +59,10 @@ size_t first_difference(DType dtype, const void* actual, const void* expected, s
   const size_t size = dtype_size(dtype);
   size_t first = count;
   for (size_t i = 0; i < count; ++i) {
-    const bool agree = is_real(dtype) ? reals_agree(sample_real(dtype, actual, i), sample_real(dtype, expected, i), atol, rtol, difference)
-                                      : memcmp(static_cast<const char*>(actual) + i * size, static_cast<const char*>(expected) + i * size, size) == 0;
+    const bool agree =
+        is_real(dtype)
+            ? reals_agree(sample_real(dtype, actual, i), sample_real(dtype, expected, i), atol, rtol, difference)
+            : memcmp(static_cast<const char*>(actual) + i * size, static_cast<const char*>(expected) + i * size, size) == 0;
     if (!agree && first == count) first = i;
   }
   return first;
@@ -65,13 +70,15 @@ size_t first_difference(DType dtype, const void* actual, const void* expected, s
 
 namespace {
 
-Status compare_output(const penlight_program& program, size_t golden, size_t output, const penlight_session& session, penlight_error& error) {
+Status compare_output(const penlight_program& program, size_t golden, size_t output, const penlight_session& session,
+                      penlight_error& error) {
   penlight_tensor actual = {};
   session_describe_output(session, output, &actual);
   const penlight_tensor expected = golden_tensor(program, golden, GoldenSide::kOutput, output);
   const char* name = session.value(session.outputs[output]).get(PenValue::kName);
   if (actual.rank != expected.rank || memcmp(actual.shape, expected.shape, sizeof(int64_t) * actual.rank) != 0) {
-    return fail(error, Status::kSelfTestFailed, "golden sample %zu: output '%.60s' has another shape than the exporter saw", golden, name);
+    return fail(error, Status::kSelfTestFailed, "golden sample %zu: output '%.60s' has another shape than the exporter saw", golden,
+                name);
   }
   const FlatTable table = program.golden(golden);
   const auto dtype = static_cast<DType>(actual.dtype);
@@ -81,9 +88,11 @@ Status compare_output(const penlight_program& program, size_t golden, size_t out
                                      static_cast<double>(table.get(PenGolden::kRtol)), &largest);
   if (at == count) return Status::kOk;
   return fail(error, Status::kSelfTestFailed,
-              "golden sample %zu: output '%.60s' differs from the exporter's first at element %zu (largest difference %g, allowed %g + %g x); "
+              "golden sample %zu: output '%.60s' differs from the exporter's first at element %zu (largest difference %g, allowed "
+              "%g + %g x); "
               "this build or machine computes other numbers",
-              golden, name, at, largest, static_cast<double>(table.get(PenGolden::kAtol)), static_cast<double>(table.get(PenGolden::kRtol)));
+              golden, name, at, largest, static_cast<double>(table.get(PenGolden::kAtol)),
+              static_cast<double>(table.get(PenGolden::kRtol)));
 }
 
 Status run_sample(penlight_session& session, size_t golden, penlight_error& error) {
@@ -92,7 +101,8 @@ Status run_sample(penlight_session& session, size_t golden, penlight_error& erro
   if (!inputs.reset(session.memory, session.inputs.count())) return session.memory.failure(error, "self test");
   for (size_t i = 0; i < inputs.count(); ++i) inputs[i] = golden_tensor(program, golden, GoldenSide::kInput, i);
   Status status = session_run(session, inputs.data(), inputs.count(), nullptr, 0, error);
-  for (size_t i = 0; status == Status::kOk && i < session.outputs.count(); ++i) status = compare_output(program, golden, i, session, error);
+  for (size_t i = 0; status == Status::kOk && i < session.outputs.count(); ++i)
+    status = compare_output(program, golden, i, session, error);
   return status;
 }
 

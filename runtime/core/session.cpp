@@ -8,7 +8,8 @@ namespace {
 
 size_t count_operands(const FlatTables& nodes) {
   size_t total = 0;
-  for (size_t i = 0; i < nodes.count(); ++i) total += nodes[i].get(PenNode::kInputs).count() + nodes[i].get(PenNode::kOutputs).count();
+  for (size_t i = 0; i < nodes.count(); ++i)
+    total += nodes[i].get(PenNode::kInputs).count() + nodes[i].get(PenNode::kOutputs).count();
   return total;
 }
 
@@ -31,8 +32,9 @@ bool allocate_tables(penlight_session& session, size_t nodes, size_t operands, s
   Memory& memory = session.memory;
   const size_t items = tensors + nodes + session.outputs.count();
   return session.nodes.reset(memory, nodes) && session.operands.reset(memory, operands) && session.tensors.reset(memory, tensors) &&
-         session.places.reset(memory, tensors) && session.offsets.reset(memory, tensors) && session.item_of_value.reset(memory, tensors) &&
-         session.overlap_marks.reset(memory, tensors) && session.items.reset(memory, items) && session.plan_work.reset(memory, 2 * items) &&
+         session.places.reset(memory, tensors) && session.offsets.reset(memory, tensors) &&
+         session.item_of_value.reset(memory, tensors) && session.overlap_marks.reset(memory, tensors) &&
+         session.items.reset(memory, items) && session.plan_work.reset(memory, 2 * items) &&
          session.output_slots.reset(memory, session.outputs.count()) &&
          session.symbols.reset(memory, session.program->root.get(PenProgram::kSymbols).count());
 }
@@ -90,8 +92,8 @@ Status start_threads(penlight_session& session, const penlight_session_options& 
 
 }  // namespace
 
-Status session_open(penlight_session& session, const penlight_program& program, size_t method, const penlight_session_options& options,
-                    penlight_error& error) {
+Status session_open(penlight_session& session, const penlight_program& program, size_t method,
+                    const penlight_session_options& options, penlight_error& error) {
   session.program = &program;
   session.method = program.method(method);
   session.mac_budget = options.mac_budget;

@@ -96,8 +96,8 @@ struct penlight_session {
 namespace penlight {
 
 /// Reads the method into the session and starts its threads. A failed session must still be closed.
-Status session_open(penlight_session& session, const penlight_program& program, size_t method, const penlight_session_options& options,
-                    penlight_error& error);
+Status session_open(penlight_session& session, const penlight_program& program, size_t method,
+                    const penlight_session_options& options, penlight_error& error);
 void session_close(penlight_session& session);
 
 /// Fixes the symbols' sizes from the inputs' shapes and sets the inputs' tensors (bind.cpp).

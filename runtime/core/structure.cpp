@@ -37,10 +37,14 @@ class StructureWalk {
     const size_t at = table.follow(field.slot);
     if (at == 0) return broken(schema, "has a field that points out of the metadata");
     switch (field.kind) {
-      case PenKind::kString: return string(at, schema);
-      case PenKind::kChild: return this->table(FlatTable(&bytes_, at), *field.child);
-      case PenKind::kNumbers: return numbers(at, schema, field.size);
-      default: return offsets(at, schema, field);
+      case PenKind::kString:
+        return string(at, schema);
+      case PenKind::kChild:
+        return this->table(FlatTable(&bytes_, at), *field.child);
+      case PenKind::kNumbers:
+        return numbers(at, schema, field.size);
+      default:
+        return offsets(at, schema, field);
     }
   }
 
@@ -87,7 +91,8 @@ class StructureWalk {
   }
 
   Status shared() {
-    return fail(error_, Status::kInvalidFile, "metadata: its tables refer to the same bytes too often; the file is not one of an exporter");
+    return fail(error_, Status::kInvalidFile,
+                "metadata: its tables refer to the same bytes too often; the file is not one of an exporter");
   }
 
   const FlatBytes& bytes_;

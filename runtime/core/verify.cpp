@@ -92,11 +92,13 @@ class MethodVerifier {
   }
 
   Status node(const FlatTable& node, size_t index) {
-    if (node.get(PenNode::kOperator) >= program_.kernels.count()) return refuse_node(node, index, "names an operator that is not there");
+    if (node.get(PenNode::kOperator) >= program_.kernels.count())
+      return refuse_node(node, index, "names an operator that is not there");
     const Kernel& kernel = *program_.kernels[node.get(PenNode::kOperator)];
     const FlatVector<int32_t> inputs = node.get(PenNode::kInputs);
     const FlatVector<int32_t> outputs = node.get(PenNode::kOutputs);
-    if (!arity_fits(inputs.count(), kernel.min_inputs, kernel.max_inputs)) return refuse_node(node, index, "has a wrong number of inputs");
+    if (!arity_fits(inputs.count(), kernel.min_inputs, kernel.max_inputs))
+      return refuse_node(node, index, "has a wrong number of inputs");
     if (!arity_fits(outputs.count(), kernel.min_outputs, kernel.max_outputs)) {
       return refuse_node(node, index, "has a wrong number of outputs");
     }
@@ -130,7 +132,8 @@ class MethodVerifier {
     const FlatTables attributes = node.get(PenNode::kAttributes);
     if (attributes.count() > kMaxAttributes) return refuse_node(node, index, "has more than 64 attributes");
     for (size_t i = 0; i < attributes.count(); ++i) {
-      if (!attribute_is_sound(attributes[i])) return refuse_node(node, index, "has an attribute without the value that its kind asks for");
+      if (!attribute_is_sound(attributes[i]))
+        return refuse_node(node, index, "has an attribute without the value that its kind asks for");
     }
     return Status::kOk;
   }
@@ -138,13 +141,20 @@ class MethodVerifier {
   bool attribute_is_sound(const FlatTable& attribute) const {
     enum : uint8_t { kInteger = 1, kReal, kText, kIntegers, kReals, kTexts, kTensor };  // pen.fbs, AttributeKind
     switch (attribute.get(PenAttribute::kKind)) {
-      case kInteger: case kReal: case kIntegers: case kReals: case kTexts: return true;  // absent: 0 or an empty list
-      case kText: return attribute.declares(PenAttribute::kText.slot);
+      case kInteger:
+      case kReal:
+      case kIntegers:
+      case kReals:
+      case kTexts:
+        return true;  // absent: 0 or an empty list
+      case kText:
+        return attribute.declares(PenAttribute::kText.slot);
       case kTensor: {
         const uint32_t value = attribute.get(PenAttribute::kTensor);
         return value < values_.count() && values_[value].declares(PenValue::kConstant.slot);
       }
-      default: return false;
+      default:
+        return false;
     }
   }
 
@@ -159,8 +169,8 @@ class MethodVerifier {
   Status refuse_node(const FlatTable& node, size_t index, const char* what) {
     const uint32_t op = node.get(PenNode::kOperator);
     const char* name = op < program_.kernels.count() ? program_.kernels[op]->name : "?";
-    return fail(error_, Status::kInvalidProgram, "method '%s': node %zu '%s' (%s) %s; the file is not one of an exporter", method_name(),
-                index, node.get(PenNode::kName), name, what);
+    return fail(error_, Status::kInvalidProgram, "method '%s': node %zu '%s' (%s) %s; the file is not one of an exporter",
+                method_name(), index, node.get(PenNode::kName), name, what);
   }
 
   Status refuse(const char* what) {
@@ -180,7 +190,8 @@ Status verify_symbols(const penlight_program& program, penlight_error& error) {
   for (size_t i = 0; i < symbols.count(); ++i) {
     const int64_t minimum = symbols[i].get(PenSymbol::kMinimum);
     if (minimum < 0 || minimum > symbols[i].get(PenSymbol::kMaximum) || *symbols[i].get(PenSymbol::kName) == '\0') {
-      return fail(error, Status::kInvalidProgram, "symbol %zu '%s' has no name or impossible bounds", i, symbols[i].get(PenSymbol::kName));
+      return fail(error, Status::kInvalidProgram, "symbol %zu '%s' has no name or impossible bounds", i,
+                  symbols[i].get(PenSymbol::kName));
     }
   }
   return Status::kOk;
@@ -207,7 +218,8 @@ Status verify_method(penlight_program& program, size_t index, penlight_error& er
 
 Status verify_program(penlight_program& program, penlight_error& error) {
   const size_t methods = program.root.get(PenProgram::kMethods).count();
-  if (methods == 0 || methods > kMaxMethods) return fail(error, Status::kInvalidProgram, "the file has no method, or more than %zu", kMaxMethods);
+  if (methods == 0 || methods > kMaxMethods)
+    return fail(error, Status::kInvalidProgram, "the file has no method, or more than %zu", kMaxMethods);
   Status status = verify_symbols(program, error);
   for (size_t i = 0; status == Status::kOk && i < methods; ++i) status = verify_method(program, i, error);
   return status;

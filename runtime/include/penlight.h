@@ -44,8 +44,19 @@ typedef enum penlight_status {
 
 /* The values are those of penlight.pen.DType in schema/pen.fbs. */
 typedef enum penlight_dtype {
-  PENLIGHT_F32 = 1, PENLIGHT_F16 = 2, PENLIGHT_BF16 = 3, PENLIGHT_F64 = 4, PENLIGHT_I8 = 5, PENLIGHT_U8 = 6, PENLIGHT_I16 = 7,
-  PENLIGHT_U16 = 8, PENLIGHT_I32 = 9, PENLIGHT_U32 = 10, PENLIGHT_I64 = 11, PENLIGHT_U64 = 12, PENLIGHT_BOOL = 13
+  PENLIGHT_F32 = 1,
+  PENLIGHT_F16 = 2,
+  PENLIGHT_BF16 = 3,
+  PENLIGHT_F64 = 4,
+  PENLIGHT_I8 = 5,
+  PENLIGHT_U8 = 6,
+  PENLIGHT_I16 = 7,
+  PENLIGHT_U16 = 8,
+  PENLIGHT_I32 = 9,
+  PENLIGHT_U32 = 10,
+  PENLIGHT_I64 = 11,
+  PENLIGHT_U64 = 12,
+  PENLIGHT_BOOL = 13
 } penlight_dtype;
 
 typedef struct penlight_program penlight_program;
@@ -83,17 +94,17 @@ typedef struct penlight_thread_pool {
 typedef struct penlight_program_options {
   size_t struct_size;
   const penlight_allocator* allocator; /* NULL: malloc; copied */
-  uint64_t memory_budget_bytes;        /* 0: no limit; covers the program and all its sessions' memory, each session counted alone */
-  uint32_t skip_segment_checksums;     /* 1: do not read the weights to check their CRC32C; the metadata is always checked */
+  uint64_t memory_budget_bytes;    /* 0: no limit; covers the program and all its sessions' memory, each session counted alone */
+  uint32_t skip_segment_checksums; /* 1: do not read the weights to check their CRC32C; the metadata is always checked */
 } penlight_program_options;
 
 typedef struct penlight_session_options {
   size_t struct_size;
-  uint32_t threads;                         /* 0 or 1: the calling thread alone; n: a pool of n, the caller among them */
-  const penlight_thread_pool* thread_pool;  /* the caller's pool instead; copied */
-  uint64_t mac_budget;                      /* 0: no limit; multiply-accumulates (and moved elements) of one run */
-  const volatile int* cancel;               /* becomes non-zero: run stops before the next node with PENLIGHT_CANCELLED */
-  uint32_t profile;                         /* 1: time every node */
+  uint32_t threads;                        /* 0 or 1: the calling thread alone; n: a pool of n, the caller among them */
+  const penlight_thread_pool* thread_pool; /* the caller's pool instead; copied */
+  uint64_t mac_budget;                     /* 0: no limit; multiply-accumulates (and moved elements) of one run */
+  const volatile int* cancel;              /* becomes non-zero: run stops before the next node with PENLIGHT_CANCELLED */
+  uint32_t profile;                        /* 1: time every node */
 } penlight_session_options;
 
 /* An input or output as the method declares it. A size that varies is -1 and has a name in `symbols` (or "" when it is derived). */
@@ -115,7 +126,7 @@ typedef struct penlight_tensor {
 } penlight_tensor;
 
 typedef struct penlight_node_profile {
-  const char* name;     /* the node's name in the file, "" when it has none */
+  const char* name; /* the node's name in the file, "" when it has none */
   const char* operator_name;
   const char* source;   /* module path or file:line, "" when unknown */
   uint64_t nanoseconds; /* of the last run */
@@ -131,8 +142,8 @@ PENLIGHT_API size_t penlight_dtype_size(penlight_dtype dtype);
 PENLIGHT_API size_t penlight_operator_count(void);
 PENLIGHT_API penlight_status penlight_operator_describe(size_t index, penlight_operator_info* info);
 
-/* Loads and verifies. `data` must be aligned to 8 bytes and stay unchanged while the program lives; 64 lets weights be used in place by
- * every kernel. */
+/* Loads and verifies. `data` must be aligned to 8 bytes and stay unchanged while the program lives; 64 lets weights be used in
+ * place by every kernel. */
 PENLIGHT_API penlight_status penlight_program_load(const void* data, size_t size_bytes, const penlight_program_options* options,
                                                    penlight_program** program, penlight_error* error);
 PENLIGHT_API void penlight_program_free(penlight_program* program);
@@ -171,9 +182,9 @@ PENLIGHT_API penlight_status penlight_session_prepare(penlight_session* session,
                                                       penlight_error* error);
 /* Shape and size of an output for the prepared shapes; `data` is NULL before the first run and points into the arena after it. */
 PENLIGHT_API penlight_status penlight_session_output(const penlight_session* session, size_t index, penlight_tensor* tensor);
-/* Runs. Inputs are read in place. `outputs` may be NULL (read them through penlight_session_output), or give for each output a buffer
- * of at least size_bytes that is written in place and whose dtype, rank and shape are filled in; it may overlap no other buffer.
- * After a failure the buffers' contents are undefined and the session can be used again. */
+/* Runs. Inputs are read in place. `outputs` may be NULL (read them through penlight_session_output), or give for each output a
+ * buffer of at least size_bytes that is written in place and whose dtype, rank and shape are filled in; it may overlap no other
+ * buffer. After a failure the buffers' contents are undefined and the session can be used again. */
 PENLIGHT_API penlight_status penlight_session_run(penlight_session* session, const penlight_tensor* inputs, size_t input_count,
                                                   penlight_tensor* outputs, size_t output_count, penlight_error* error);
 /* Bytes of the arena for the prepared shapes. */
@@ -181,7 +192,8 @@ PENLIGHT_API uint64_t penlight_session_arena_bytes(const penlight_session* sessi
 /* Multiply-accumulates of one run at the prepared shapes. */
 PENLIGHT_API uint64_t penlight_session_macs(const penlight_session* session);
 PENLIGHT_API size_t penlight_session_node_count(const penlight_session* session);
-PENLIGHT_API penlight_status penlight_session_node_profile(const penlight_session* session, size_t node, penlight_node_profile* profile);
+PENLIGHT_API penlight_status penlight_session_node_profile(const penlight_session* session, size_t node,
+                                                           penlight_node_profile* profile);
 
 #ifdef __cplusplus
 }

@@ -49,17 +49,32 @@ int dtype_of(const Py_buffer& view) {
   if (format[0] == '<' || format[0] == '=' || format[0] == '@') ++format;
   if (format[0] == '\0' || format[1] != '\0') return 0;
   switch (format[0]) {
-    case 'f': return PENLIGHT_F32;
-    case 'e': return PENLIGHT_F16;
-    case 'd': return PENLIGHT_F64;
-    case '?': return PENLIGHT_BOOL;
-    case 'b': return PENLIGHT_I8;
-    case 'B': return PENLIGHT_U8;
-    case 'h': return PENLIGHT_I16;
-    case 'H': return PENLIGHT_U16;
-    case 'i': case 'l': case 'q': return view.itemsize == 8 ? PENLIGHT_I64 : PENLIGHT_I32;
-    case 'I': case 'L': case 'Q': return view.itemsize == 8 ? PENLIGHT_U64 : PENLIGHT_U32;
-    default: return 0;
+    case 'f':
+      return PENLIGHT_F32;
+    case 'e':
+      return PENLIGHT_F16;
+    case 'd':
+      return PENLIGHT_F64;
+    case '?':
+      return PENLIGHT_BOOL;
+    case 'b':
+      return PENLIGHT_I8;
+    case 'B':
+      return PENLIGHT_U8;
+    case 'h':
+      return PENLIGHT_I16;
+    case 'H':
+      return PENLIGHT_U16;
+    case 'i':
+    case 'l':
+    case 'q':
+      return view.itemsize == 8 ? PENLIGHT_I64 : PENLIGHT_I32;
+    case 'I':
+    case 'L':
+    case 'Q':
+      return view.itemsize == 8 ? PENLIGHT_U64 : PENLIGHT_U32;
+    default:
+      return 0;
   }
 }
 
@@ -85,8 +100,10 @@ nb::tuple shape_tuple(const penlight_tensor& tensor) {
 nb::tuple describe(const penlight_tensor_info& info) {
   nb::list shape;
   for (uint32_t i = 0; i < info.rank; ++i) {
-    if (info.shape[i] >= 0) shape.append(info.shape[i]);
-    else shape.append(info.symbols[i][0] != '\0' ? to_text(info.symbols[i]) : to_text("?"));
+    if (info.shape[i] >= 0)
+      shape.append(info.shape[i]);
+    else
+      shape.append(info.symbols[i][0] != '\0' ? to_text(info.symbols[i]) : to_text("?"));
   }
   return nb::make_tuple(to_text(info.name), static_cast<int>(info.dtype), nb::tuple(shape));
 }
@@ -113,7 +130,8 @@ class Program {
 
   nb::list methods() const {
     nb::list names;
-    for (size_t i = 0; i < penlight_program_method_count(program_); ++i) names.append(to_text(penlight_program_method_name(program_, i)));
+    for (size_t i = 0; i < penlight_program_method_count(program_); ++i)
+      names.append(to_text(penlight_program_method_name(program_, i)));
     return names;
   }
 
@@ -236,7 +254,8 @@ class Session {
     penlight_node_profile node;
     for (size_t i = 0; i < penlight_session_node_count(session_); ++i) {
       if (penlight_session_node_profile(session_, i, &node) != PENLIGHT_OK) continue;
-      result.append(nb::make_tuple(to_text(node.name), to_text(node.operator_name), to_text(node.source), node.nanoseconds, node.macs));
+      result.append(
+          nb::make_tuple(to_text(node.name), to_text(node.operator_name), to_text(node.source), node.nanoseconds, node.macs));
     }
     return result;
   }
@@ -258,8 +277,10 @@ class Session {
 
   void read_dtypes(const penlight_program* program, size_t method) {
     penlight_tensor_info info;
-    for (size_t i = 0; penlight_program_input_info(program, method, i, &info) == PENLIGHT_OK; ++i) input_dtypes_.push_back(info.dtype);
-    for (size_t i = 0; penlight_program_output_info(program, method, i, &info) == PENLIGHT_OK; ++i) output_dtypes_.push_back(info.dtype);
+    for (size_t i = 0; penlight_program_input_info(program, method, i, &info) == PENLIGHT_OK; ++i)
+      input_dtypes_.push_back(info.dtype);
+    for (size_t i = 0; penlight_program_output_info(program, method, i, &info) == PENLIGHT_OK; ++i)
+      output_dtypes_.push_back(info.dtype);
   }
 
   static std::vector<penlight_tensor> take(nb::list arrays, const std::vector<penlight_dtype>& dtypes, int flags,
@@ -321,7 +342,8 @@ class Session {
       for (uint32_t j = 0; same && j < tensor.rank; ++j) same = outputs[i].shape[j] == tensor.shape[j];
       if (same) continue;
       raise_failure(PENLIGHT_SHAPE_MISMATCH, "output " + std::to_string(i) + ": expected an array of shape " +
-                                                 nb::cast<std::string>(nb::str(shape_tuple(tensor))) + " and the declared dtype, got " +
+                                                 nb::cast<std::string>(nb::str(shape_tuple(tensor))) +
+                                                 " and the declared dtype, got " +
                                                  nb::cast<std::string>(nb::str(shape_tuple(outputs[i]))));
     }
   }
@@ -360,8 +382,8 @@ NB_MODULE(_runtime, m) {
       .def("self_test", &Program::self_test)
       .def("golden", &Program::golden);
   nb::class_<Session>(m, "Session")
-      .def(nb::init<const Program&, size_t, uint32_t, bool, uint64_t>(), nb::keep_alive<1, 2>(), nb::arg("program"), nb::arg("method"),
-           nb::arg("threads"), nb::arg("profile"), nb::arg("mac_budget"))
+      .def(nb::init<const Program&, size_t, uint32_t, bool, uint64_t>(), nb::keep_alive<1, 2>(), nb::arg("program"),
+           nb::arg("method"), nb::arg("threads"), nb::arg("profile"), nb::arg("mac_budget"))
       .def("prepare", &Session::prepare)
       .def("run", &Session::run, nb::arg("inputs"), nb::arg("outputs").none(), nb::arg("empty"))
       .def("cancel", &Session::cancel)

@@ -73,7 +73,8 @@ def parse_fields(body: str) -> tuple[Field, ...]:
     if len(entries) != body.count(";"):
         raise ValueError(f"pen.fbs: a field is written in a way that this tool does not read, in: {body.strip()[:80]}")
     return tuple(
-        Field(name, type_, default or "0", bool(required), 4 + 2 * index) for index, (name, type_, default, required) in enumerate(entries)
+        Field(name, type_, default or "0", bool(required), 4 + 2 * index)
+        for index, (name, type_, default, required) in enumerate(entries)
     )
 
 

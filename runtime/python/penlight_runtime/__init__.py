@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The edge runtime: loads a .pen file, verifies it, runs it. Needs NumPy only.
 
-    program = penlight_runtime.Program.open("model.pen")
-    outputs = program.session(threads=2).run({"x": x})
+program = penlight_runtime.Program.open("model.pen")
+outputs = program.session(threads=2).run({"x": x})
 """
 
 from penlight_runtime.errors import BudgetExceeded as BudgetExceeded

@@ -54,7 +54,9 @@ class Program:
         self._methods = tuple(self._native.methods())
 
     @classmethod
-    def open(cls, path: str | os.PathLike[str], *, mmap: bool = False, memory_budget: int = 0, check_segments: bool = True) -> Program:
+    def open(
+        cls, path: str | os.PathLike[str], *, mmap: bool = False, memory_budget: int = 0, check_segments: bool = True
+    ) -> Program:
         """Loads a file, by reading it or, on request, by mapping it.
 
         A mapped file must not be changed while the program lives: shortening it ends the process with SIGBUS.

@@ -54,7 +54,7 @@ class Session:
         """
         given = None if outputs is None else _arrange(outputs, self._outputs, "output")
         arrays = self._native.run(_arrange(inputs, self._inputs, "input"), given, empty)
-        return {info.name: array.view(info.dtype) for info, array in zip(self._outputs, arrays, strict=True)}
+        return {info.name: _as_declared(array, info) for info, array in zip(self._outputs, arrays, strict=True)}
 
     def cancel(self) -> None:
         """Makes a run that another thread waits for end with `Cancelled` before its next operator."""
@@ -73,6 +73,11 @@ class Session:
     def macs(self) -> int:
         """Multiply-accumulates of one run at the prepared shapes; 0 before."""
         return self._native.macs()
+
+
+def _as_declared(array: np.ndarray, info: TensorInfo) -> np.ndarray:
+    """Returns the array itself; only bfloat16, which came as uint16, is seen under its own dtype."""
+    return array if array.dtype == info.dtype else array.view(info.dtype)
 
 
 def _arrange(arrays: Arrays, infos: tuple[TensorInfo, ...], kind: str) -> list[np.ndarray]:
@@ -107,5 +112,7 @@ def _check(array: Any, info: TensorInfo, kind: str) -> np.ndarray:
     if array.flags.c_contiguous and array.flags.aligned:
         return array if array.dtype.kind != "V" else array.view(np.uint16)
     if kind == "output":
-        raise ShapeMismatch(f"output {info.name!r}: the array must be C-contiguous; pass np.empty({array.shape}, {str(array.dtype)!r})")
+        raise ShapeMismatch(
+            f"output {info.name!r}: the array must be C-contiguous; pass np.empty({array.shape}, {str(array.dtype)!r})"
+        )
     return _check(np.array(array, order="C"), info, kind)

@@ -1,0 +1,101 @@
+// Loads bytes as a program and runs all its methods, whatever the bytes are. SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <stddef.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "core/crc32c.h"
+#include "penlight.h"
+
+/// Limits that no hostile file may get around.
+constexpr uint64_t kExerciseMemory = 16u << 20;
+constexpr uint64_t kExerciseMacs = 4u << 20;
+constexpr size_t kExerciseOperands = 16;
+
+/// Inputs of concrete sizes: a varying one gets `size`, data are a pattern. False when they would be too large.
+inline bool make_inputs(const penlight_program* program, size_t method, int64_t size, penlight_tensor* inputs) {
+  for (size_t i = 0; i < penlight_program_input_count(program, method); ++i) {
+    penlight_tensor_info info;
+    penlight_program_input_info(program, method, i, &info);
+    uint64_t bytes = penlight_dtype_size(info.dtype);
+    inputs[i] = {};
+    inputs[i].dtype = info.dtype;
+    inputs[i].rank = info.rank;
+    for (uint32_t j = 0; j < info.rank; ++j) {
+      inputs[i].shape[j] = info.shape[j] < 0 ? size : info.shape[j];
+      if (__builtin_mul_overflow(bytes, static_cast<uint64_t>(inputs[i].shape[j]), &bytes) || bytes > (1u << 20)) return false;
+    }
+    inputs[i].size_bytes = static_cast<size_t>(bytes);
+    inputs[i].data = malloc(bytes == 0 ? 1 : static_cast<size_t>(bytes));
+    memset(inputs[i].data, info.dtype == PENLIGHT_BOOL ? 1 : 0x3e, static_cast<size_t>(bytes));
+  }
+  return true;
+}
+
+/// Reads every byte of the outputs, so that a sanitizer sees one that was never written or lies elsewhere.
+inline unsigned read_outputs(const penlight_session* session, size_t count) {
+  unsigned sum = 0;
+  penlight_tensor output;
+  for (size_t i = 0; i < count && penlight_session_output(session, i, &output) == PENLIGHT_OK; ++i) {
+    for (size_t j = 0; output.data != nullptr && j < output.size_bytes; ++j) sum += static_cast<unsigned char*>(output.data)[j];
+  }
+  return sum;
+}
+
+inline penlight_status exercise_method(const penlight_program* program, size_t method, penlight_error* error) {
+  if (penlight_program_input_count(program, method) > kExerciseOperands) return PENLIGHT_OK;
+  penlight_session_options options = {};
+  options.struct_size = sizeof(options);
+  options.mac_budget = kExerciseMacs;
+  penlight_session* session = nullptr;
+  penlight_status status = penlight_session_create(program, method, &options, &session, error);
+  for (int64_t size = 1; status == PENLIGHT_OK && size <= 3; size += 2) {
+    penlight_tensor inputs[kExerciseOperands] = {};
+    const size_t count = penlight_program_input_count(program, method);
+    if (make_inputs(program, method, size, inputs)) status = penlight_session_run(session, inputs, count, nullptr, 0, error);
+    if (status == PENLIGHT_OK) read_outputs(session, penlight_program_output_count(program, method));
+    for (size_t i = 0; i < count; ++i) free(inputs[i].data);
+  }
+  penlight_session_free(session);
+  return status;
+}
+
+/// Returns the first failure; PENLIGHT_OK when everything ran. The bytes are copied to memory of just their size.
+inline penlight_status exercise(const uint8_t* data, size_t size, uint32_t skip_checksums, const penlight_allocator* allocator,
+                                penlight_error* error) {
+  void* copy = nullptr;
+  if (posix_memalign(&copy, 64, size == 0 ? 1 : size) != 0) abort();
+  if (size > 0) memcpy(copy, data, size);
+  penlight_program_options options = {};
+  options.struct_size = sizeof(options);
+  options.allocator = allocator;
+  options.memory_budget_bytes = kExerciseMemory;
+  options.skip_segment_checksums = skip_checksums;
+  penlight_program* program = nullptr;
+  penlight_status status = penlight_program_load(copy, size, &options, &program, error);
+  if (status == PENLIGHT_OK) {
+    for (size_t i = 0; status == PENLIGHT_OK && i < penlight_program_method_count(program); ++i) {
+      status = exercise_method(program, i, error);
+    }
+    penlight_error ignored;
+    penlight_program_self_test(program, &ignored);
+  }
+  penlight_program_free(program);
+  free(copy);
+  return status;
+}
+
+/// Makes the header's file size and checksum right, so that a mutated file gets past them and reaches the verifier.
+inline void repair_header(uint8_t* data, size_t size) {
+  if (size < 72) return;
+  const uint64_t file_size = size;
+  memcpy(data + 32, &file_size, 8);
+  uint64_t metadata = 0;
+  memcpy(&metadata, data + 16, 8);
+  if (metadata > size || metadata < 72) return;
+  memset(data + 56, 0, 4);
+  const uint32_t crc = penlight::crc32c(0, data, static_cast<size_t>(metadata));
+  memcpy(data + 56, &crc, 4);
+}
