@@ -8,6 +8,7 @@ import ml_dtypes
 import numpy as np
 import pytest
 
+import penlight.nn.functional  # noqa: F401  all operators are in the table after this
 from penlight.autograd import grad
 from penlight.backends.cpu import CPU
 from penlight.backends.cuda import launch, source
