@@ -30,6 +30,9 @@ def module_name(path: Path) -> str:
     return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
 
 
+MODULES = {module_name(path) for path in SOURCES} | {"penlight._native", "penlight_runtime._runtime"}
+
+
 def parse(path: Path) -> ast.Module:
     return ast.parse(path.read_text(encoding="utf-8"), filename=str(path))
 
@@ -43,8 +46,8 @@ def module_level_imports(tree: ast.Module) -> set[str]:
         if isinstance(node, ast.Import):
             found.update(alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
-            found.add(node.module)
-            found.update(f"{node.module}.{alias.name}" for alias in node.names)
+            members = {f"{node.module}.{alias.name}" for alias in node.names}
+            found |= members & MODULES or {node.module}
         elif isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test):
             pending.extend(node.orelse)
         elif not isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda)):
@@ -88,8 +91,9 @@ def test_public_names_are_reexported_as_themselves(package):
     for node in tree.body:
         if isinstance(node, ast.ImportFrom) and node.module != "__future__":
             for alias in node.names:
-                assert alias.asname == alias.name or alias.name.startswith("_"), (
-                    f"{package}/__init__.py line {node.lineno}: write 'import {alias.name} as {alias.name}'"
+                public = alias.name.rstrip("_")  # bool_ as bool
+                assert alias.asname in {alias.name, public} or alias.name.startswith("_"), (
+                    f"{package}/__init__.py line {node.lineno}: write 'import {alias.name} as {public}'"
                 )
     assert importlib.import_module(package).__doc__, f"{package} has no docstring"
 
