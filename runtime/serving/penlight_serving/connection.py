@@ -14,7 +14,6 @@ from uvicorn.server import ServerState
 from penlight_serving.answer import error_body, error_headers
 from penlight_serving.cork import Cork
 from penlight_serving.errors import BusyError, HeadersTooLargeError, RequestTimeoutError, ServingError
-from penlight_serving.lifecycle import Lifecycle
 from penlight_serving.options import Options
 
 MAX_HEADER_BYTES = 64 * 1024
@@ -28,7 +27,6 @@ class Shared:
 
     config: Config
     state: ServerState
-    lifecycle: Lifecycle
     options: Options
 
 
@@ -74,8 +72,6 @@ class Connection(HttpToolsProtocol):
     def on_headers_complete(self) -> None:
         super().on_headers_complete()
         self._in_headers = False
-        if self._shared.lifecycle.draining:
-            self.cycle.keep_alive = False
 
     def on_body(self, body: bytes) -> None:
         super().on_body(body)

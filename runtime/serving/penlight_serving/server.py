@@ -42,7 +42,7 @@ class HttpServer:
         )  # fmt: skip
         config.load()
         self._app, self._listener = app, listener
-        self._shared = Shared(config, ServerState(), app.lifecycle, app.options)
+        self._shared = Shared(config, ServerState(), app.options)
         self._stops = 0
         self._dropped = 0
         self._stopping = asyncio.Event()
@@ -62,7 +62,7 @@ class HttpServer:
     async def run(self) -> None:
         """Serves until `stop` was called and the drain is over. The socket listens before this is awaited."""
         loop = asyncio.get_running_loop()
-        self._set_date()
+        self._set_headers()
         server = await loop.create_server(lambda: Connection(self._shared, loop), sock=self._listener, backlog=2048)
         ticker = loop.create_task(self._tick())
         try:
@@ -80,6 +80,7 @@ class HttpServer:
         seconds = self._app.options.drain_seconds
         _log.info("draining", extra={"fields": {"seconds": seconds, "in_flight": self._app.infer.in_flight}})
         self._app.lifecycle.draining = True
+        self._set_headers()
         for connection in self._connections:
             connection.finish()
         with contextlib.suppress(asyncio.TimeoutError):  # a moment at least: accept what is in the kernel's queue
@@ -118,9 +119,13 @@ class HttpServer:
         loop = asyncio.get_running_loop()
         while True:
             await asyncio.sleep(_TICK_SECONDS)
-            self._set_date()
+            self._set_headers()
             for connection in self._connections:
                 connection.sweep(loop.time())
 
-    def _set_date(self) -> None:
-        self._shared.state.default_headers = [(b"date", formatdate(time.time(), usegmt=True).encode("ascii"))]
+    def _set_headers(self) -> None:
+        """Sets what every answer carries: the date, and a goodbye once the server drains."""
+        headers = [(b"date", formatdate(time.time(), usegmt=True).encode("ascii"))]
+        if self._app.lifecycle.draining:
+            headers.append((b"connection", b"close"))
+        self._shared.state.default_headers = headers
