@@ -9,12 +9,11 @@ from typing import Any
 
 from penlight.ops.broadcast import broadcast_shapes, floating, operand, promote, same_dtype, unbroadcast
 from penlight.ops.dispatch import apply
-from penlight.ops.operator import NotDifferentiable, Operator, Spec
+from penlight.ops.operator import Operator, Spec
 from penlight.ops.registry import register
 from penlight.ops.samples import of, sample, shapes
 from penlight.tensor import Tensor
 
-_STEP = NotDifferentiable("the gradient is zero wherever it exists")
 _POSITIVE = (sample(of(3, 4, low=0.5, high=3)), sample(of(0)), sample(of(5, 3, low=0.5, high=3, strided=True)))
 _UNARY = (shapes(3, 4), shapes(0), shapes(), sample(of(5, 3, strided=True)))
 _BINARY = (
@@ -36,6 +35,15 @@ class Unary(Operator):
 
     def infer(self, x: Spec) -> Spec:
         return x
+
+
+class Step(Unary):
+    """A function that is constant between jumps: its gradient is 0, as in PyTorch."""
+
+    saves_inputs = False
+
+    def vjp(self, grad, output, x):
+        return (grad * 0.0,)
 
 
 class Binary(Operator):
@@ -120,11 +128,13 @@ class FloorDivide(Binary):
     """The largest integer <= a / b, in the dtype of the inputs"""
 
     name = "floor_divide"
-    gradient = _STEP
     samples = (*_DIVISOR[:3], sample(of(7, dtype="int64", low=-9, high=9), of(7, dtype="int64", low=1, high=5)))
 
     def forward(self, xp, a, b):
         return xp.floor_divide(a, b)
+
+    def vjp(self, grad, output, a, b):
+        return unbroadcast(grad * 0.0, a), unbroadcast(grad * 0.0, b)
 
 
 @register
@@ -319,12 +329,11 @@ class Abs(Unary):
 
 @register
 @dataclass(frozen=True)
-class Sign(Unary):
+class Sign(Step):
     """-1, 0 or 1"""
 
     name = "sign"
     onnx = "Sign"
-    gradient = _STEP
 
     def forward(self, xp, x):
         return xp.sign(x)
@@ -332,12 +341,11 @@ class Sign(Unary):
 
 @register
 @dataclass(frozen=True)
-class Floor(Unary):
+class Floor(Step):
     """The largest integer <= x"""
 
     name = "floor"
     onnx = "Floor"
-    gradient = _STEP
 
     def forward(self, xp, x):
         return xp.floor(x)
@@ -345,12 +353,11 @@ class Floor(Unary):
 
 @register
 @dataclass(frozen=True)
-class Ceil(Unary):
+class Ceil(Step):
     """The smallest integer >= x"""
 
     name = "ceil"
     onnx = "Ceil"
-    gradient = _STEP
 
     def forward(self, xp, x):
         return xp.ceil(x)
@@ -358,12 +365,11 @@ class Ceil(Unary):
 
 @register
 @dataclass(frozen=True)
-class Round(Unary):
+class Round(Step):
     """The nearest integer; halves go to the even one"""
 
     name = "round"
     onnx = "Round"
-    gradient = _STEP
 
     def forward(self, xp, x):
         return xp.rint(x)
