@@ -20,7 +20,9 @@ PACKAGES = {
     "penlight_cli": ROOT / "cli/penlight_cli",
 }
 SOURCES = [path for folder in PACKAGES.values() for path in sorted(folder.rglob("*.py")) if "generated" not in path.parts]
-NATIVE = sorted(p for folder in ("core", "kernels") for p in (ROOT / "runtime" / folder).rglob("*") if p.suffix in {".h", ".cpp", ".inc"})
+NATIVE = sorted(
+    p for folder in ("core", "kernels") for p in (ROOT / "runtime" / folder).rglob("*") if p.suffix in {".h", ".cpp", ".inc"}
+)
 HEAVY = {"onnx", "onnx_ir", "onnxruntime", "cupy", "PIL", "starlette", "uvicorn", "typer", "rich", "flatbuffers", "torch"}
 
 
@@ -72,7 +74,7 @@ def test_no_import_cycles():
         trail.append(name)
         for target in edges[name]:
             if state.get(target) == 1:
-                cycle = trail[trail.index(target) :] + [target]
+                cycle = [*trail[trail.index(target) :], target]
                 pytest.fail("import cycle: " + " -> ".join(cycle))
             if target not in state:
                 visit(target)

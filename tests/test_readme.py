@@ -38,8 +38,9 @@ def test_command_line_example(tmp_path):
 
 def test_every_verb_is_named():
     listed = run([*PENLIGHT, "--help"], ROOT)
-    for verb in ("train", "export", "convert", "inspect", "run", "verify", "bench", "serve", "package", "doctor", "explain", "quickstart"):
-        assert verb in listed
+    verbs = re.findall(r"^  ([a-z]+)  ", listed.partition("Commands:")[2], flags=re.M)
+    assert len(verbs) >= 12
+    for verb in verbs:
         assert re.search(rf"\b{verb}\b", README), f"the README does not name {verb}"
 
 
