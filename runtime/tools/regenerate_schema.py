@@ -2,7 +2,7 @@
 """Writes the code that follows runtime/schema/pen.fbs: the C++ reader's field names and the Python writer's builder functions.
 
 Usage: python runtime/tools/regenerate_schema.py [--check]
-`flatc` comes from the `zlmdb` wheel, which only developers need. With --check nothing is written, and exit status 1 says what drifted.
+`flatc` comes from the `zlmdb` wheel, which only developers need. With --check nothing is written; exit status 1: a file drifted.
 """
 
 from __future__ import annotations
@@ -180,8 +180,8 @@ def python_builder(flatc: str) -> str:
         subprocess.run(command, check=True, capture_output=True)
         (file,) = Path(folder).rglob("*.py")
         code = file.read_text()
-    head = '# SPDX-License-Identifier: Apache-2.0\n"""Builder functions of runtime/schema/pen.fbs; written by regenerate_schema.py."""\n\n'
-    return head + code
+    docstring = '"""Builder functions of runtime/schema/pen.fbs; written by regenerate_schema.py."""'
+    return f"# SPDX-License-Identifier: Apache-2.0\n{docstring}\n\n{code}"
 
 
 def outputs() -> dict[Path, str]:

@@ -203,7 +203,7 @@ STRUCTURE_RULES = {
 
 @pytest.mark.parametrize("rule", STRUCTURE_RULES)
 def test_metadata_that_is_no_program_is_refused(rule):
-    with pytest.raises(runtime.InvalidFile, match="metadata: a .* table"):
+    with pytest.raises(runtime.InvalidFile, match=r"metadata: a .* table"):
         load(broken(STRUCTURE_RULES[rule]))
 
 

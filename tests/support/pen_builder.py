@@ -15,12 +15,8 @@ from penlight_export.edge.generated import pen_generated as pen
 from penlight_export.edge.segments import SegmentBuilder
 from penlight_export.edge.writer import _assemble, _flatten, _with_header
 
-DTYPES = {
-    name: number
-    for number, name in enumerate(
-        "none float32 float16 bfloat16 float64 int8 uint8 int16 uint16 int32 uint32 int64 uint64 bool".split()
-    )
-}
+_NAMES = ("none", "float32", "float16", "bfloat16", "float64", "int8", "uint8", "int16", "uint16", "int32", "uint32", "int64")
+DTYPES = {name: number for number, name in enumerate((*_NAMES, "uint64", "bool"))}
 KINDS = {"integer": 1, "real": 2, "text": 3, "integers": 4, "reals": 5, "texts": 6, "tensor": 7}
 
 
@@ -175,7 +171,7 @@ def relu_with_weights() -> PenBuilder:
 def rewrite(builder: PenBuilder, change) -> bytes:
     """Builds, lets `change` alter the finished program's tables (segments too), and writes the metadata again at the same size."""
     data = bytearray(builder.build())
-    size, base = struct.unpack_from("<QQ", data, 16)
+    (base,) = struct.unpack_from("<Q", data, 24)
     change(builder.program)
     body = _flatten(builder.program)
     grown = bytearray(data[:8] + data[8:72] + body[8:])

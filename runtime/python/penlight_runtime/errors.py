@@ -13,7 +13,7 @@ class RuntimeFailure(Exception):
 
 
 class InvalidArgument(RuntimeFailure, ValueError):
-    """A call broke the rules of the interface: a wrong number of arrays, a buffer that is too small, a session used by two threads."""
+    """A call broke the interface's rules: a wrong number of arrays, a buffer too small, a session used by two threads."""
 
     code = "PL-E3001"
     exit_code = 2
@@ -21,7 +21,7 @@ class InvalidArgument(RuntimeFailure, ValueError):
 
 
 class InvalidFile(RuntimeFailure, ValueError):
-    """The bytes are not a .pen file, or the file is truncated or damaged: a checksum, a size or an offset is wrong. Copy or export it again."""
+    """The bytes are no .pen file, or it is truncated or damaged: a checksum, size or offset is wrong. Copy or export it again."""
 
     code = "PL-E3002"
     status = 2
@@ -35,7 +35,7 @@ class UnsupportedVersion(RuntimeFailure, ValueError):
 
 
 class InvalidProgram(RuntimeFailure, ValueError):
-    """The file is whole, but its program breaks a rule: an index out of range, a value without a source, shapes that contradict each other."""
+    """The file is whole, but its program breaks a rule: an index out of range, a value without a source, contradicting shapes."""
 
     code = "PL-E3004"
     status = 4
