@@ -11,10 +11,12 @@ import numpy as np
 import penlight as pl
 
 
-def run_module(module: Any, arrays: Sequence[np.ndarray]) -> list[np.ndarray]:
-    """Calls a module (or function) in evaluation mode without a tape, and returns its outputs in order."""
+def run_module(module: Any, arrays: Sequence[np.ndarray], names: Sequence[str] | None = None) -> list[np.ndarray]:
+    """Calls a module (or function) in evaluation mode without a tape, with keywords if `names` are given. Returns outputs in order."""
+    tensors = [pl.tensor(array) for array in arrays]
     with evaluation(module), pl.no_grad():
-        return [np.asarray(t.detach().numpy()) for t in flatten_outputs(module(*(pl.tensor(array) for array in arrays)))]
+        result = module(*tensors) if names is None else module(**dict(zip(names, tensors, strict=True)))
+        return [np.asarray(t.detach().numpy()) for t in flatten_outputs(result)]
 
 
 @contextlib.contextmanager

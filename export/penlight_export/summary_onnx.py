@@ -16,15 +16,19 @@ from penlight_export.summary import ModelSummary, TreeRow, build_tree, count_ope
 
 def summarize_onnx(path: str | os.PathLike[str]) -> ModelSummary:
     """Reads an .onnx file; see `summary.summarize`."""
-    model = load_onnx(path)
+    return summarize_model(load_onnx(path), os.fspath(path), Path(path).stat().st_size)
+
+
+def summarize_model(model: Model, path: str, file_bytes: int = 0) -> ModelSummary:
+    """The summary of a graph, whose shapes are inferred in place."""
     infer_shapes(model)
     graph = model.graph
     rows = [(node.metadata_props.get(MODULE_PATH, ""), _row(node)) for node in graph]
     tensors = [value.const_value for value in graph.initializers.values() if value.const_value is not None]
     return ModelSummary(
-        os.fspath(path),
+        path,
         "onnx",
-        Path(path).stat().st_size,
+        file_bytes,
         sum(tensor.nbytes for tensor in tensors),
         sum(tensor.size for tensor in tensors if tensor.dtype.is_floating_point()),
         count_operators(f"{node.domain}.{node.op_type}" if node.domain else node.op_type for node in graph),

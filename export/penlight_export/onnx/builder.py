@@ -140,8 +140,8 @@ class Builder:
         if text is None:
             return self.integers(int(size))
         if text not in self._sizes:
-            bindings = {name: self._symbol(name) for name in self._symbols if name.isidentifier()}
-            result = size.evaluate(bindings)  # type: ignore[attr-defined]
+            names = sorted(size.expression.names)  # type: ignore[attr-defined]
+            result = size.evaluate({name: self._symbol(name) for name in names})  # type: ignore[attr-defined]
             self._sizes[text] = result.value if isinstance(result, Size) else self.integers(int(result))
         return self._sizes[text]
 
