@@ -44,7 +44,7 @@ class Running:
 
 def serve(
     paths: Paths, host: str = "127.0.0.1", port: int = 8080, *, on_ready: Callable[[Running], None] | None = None, **settings: Any
-) -> None:
+) -> int | None:
     """Serves models over HTTP until SIGTERM or SIGINT, then drains and returns.
 
     The first signal makes `/v2/health/ready` answer 503 while requests are still accepted for `drain_seconds`; a second one
@@ -57,11 +57,16 @@ def serve(
         on_ready: Called with the bound port once requests are answered.
         settings: The fields of `Options`, such as `threads=1` or `drain_seconds=0`.
 
+    Returns:
+        The number of the signal that began the drain, for an exit code; None if there was none.
+
     Raises:
         ServingError: The models, the options or the address cannot be used; nothing has been served then.
     """
     configure_log()
-    _run(paths, host, port, settings, on_ready, _handle_signals)
+    received: list[int] = []
+    _run(paths, host, port, settings, on_ready, lambda loop, server: _handle_signals(loop, server, received))
+    return received[0] if received else None
 
 
 @contextlib.contextmanager
@@ -131,14 +136,19 @@ def _new_event_loop() -> asyncio.AbstractEventLoop:
         return asyncio.new_event_loop()
 
 
-def _handle_signals(loop: asyncio.AbstractEventLoop, server: HttpServer) -> None:
+def _handle_signals(loop: asyncio.AbstractEventLoop, server: HttpServer, received: list[int]) -> None:
     if threading.current_thread() is not threading.main_thread():
         return  # signals belong to the main thread; whoever started this one stops it otherwise
+
+    def stop(number: int) -> None:
+        received.append(number)
+        server.stop()
+
     for number in (signal.SIGTERM, signal.SIGINT):
         try:
-            loop.add_signal_handler(number, server.stop)
+            loop.add_signal_handler(number, stop, int(number))
         except NotImplementedError:  # Windows
-            signal.signal(number, lambda *_: loop.call_soon_threadsafe(server.stop))
+            signal.signal(number, lambda number, _: loop.call_soon_threadsafe(stop, number))
 
 
 class _ServerThread(threading.Thread):
