@@ -37,6 +37,10 @@ def failure_of(error: BaseException) -> Failure:
         return _failure(Interrupted, "interrupted")
     if isinstance(error, ModuleNotFoundError) and not (error.name or "").startswith("penlight"):
         return _failure(MissingDependency, _missing_module_message(error))
+    if isinstance(error, ImportError) and not isinstance(error, ModuleNotFoundError):
+        return _failure(
+            MissingDependency, f"cannot load {error.name or 'a module'}: {sentence(error)}; 'penlight doctor' tells more"
+        )
     if isinstance(error, OSError):
         return _os_failure(error)
     if isinstance(error, MemoryError):

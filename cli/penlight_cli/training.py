@@ -149,7 +149,15 @@ def export_model(run: Run, model: nn.Module, *, opset: int = 21, verify: bool = 
     import penlight_export
 
     inputs: dict[str, pl.Tensor] = run.recipe.example_inputs(run.config)
-    return penlight_export.export(model, inputs, dynamic=run.recipe.dynamic, opset=opset, verify=verify)
+    return penlight_export.export(
+        model,
+        inputs,
+        dynamic=run.recipe.dynamic,
+        output_names=run.recipe.output_names,
+        opset=opset,
+        verify=verify,
+        metadata={"recipe": run.recipe.name, "seed": str(run.seed)},
+    )
 
 
 def save_exports(run: Run, exported: Any) -> list[Path]:

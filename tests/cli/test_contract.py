@@ -13,7 +13,19 @@ from cli_runner import command_line, in_process, in_shell
 from penlight_cli import failure
 from penlight_cli.main import VERBS
 
-HEAVY = {"numpy", "onnx", "onnx_ir", "onnxruntime", "penlight", "penlight_export", "penlight_runtime", "PIL", "rich", "starlette", "uvicorn"}
+HEAVY = {
+    "numpy",
+    "onnx",
+    "onnx_ir",
+    "onnxruntime",
+    "penlight",
+    "penlight_export",
+    "penlight_runtime",
+    "PIL",
+    "rich",
+    "starlette",
+    "uvicorn",
+}
 
 # For each verb, arguments that name something that is not there, and the exit code.
 FAILURES = {
@@ -139,7 +151,11 @@ def test_doctor_reports_the_gpu_without_failing(capsys):
 
 
 def test_doctor_names_the_line_that_installs_an_extra(capsys, monkeypatch):
-    monkeypatch.setitem(__import__("penlight_cli.commands.doctor", fromlist=["EXTRAS"]).EXTRAS, "nothing_here", ("nothing", "a test", "pip install x"))
+    monkeypatch.setitem(
+        __import__("penlight_cli.commands.doctor", fromlist=["EXTRAS"]).EXTRAS,
+        "nothing_here",
+        ("nothing", "a test", "pip install x"),
+    )
     assert "not installed (a test): pip install x" in in_process(capsys, "doctor").out
 
 
@@ -172,4 +188,9 @@ def test_json_has_no_nan(capsys):
 def test_table_aligns_numbers_right():
     from penlight_cli.output import table
 
-    assert table(["Name", "Size"], [["a", 5], ["bcd", 1234]], "").splitlines() == ["Name  Size", "----  ----", "a        5", "bcd   1234"]
+    assert table(["Name", "Size"], [["a", 5], ["bcd", 1234]], "").splitlines() == [
+        "Name  Size",
+        "----  ----",
+        "a        5",
+        "bcd   1234",
+    ]

@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """`penlight inspect`: what is in a model file."""
 
+from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
@@ -11,10 +12,11 @@ from penlight_cli.output import Result
 
 
 def inspect(
-    model: Annotated[Path, typer.Argument(help="A .onnx or .pen file.")],
+    model: Annotated[Path, typer.Argument(metavar="MODEL", help="A .onnx or .pen file.")],
     tree: Annotated[bool, typer.Option("--tree/--no-tree", help="List the layers.")] = True,
 ) -> Result:
-    """The file is read and checked, but not run: a .pen file is verified as it is before every run.
+    """The file is checked as before every run: a damaged one is refused. Sizes that vary are shown by name; MACs and arena hold
+    for the sizes that the file was exported with.
 
     Example: penlight inspect run/model.pen
     """
@@ -22,9 +24,5 @@ def inspect(
     import penlight_export
 
     summary = penlight_export.summarize(model)
-    data = summary.to_json()
-    return Result({"path": str(model), **data}, _text(model, data, summary.tree if tree else []))
-
-
-def _text(model: Path, data: dict[str, Any], tree: Any) -> str:
-    return f"{model}\n{data}\n{tree}"
+    shown = summary if tree else replace(summary, tree=[])
+    return Result(shown.to_json(), shown.to_text())

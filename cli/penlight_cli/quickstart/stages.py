@@ -63,7 +63,8 @@ def go_through(out: Path, seed: int) -> Done:
     files = {"onnxruntime": onnx, "edge": pen}
     rows, logits = stages.run("run", lambda: compare(engines, files, images, labels), lambda _: f"{len(images)} images, 3 engines")
     packaged = stages.run("package", lambda: package_and_build(pen, out / "c"), lambda p: p["text"])
-    served = stages.run("serve", lambda: ask_server(pen, images[:1], logits["edge"][:1]), lambda s: s["text"])
+    expected = engines["edge"].run({"x": images[:1]})["logits"]
+    served = stages.run("serve", lambda: ask_server(pen, images[:1], expected), lambda s: s["text"])
     return Done(trained.history, rows, logits, packaged, served, stages.done)
 
 
@@ -82,11 +83,13 @@ def package_and_build(pen: Path, folder: Path) -> dict[str, Any]:
     compiler = find_compiler()
     if compiler is None:
         return {**facts, "text": "packaged; no C compiler here, so not built"}
-    for command in packaged.compile_command(compiler):
-        subprocess.run(command, cwd=packaged.path, check=True, capture_output=True, text=True)
-    ran = subprocess.run([str(packaged.program)], cwd=packaged.path, capture_output=True, text=True, timeout=60)
-    last = (ran.stdout.strip().splitlines() or ["no output"])[-1]
-    return {**facts, "built": True, "ok": ran.returncode == 0, "compiler": compiler, "text": f"built with {compiler}: {last}"}
+    for command in [*packaged.compile_command(compiler), [str(packaged.program.resolve())]]:
+        ran = subprocess.run(command, cwd=packaged.path, capture_output=True, text=True, timeout=120)
+        if ran.returncode:
+            said = (ran.stdout + ran.stderr).strip().splitlines() or [f"exit code {ran.returncode}"]
+            return {**facts, "ok": False, "compiler": compiler, "text": f"{command[0]} failed: {said[-1]}"}
+    said = ran.stdout.strip().splitlines()
+    return {**facts, "built": True, "compiler": compiler, "text": f"built with {compiler}, {said[-1] if said else 'ran'}"}
 
 
 def ask_server(model: Path, image: np.ndarray, expected: np.ndarray) -> dict[str, Any]:
@@ -104,4 +107,4 @@ def ask_server(model: Path, image: np.ndarray, expected: np.ndarray) -> dict[str
     logits = np.array(answer["outputs"][0]["data"], np.float32).reshape(expected.shape)
     difference = float(np.abs(logits - expected).max())
     text = f"answered over HTTP in {milliseconds:.1f} ms, difference {difference:.1e}"
-    return {"url": url, "ok": difference <= 1e-5, "max_abs": difference, "milliseconds": milliseconds, "text": text}
+    return {"url": url, "ok": difference <= 1e-6, "max_abs": difference, "milliseconds": milliseconds, "text": text}

@@ -1,0 +1,290 @@
+# SPDX-License-Identifier: Apache-2.0
+"""inspect, run, export, convert, verify, bench, package and serve, on a trained model and on foreign files."""
+
+import json
+import signal
+import socket
+import subprocess
+import urllib.request
+
+import numpy as np
+import onnx
+import pytest
+from cli_runner import command_line, in_process
+from onnx import TensorProto, helper
+from PIL import Image
+
+from penlight.data import load_digits
+
+
+def write_onnx(path, nodes, shape=("batch", 4), initializers=(), domain=""):
+    """A model with the input x and the output y, both float32."""
+    x = helper.make_tensor_value_info("x", TensorProto.FLOAT, shape)
+    y = helper.make_tensor_value_info("y", TensorProto.FLOAT, None)
+    graph = helper.make_graph(nodes, "test", [x], [y], initializers)
+    imports = [helper.make_opsetid("", 21), *([helper.make_opsetid(domain, 1)] if domain else [])]
+    onnx.save(helper.make_model(graph, opset_imports=imports, ir_version=10), path)
+    return path
+
+
+def scaled_relu(path, scale=2.0):
+    """y = relu(scale * x)."""
+    constant = helper.make_tensor("scale", TensorProto.FLOAT, [], [scale])
+    nodes = [helper.make_node("Mul", ["x", "scale"], ["m"], name="scaling"), helper.make_node("Relu", ["m"], ["y"], name="relu")]
+    return write_onnx(path, nodes, initializers=[constant])
+
+
+# inspect
+
+
+@pytest.mark.parametrize("name", ["model.onnx", "model.pen"])
+def test_inspect_shows_what_is_inside(trained, capsys, name):
+    facts = in_process(capsys, "inspect", trained[0] / name, "--json").json
+    assert facts["schema"] == "penlight.inspect/1" and facts["format"] == name.split(".")[1]
+    assert facts["inputs"] == [{"name": "x", "dtype": "float32", "shape": ["batch", 1, 8, 8]}]
+    assert facts["outputs"][0]["name"] == "logits" and facts["parameters"] > 10_000
+    assert sum(facts["operators"].values()) > 3 and facts["tree"]
+    text = in_process(capsys, "inspect", trained[0] / name).out
+    assert "parameters" in text and "features" in text
+    assert len(in_process(capsys, "inspect", trained[0] / name, "--no-tree").out) < len(text)
+
+
+def test_inspect_states_the_cost_of_an_edge_program(trained, capsys):
+    facts = in_process(capsys, "inspect", trained[0] / "model.pen", "--json").json
+    assert facts["macs"] > 10_000 and facts["arena_bytes"] > 1000
+
+
+# run
+
+
+@pytest.fixture(scope="module")
+def digits(tmp_path_factory):
+    """Five test images as a .npy file."""
+    path = tmp_path_factory.mktemp("digits") / "five.npy"
+    np.save(path, load_digits().test_images[:5])
+    return path
+
+
+def test_run_gives_the_same_on_every_engine(trained, digits, capsys, tmp_path):
+    folder = trained[0]
+    found = {}
+    for model in (folder, folder / "model.onnx", folder / "model.pen"):
+        outcome = in_process(capsys, "run", model, digits, "-o", tmp_path / "out.npz", "--json")
+        assert outcome.code == 0, outcome.err
+        said = outcome.json
+        with np.load(tmp_path / "out.npz") as archive:
+            found[said["engine"]] = archive["logits"]
+        assert said["outputs"]["logits"]["shape"] == [5, 10]
+        np.testing.assert_allclose(said["outputs"]["logits"]["values"], found[said["engine"]], rtol=1e-6)
+        assert said["outputs"]["logits"]["argmax"] == found[said["engine"]].argmax(1).tolist()
+        assert said["written"]["size_bytes"] == (tmp_path / "out.npz").stat().st_size
+    assert sorted(found) == ["eager", "edge", "onnxruntime"]
+    for values in found.values():
+        np.testing.assert_allclose(values, found["eager"], atol=1e-4)
+
+
+def test_run_reads_a_picture(trained, capsys, tmp_path):
+    image = load_digits().test_images[3, 0]
+    Image.fromarray(np.round(image * 255).astype(np.uint8)).save(tmp_path / "digit.png")
+    said = in_process(capsys, "run", trained[0] / "model.pen", tmp_path / "digit.png", "--json").json
+    assert said["outputs"]["logits"]["argmax"] == [int(load_digits().test_labels[3])]
+    text = in_process(capsys, "run", trained[0] / "model.pen", tmp_path / "digit.png")
+    assert text.code == 0 and "logits" in text.out and "Top classes" in text.out
+
+
+def test_run_refuses_wrong_inputs_and_writes_nothing(trained, capsys, tmp_path):
+    model = trained[0] / "model.pen"
+    cases = {
+        "double.npy": np.zeros((1, 1, 8, 8)),
+        "shape.npy": np.zeros((1, 1, 9, 8), np.float32),
+        "nan.npy": np.full((1, 1, 8, 8), np.nan, np.float32),
+    }
+    for name, array in cases.items():
+        np.save(tmp_path / name, array)
+        in_process(capsys, "run", model, tmp_path / name, "-o", tmp_path / "out.npz").failed_cleanly(3, "input 'x'")
+    assert not (tmp_path / "out.npz").exists()
+    in_process(capsys, "run", model, tmp_path / "double.npy", "-o", tmp_path / "out.xyz").failed_cleanly(2, ".npz")
+    assert in_process(capsys, "run", model, tmp_path / "double.npy", "--cast").code == 0
+
+
+def test_run_reports_an_answer_that_is_not_finite(capsys, tmp_path):
+    model = write_onnx(tmp_path / "log.onnx", [helper.make_node("Log", ["x"], ["y"])])
+    np.save(tmp_path / "x.npy", np.array([[1.0, 0, -1, 2]], np.float32))
+    in_process(capsys, "run", model, tmp_path / "x.npy").failed_cleanly(5, "output 'y'")
+    assert in_process(capsys, "run", model, tmp_path / "x.npy", "--allow-nan", "--json").json["ok"]
+
+
+# files that are no models
+
+
+@pytest.mark.parametrize("suffix", ["onnx", "pen"])
+@pytest.mark.parametrize("content", ["empty", "truncated", "foreign", "flipped"])
+@pytest.mark.parametrize("verb", ["inspect", "run", "bench", "verify"])
+def test_damaged_models_are_refused(trained, digits, capsys, tmp_path, verb, content, suffix):
+    data = (trained[0] / f"model.{suffix}").read_bytes()
+    path = tmp_path / f"bad.{suffix}"
+    path.write_bytes(
+        {"empty": b"", "truncated": data[: len(data) // 2], "foreign": b"hello " * 99, "flipped": bytes(~b & 255 for b in data)}[
+            content
+        ]
+    )
+    arguments = {"run": [digits], "verify": [trained[0] / f"model.{suffix}"]}.get(verb, [])
+    in_process(capsys, verb, path, *arguments).failed_cleanly(3)
+
+
+def test_foreign_suffixes_are_refused(trained, digits, capsys, tmp_path):
+    (tmp_path / "model.pt").write_bytes(b"PK\x03\x04")
+    for verb, arguments in {"inspect": [], "run": [digits], "bench": []}.items():
+        in_process(capsys, verb, tmp_path / "model.pt", *arguments).failed_cleanly(2, ".onnx")
+
+
+# export
+
+
+def test_export_of_a_run_repeats_what_training_wrote(trained, capsys, tmp_path):
+    for name in ("model.onnx", "model.pen"):
+        outcome = in_process(capsys, "export", trained[0], "-o", tmp_path / name, "--json")
+        assert outcome.code == 0 and outcome.json["report"]["ok"], outcome.err
+        assert (tmp_path / name).read_bytes() == (trained[0] / name).read_bytes()
+    text = in_process(capsys, "export", trained[0], "-o", tmp_path / "model.pen").out
+    assert "Wrote" in text and "Next: penlight inspect" in text
+
+
+def test_export_refuses(trained, capsys, tmp_path):
+    in_process(capsys, "export", trained[0], "-o", tmp_path / "model.pt").failed_cleanly(2, ".onnx")
+    in_process(capsys, "export", trained[0], "-o", tmp_path / "m.onnx", "--opset", 9).failed_cleanly(2, "17")
+    in_process(capsys, "export", trained[0], "-o", tmp_path / "none" / "m.onnx").failed_cleanly(3, "none")
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "run.json").write_text("{}")
+    in_process(capsys, "export", tmp_path / "run").failed_cleanly(3, "run.json")
+
+
+# convert
+
+
+def test_convert_writes_a_verified_program(capsys, tmp_path):
+    source = scaled_relu(tmp_path / "m.onnx")
+    outcome = in_process(capsys, "convert", source, tmp_path / "m.pen", "--json")
+    assert outcome.code == 0 and outcome.json["report"]["ok"], outcome.err
+    np.save(tmp_path / "x.npy", np.array([[1, -2, 3, -4]], np.float32))
+    said = in_process(capsys, "run", tmp_path / "m.pen", tmp_path / "x.npy", "--json").json
+    assert said["outputs"]["y"]["values"] == [[2, 0, 6, 0]]
+
+
+def test_convert_lists_every_missing_operator(capsys, tmp_path):
+    nodes = [
+        helper.make_node("FrobnicateA", ["x"], ["a"], domain="example.com", name="first"),
+        helper.make_node("FrobnicateB", ["a"], ["b"], domain="example.com", name="second"),
+        helper.make_node("Relu", ["b"], ["y"]),
+    ]
+    source = write_onnx(tmp_path / "m.onnx", nodes, domain="example.com")
+    in_process(capsys, "convert", source).failed_cleanly(3)
+    outcome = in_process(capsys, "convert", source, "--no-verify")
+    outcome.failed_cleanly(3)
+    assert not (tmp_path / "m.pen").exists()
+
+
+def test_convert_to_another_suffix_is_a_usage_error(capsys, tmp_path):
+    in_process(capsys, "convert", scaled_relu(tmp_path / "m.onnx"), tmp_path / "m.tflite").failed_cleanly(2, ".pen")
+
+
+# verify
+
+
+def test_verify_accepts_equal_models(trained, digits, capsys):
+    for extra in ([], ["--data", digits]):
+        outcome = in_process(capsys, "verify", trained[0] / "model.onnx", trained[0] / "model.pen", *extra, "--json")
+        assert outcome.code == 0 and outcome.json["report"]["ok"], outcome.err
+
+
+def test_verify_finds_a_difference(capsys, tmp_path):
+    first, second = scaled_relu(tmp_path / "a.onnx"), scaled_relu(tmp_path / "b.onnx", 2.5)
+    outcome = in_process(capsys, "verify", first, second, "--json")
+    outcome.failed_cleanly(1, "differ")
+    assert outcome.json["report"]["ok"] is False
+    text = in_process(capsys, "verify", first, second)
+    text.failed_cleanly(1)
+    assert "scaling" in text.out or "m" in text.out
+
+
+# bench
+
+
+def test_bench_times_three_engines_of_a_run(trained, capsys):
+    outcome = in_process(capsys, "bench", trained[0], "--rounds", 2, "--calls", 3, "--threads", "1,2", "--json")
+    assert outcome.code == 0, outcome.err
+    rows = outcome.json["rows"]
+    assert [(row["engine"], row["threads"]) for row in rows] == [(e, t) for t in (1, 2) for e in ("eager", "onnxruntime", "edge")]
+    assert all(0 < row["p50_us"] <= row["p90_us"] <= row["p99_us"] for row in rows)
+    assert outcome.json["inputs"] == {"x": [1, 1, 8, 8]} and outcome.json["calls"] == 6
+
+
+def test_bench_of_an_onnx_file_converts_for_the_edge_runtime(capsys, tmp_path):
+    said = in_process(capsys, "bench", scaled_relu(tmp_path / "m.onnx"), "--batch", 7, "--rounds", 1, "--json").json
+    assert [row["engine"] for row in said["rows"]] == ["onnxruntime", "edge"] and said["inputs"] == {"x": [7, 4]}
+
+
+def test_bench_options(trained, capsys, tmp_path):
+    model = trained[0] / "model.pen"
+    in_process(capsys, "bench", model, "--threads", "many").failed_cleanly(2, "--threads")
+    in_process(capsys, "bench", model, "--shape", "x=1").failed_cleanly(2, "--shape")
+    said = in_process(capsys, "bench", model, "--shape", "x:3x1x8x8", "--rounds", 1, "--json").json
+    assert said["inputs"] == {"x": [3, 1, 8, 8]}
+    open_sizes = write_onnx(tmp_path / "m.onnx", [helper.make_node("Relu", ["x"], ["y"])], shape=("batch", "time"))
+    in_process(capsys, "bench", open_sizes).failed_cleanly(2, "--shape x:1x1")
+
+
+# package
+
+
+def test_package_writes_the_folder(trained, capsys, tmp_path):
+    outcome = in_process(capsys, "package", trained[0] / "model.pen", "-o", tmp_path / "c", "--json")
+    assert outcome.code == 0, outcome.err
+    assert {"main.c", "penlight.h", "penlight.cpp", "CMakeLists.txt"} <= {path.name for path in (tmp_path / "c").iterdir()}
+    assert outcome.json["size_bytes"] > 10_000 and any("main.c" in name for name in outcome.json["files"])
+
+
+def test_package_refuses(trained, capsys, tmp_path):
+    model = trained[0] / "model.pen"
+    in_process(capsys, "package", model, "--target", "toaster", "-o", tmp_path / "c").failed_cleanly(2, "toaster")
+    in_process(capsys, "package", model).failed_cleanly(2, "--output")
+    (tmp_path / "file").write_text("x")
+    outcome = in_process(capsys, "package", model, "-o", tmp_path / "file")
+    outcome.failed_cleanly(outcome.code)
+    assert outcome.code in {2, 3}
+
+
+# serve
+
+
+def start_server(*arguments):
+    """Starts a server and returns its process and what it said when it was ready."""
+    command = command_line("serve", *arguments, "--json", "--drain-seconds", 0)
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    line = process.stdout.readline()
+    assert line, process.communicate()[1]
+    return process, json.loads(line)
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_serve_answers_and_drains(trained, number, code):
+    process, ready = start_server(trained[0] / "model.pen", "--port", 0)
+    assert ready["schema"] == "penlight.serve/1" and ready["models"] == ["model"]
+    image = load_digits().test_images[:1]
+    body = {"inputs": [{"name": "x", "shape": [1, 1, 8, 8], "datatype": "FP32", "data": image.ravel().tolist()}]}
+    request = urllib.request.Request(ready["url"] + "/v2/models/model/infer", json.dumps(body).encode())
+    with urllib.request.urlopen(request, timeout=30) as response:
+        answer = json.loads(response.read())
+    assert np.argmax(answer["outputs"][0]["data"]) == load_digits().test_labels[0]
+    process.send_signal(number)
+    out, err = process.communicate(timeout=30)
+    assert process.returncode == code, err
+    assert out == "" and "Traceback" not in err
+
+
+def test_a_port_in_use_is_a_usage_error(trained, capsys):
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        outcome = in_process(capsys, "serve", trained[0] / "model.pen", "--port", taken.getsockname()[1])
+    outcome.failed_cleanly(2, "port")
