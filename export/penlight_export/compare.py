@@ -40,8 +40,7 @@ def difference(reference: np.ndarray, other: np.ndarray) -> Difference:
     a, b = reference.astype(np.float64), other.astype(np.float64)
     with np.errstate(invalid="ignore"):  # inf - inf
         error = np.abs(a - b)
-    error[(a == b) | (np.isnan(a) & np.isnan(b))] = 0.0
-    error[np.isnan(error)] = np.inf
+    error = np.where((a == b) | (np.isnan(a) & np.isnan(b)), 0.0, np.where(np.isnan(error), np.inf, error))
     magnitude = np.abs(np.where(np.isfinite(a), a, 0.0))
     largest = float(magnitude.max())
     relevant = magnitude > 1e-6 * largest

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -70,6 +70,7 @@ class Builder:
         self._metadata: dict[str, str] = {}
         self._symbols: dict[str, tuple[Value, int]] = {}
         self._sizes: dict[str, Value] = {}
+        self._shared: dict[str, Value] = {}
         self._numbers: dict[tuple[Any, ...], Value] = {}
 
     @property
@@ -153,6 +154,12 @@ class Builder:
             self.integers([int(size)]) if symbol_text(size) is None else self.op("Unsqueeze", self.size(size), self.integers([0])) for size in sizes
         ]
         return self.op("Concat", *parts, axis=0) if len(parts) > 1 else parts[0]
+
+    def shared(self, key: str, make: Callable[[], Value]) -> Value:
+        """The value that `make` writes, once per graph and key."""
+        if key not in self._shared:
+            self._shared[key] = make()
+        return self._shared[key]
 
     def _symbol(self, name: str) -> Size:
         if name not in self._sizes:

@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import onnx.inliner
+from onnx.defs import OpSchema
 
 from penlight_export.errors import InvalidModelError, UnsupportedOpsetError
 from penlight_export.graph import Model, Value, from_proto, inline_functions, to_proto
@@ -55,9 +56,16 @@ def _expandable(model: Model, has_kernel: HasKernel) -> list[str]:
     for node in model.graph:
         if node.domain == "" and not has_kernel("", node.op_type, since_version(model, node)):
             schema = find_schema("", node.op_type, model.opset_imports[""])
-            if schema is not None and (schema.has_function or schema.has_context_dependent_function):
+            if schema is not None and _has_usable_body(schema):
                 found[node.op_type] = None
     return list(found)
+
+
+def _has_usable_body(schema: OpSchema) -> bool:
+    """A body with a Loop in it, such as Range's, would trade one missing operator for another."""
+    if schema.has_function:
+        return not any(attribute.HasField("g") for node in schema.function_body.node for attribute in node.attribute)
+    return schema.has_context_dependent_function
 
 
 def _inline_schema_functions(model: Model, names: list[str]) -> Model:

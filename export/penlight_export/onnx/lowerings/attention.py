@@ -30,10 +30,14 @@ def attention(b: Builder, operator: Any, q: Value, k: Value, v: Value, mask: Val
 
 
 def _causal(b: Builder, sizes: tuple[int, int]) -> Value:
-    """(L, S) bool: row i sees columns 0..i. A constant when both sizes are fixed."""
+    """(L, S) bool: row i sees columns 0..i. A constant when both sizes are fixed, else computed once for all layers."""
     rows, columns = sizes
     if symbol_text(rows) is None and symbol_text(columns) is None:
         return b.constant(np.tril(np.ones((int(rows), int(columns)), bool)), np.bool_)
+    return b.shared(f"causal {symbol_text(rows) or rows} {symbol_text(columns) or columns}", lambda: _compare_positions(b, rows, columns))
+
+
+def _compare_positions(b: Builder, rows: int, columns: int) -> Value:
     zero, one = b.integers(0), b.integers(1)
     row = b.op("Unsqueeze", b.op("Range", zero, b.size(rows), one), b.integers([1]))
     return b.op("LessOrEqual", b.op("Range", zero, b.size(columns), one), row)

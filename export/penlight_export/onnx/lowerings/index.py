@@ -179,7 +179,7 @@ def topk(b: Builder, operator: Any, x: Value) -> tuple[Value, Value]:
     return b.op("TopK", x, b.sizes([operator.k]), count=2, axis=operator.dim, largest=int(operator.largest), sorted=1)
 
 
-@lowering("cast", "to")
+@lowering("cast")
 def cast(b: Builder, operator: Any, x: Value) -> Value:
     """Cast to the dtype of the output."""
     return b.op("Cast", x, to=onnx_dtype(b.outputs[0]))
