@@ -85,6 +85,25 @@ def test_chunked_bodies_are_read(strict: penlight_serving.Running) -> None:
     assert answer.startswith(b"HTTP/1.1 200 ")
 
 
+@pytest.mark.parametrize("name", ["Upgrade", "upgrade", "UPGRADE"])
+def test_an_offer_of_another_protocol_is_passed_over(strict: penlight_serving.Running, name: str) -> None:
+    body = json.dumps(serving_models.mixer_request()).encode()
+    head = _head("Connection: Upgrade, HTTP2-Settings", f"{name}: h2c", "HTTP2-Settings: AAEAAEAA", f"Content-Length: {len(body)}")
+    with socket.create_connection((strict.host, strict.port), timeout=5) as connection:
+        for _ in range(2):
+            connection.sendall(head + body)
+            assert connection.recv(4096).startswith(b"HTTP/1.1 200 ")
+
+
+def test_expect_100_continue(strict: penlight_serving.Running) -> None:
+    body = json.dumps(serving_models.mixer_request()).encode()
+    with socket.create_connection((strict.host, strict.port), timeout=5) as connection:
+        connection.sendall(_head("Expect: 100-continue", f"Content-Length: {len(body)}"))
+        assert connection.recv(4096) == b"HTTP/1.1 100 Continue\r\n\r\n"
+        connection.sendall(body)
+        assert connection.recv(4096).startswith(b"HTTP/1.1 200 ")
+
+
 @pytest.mark.parametrize("encoding", ["gzip", "deflate", "br", "GZIP"])
 def test_compressed_bodies_are_refused(client: serving_models.Client, encoding: str) -> None:
     status, answer = client.json("POST", INFER, b"x", {"Content-Encoding": encoding})

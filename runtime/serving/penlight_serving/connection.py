@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from dataclasses import dataclass
 from http import HTTPStatus
 
@@ -19,6 +20,9 @@ from penlight_serving.options import Options
 MAX_HEADER_BYTES = 64 * 1024
 _REFUSED_SECONDS = 1.0
 _DISCARDED_BODIES = 4  # times the largest body, read after an early answer and thrown away
+
+
+_UPGRADE = re.compile(rb"(?<=\n)upgrade(?=[ \t]*:)", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -58,6 +62,8 @@ class Connection(HttpToolsProtocol):
     def data_received(self, data: bytes) -> None:
         if self._refused_since is not None or self.transport.is_closing():
             return
+        if self._in_headers or self._reading_since is None or self.cycle is None:
+            data = _without_upgrade(data)
         super().data_received(data)
         if self._in_headers:
             self._header_bytes += len(data)
@@ -136,3 +142,13 @@ class Connection(HttpToolsProtocol):
         if self.cycle is not None:
             self.cycle.disconnected = True
             self.cycle.message_event.set()
+
+
+def _without_upgrade(data: bytes) -> bytes:
+    """Renames the header `Upgrade`, which a server may ignore (RFC 9110, 7.8), so that the parser does: httptools drops the body
+    of a request that offers HTTP/2, as Java's client and `curl --http2` do by default."""
+    if b"pgrade" not in data and b"PGRADE" not in data:
+        return data
+    end = data.find(b"\r\n\r\n")
+    head, rest = (data, b"") if end < 0 else (data[:end], data[end:])
+    return _UPGRADE.sub(b"ignored", head) + rest
