@@ -2,6 +2,9 @@
 """Penlight, a torch that fits in a pocket: `import penlight as pl`."""
 
 from penlight import autograd as autograd
+from penlight import data as data
+from penlight import nn as nn
+from penlight import optim as optim
 from penlight.autograd import enable_grad as enable_grad
 from penlight.autograd import is_grad_enabled as is_grad_enabled
 from penlight.autograd import no_grad as no_grad
