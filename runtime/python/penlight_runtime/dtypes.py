@@ -9,7 +9,7 @@ from penlight_runtime.errors import MissingDtypeSupport
 
 BFLOAT16 = 3
 
-_NUMPY = {
+_NUMPY: dict[int, np.dtype] = {
     1: np.dtype(np.float32),
     2: np.dtype(np.float16),
     4: np.dtype(np.float64),

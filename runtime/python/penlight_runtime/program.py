@@ -176,7 +176,7 @@ class _OwnedBytes:
 def _read(path: str | os.PathLike[str]) -> _OwnedBytes:
     with open(path, "rb") as file:
         array = _aligned(os.fstat(file.fileno()).st_size)
-        size = file.readinto(memoryview(array)) if array.size else 0
+        size = file.readinto(array.data) if array.size else 0
     return _OwnedBytes(array[:size])
 
 

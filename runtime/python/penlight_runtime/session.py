@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from penlight_runtime import _runtime
 from penlight_runtime.dtypes import empty
 from penlight_runtime.errors import InvalidArgument, ShapeMismatch
 
@@ -31,7 +32,7 @@ Arrays = Mapping[str, Any] | Sequence[Any]
 class Session:
     """Runs a method; made by `Program.session`. Serves one thread at a time."""
 
-    def __init__(self, native: Any, inputs: tuple[TensorInfo, ...], outputs: tuple[TensorInfo, ...]) -> None:
+    def __init__(self, native: _runtime.Session, inputs: tuple[TensorInfo, ...], outputs: tuple[TensorInfo, ...]) -> None:
         self._native = native
         self._inputs = inputs
         self._outputs = outputs
