@@ -12,7 +12,7 @@ from typing import Any
 from penlight.backends.backend import backend_of
 from penlight.errors import GradientError
 from penlight.ops.dispatch import run_backward, saved_outputs
-from penlight.ops.operator import NotDifferentiable
+from penlight.ops.operator import AVAILABLE
 from penlight.tape import Node, mode
 from penlight.tensor import Tensor, from_array
 
@@ -68,7 +68,7 @@ def backward(
     outputs: Sequence[Tensor], grad_outputs: Sequence[Tensor | None], retain_graph: bool | None = None, create_graph: bool = False
 ) -> None:
     """Accumulates the gradients of the outputs into `.grad` of the leaves."""
-    _Pass(create_graph, retain_graph, None).run(outputs, grad_outputs)
+    _run(outputs, grad_outputs, None, retain_graph, create_graph)
 
 
 def grad(
@@ -92,8 +92,7 @@ def grad(
             raise GradientError(
                 f"grad: input {position} {tuple(t.shape)} does not require a gradient; call .requires_grad_() first"
             )
-    pass_ = _Pass(create_graph, retain_graph, inputs)
-    pass_.run(outputs, seeds)
+    pass_ = _run(outputs, seeds, inputs, retain_graph, create_graph)
     return tuple(_found(pass_, position, t, allow_unused) for position, t in enumerate(inputs))
 
 
@@ -107,7 +106,7 @@ def _found(pass_: _Pass, position: int, t: Tensor, allow_unused: bool) -> Tensor
         raise GradientError(
             f"grad: input {position} {tuple(t.shape)} was not used in the graph of the outputs; pass allow_unused=True"
         )
-    return result
+    return None if result is None else pass_.to_tensor(result)
 
 
 def _key(t: Tensor) -> Any:
@@ -115,117 +114,153 @@ def _key(t: Tensor) -> Any:
 
 
 class _Pass:
-    """One run over the tape."""
+    """One run over the tape, on arrays. Gradients that others may still hold are never written to."""
 
-    def __init__(self, create_graph: bool, retain_graph: bool | None, inputs: Sequence[Tensor] | None) -> None:
-        self.create_graph = create_graph
-        self.retain = create_graph if retain_graph is None else retain_graph
+    def __init__(self, retain_graph: bool, inputs: Sequence[Tensor] | None) -> None:
+        self.retain = retain_graph
         self.wanted = None if inputs is None else {_key(t) for t in inputs}
-        self.captured: dict[Any, Tensor] = {}
+        self.captured: dict[Any, Any] = {}
         self.waiting: dict[Node, list[Any]] = {}
         self.heap: list[tuple[int, Node]] = []
 
     def run(self, outputs: Sequence[Tensor], seeds: Sequence[Tensor | None]) -> None:
-        before = mode.enabled
-        mode.enabled = self.create_graph
-        try:
-            for t, seed in zip(outputs, seeds, strict=True):
-                if t._base is not None:
-                    t._sync_view()
-                self.deliver(t if t._node is None else (t._node, t._index), seed_for(t, seed), False)
-            while self.heap:
-                self.step(heapq.heappop(self.heap)[1])
-        finally:
-            mode.enabled = before
+        """Delivers the seeds, then runs the nodes from the latest to the first."""
+        starts = [(t, seed_for(t, seed)) for t, seed in zip(outputs, seeds, strict=True)]
+        for t, seed in starts:
+            self.deliver(t if t._node is None else (t._node, t._index), self.from_tensor(seed), False)
+        while self.heap:
+            node = heapq.heappop(self.heap)[1]
+            self.step(node, self.waiting.pop(node))
 
-    def deliver(self, edge: Any, gradient: Any, owned: bool) -> None:
-        """Adds a gradient to what waits at an edge. `owned`: nobody else holds its array, so it may be written to."""
+    def deliver(self, edge: Any, gradient: Any, is_fresh: bool) -> None:
+        """Adds a gradient to what waits at an edge. `is_fresh`: its array belongs to nobody else."""
         if type(edge) is not tuple:
-            self.accumulate(edge, gradient, owned)
+            self.accumulate(edge, gradient, is_fresh)
             return
         node, index = edge
         slots = self.waiting.get(node)
         if slots is None:
-            slots = self.waiting[node] = [None] * (2 * len(node.specs))  # (gradient, owned) per output
+            self.waiting[node] = slots = [None] * (2 * node.count)  # gradients, then which of them may be written to
             heapq.heappush(self.heap, (-node.sequence, node))
-        held = slots[2 * index]
-        if held is None:
-            slots[2 * index], slots[2 * index + 1] = gradient, owned
+        if slots[index] is None:
+            slots[index] = gradient
         else:
-            slots[2 * index], slots[2 * index + 1] = self.sum(held, gradient, slots[2 * index + 1]), True
+            slots[index] = self.sum(slots[index], gradient, slots[node.count + index])
+            slots[node.count + index] = True
 
-    def sum(self, held: Any, gradient: Any, owned: bool) -> Any:
-        if owned and not self.create_graph and held._data.dtype == gradient._data.dtype:
-            held._data += gradient._data
-            return held
-        return held + gradient
-
-    def accumulate(self, leaf: Any, gradient: Any, owned: bool) -> None:
-        for hook in leaf._hooks or ():
-            changed = hook(gradient)
-            gradient, owned = (gradient, owned) if changed is None else (changed, False)
+    def accumulate(self, leaf: Tensor, gradient: Any, is_fresh: bool) -> None:
+        if leaf._hooks:
+            gradient, is_fresh = self.from_tensor(_hooked(leaf._hooks, self.to_tensor(gradient))), False
         if self.wanted is not None:
             if id(leaf) in self.wanted:
                 self.capture(id(leaf), gradient)
             return
-        if leaf.grad is not None:
-            leaf.grad = self.sum(leaf.grad, gradient, leaf._owns_grad is leaf.grad)
+        if leaf.grad is None:
+            leaf.grad = self.to_tensor(gradient if is_fresh else self.copy(gradient))
         else:
-            leaf.grad = gradient if owned or self.create_graph else gradient.clone()
-        leaf._owns_grad = leaf.grad  # remembers which object may be added to in place
+            total = self.sum(self.from_tensor(leaf.grad), gradient, leaf._owns_grad is leaf.grad)
+            if total is not self.from_tensor(leaf.grad):
+                leaf.grad = self.to_tensor(total)
+        leaf._owns_grad = leaf.grad  # this object may be added to in place
         for hook in leaf._accumulate_hooks or ():
             hook(leaf)
 
     def capture(self, key: Any, gradient: Any) -> None:
         held = self.captured.get(key)
-        self.captured[key] = gradient if held is None else held + gradient
+        self.captured[key] = gradient if held is None else self.sum(held, gradient, False)
 
-    def step(self, node: Node) -> None:
+    def step(self, node: Node, slots: list[Any]) -> None:
         """Runs one node: gradients of its outputs in, gradients of its inputs delivered along its edges."""
-        slots = self.waiting.pop(node)
-        grads = slots[::2]
+        grads = slots[: node.count]
         if node.hooks is not None:
-            grads = [_hooked(node.hooks.get(i), g) for i, g in enumerate(grads)]
+            for index, hooks in node.hooks.items():
+                if grads[index] is not None:
+                    grads[index] = self.from_tensor(_hooked(hooks, self.to_tensor(grads[index])))
         if self.wanted is not None:
             for i, g in enumerate(grads):
                 if g is not None and (node, i) in self.wanted:
                     self.capture((node, i), g)
-        if node.inputs is None:
-            raise GradientError(f"{node.name}: its tape was already freed; pass retain_graph=True to the first backward()")
         node.check_versions()
+        if node.operator.gradient != AVAILABLE:
+            raise GradientError(f"{node.name}: has no gradient: {node.operator.gradient.reason}")  # type: ignore[union-attr]
         results = self.call(node, grads)
         for edge, result in zip(node.edges, results, strict=True):
             if edge is not None and result is not None:
-                self.deliver(edge, result, is_fresh(result, results, grads, node.inputs))
+                self.deliver(edge, result, type(edge) is not tuple and self.is_fresh(result, results, grads, node))
         if not self.retain:
             node.release()
 
     def call(self, node: Node, grads: list[Any]) -> Sequence[Any]:
-        operator = node.operator
-        if isinstance(operator.gradient, NotDifferentiable):
-            raise GradientError(f"{operator.name}: has no gradient: {operator.gradient.reason}")
-        if not self.create_graph and operator.backward is not None:
-            return run_backward(node, grads)
+        """The gradients of the inputs of a node."""
+        return run_backward(node, grads)
+
+    def is_fresh(self, result: Any, results: Sequence[Any], grads: Sequence[Any], node: Node) -> bool:
+        """Whether the array was made in this step and goes to one place only, so that a leaf may keep it without a copy."""
+        if result.base is not None or sum(result is r for r in results) > 1 or any(result is g for g in grads):
+            return False
+        kept = [t._data for t in node.inputs if isinstance(t, Tensor)] + list(node.outputs or ())
+        return not any(result is array for array in kept)
+
+    def sum(self, held: Any, gradient: Any, is_owned: bool) -> Any:
+        if is_owned:
+            held += gradient
+            return held
+        total = held + gradient
+        return total if total.ndim else backend_of(held).xp.asarray(total)
+
+    def copy(self, gradient: Any) -> Any:
+        return gradient.copy()
+
+    def to_tensor(self, gradient: Any) -> Tensor:
+        return from_array(gradient)
+
+    def from_tensor(self, t: Tensor) -> Any:
+        return t._data
+
+
+class _GraphPass(_Pass):
+    """A run that is taped itself (`create_graph=True`): on tensors, by `vjp`."""
+
+    def call(self, node: Node, grads: list[Any]) -> Sequence[Any]:
         output = saved_outputs(node)
-        if operator.outputs == 1:
-            return operator.vjp(grads[0], None if output is None else output[0], *node.inputs)
-        return operator.vjp(tuple(grads), output, *node.inputs)
+        if node.operator.outputs == 1:
+            return node.operator.vjp(grads[0], None if output is None else output[0], *node.inputs)
+        return node.operator.vjp(tuple(grads), output, *node.inputs)
 
-
-def is_fresh(result: Any, results: Sequence[Any], grads: Sequence[Any], inputs: Sequence[Any]) -> bool:
-    """Whether the array of a vjp's result belongs to nobody else, so that a leaf may keep it without a copy."""
-    if result._data.base is not None:
+    def is_fresh(self, result: Any, results: Sequence[Any], grads: Sequence[Any], node: Node) -> bool:
         return False
-    return not (
-        any(result is g for g in grads) or any(result is t for t in inputs) or sum(result is other for other in results) > 1
-    )
+
+    def sum(self, held: Any, gradient: Any, is_owned: bool) -> Any:
+        return held + gradient
+
+    def copy(self, gradient: Any) -> Any:
+        return gradient  # tensors on the tape are not written to
+
+    def to_tensor(self, gradient: Any) -> Tensor:
+        return gradient
+
+    def from_tensor(self, t: Tensor) -> Any:
+        return t
 
 
-def _hooked(hooks: list[Callable[..., Any]] | None, gradient: Any) -> Any:
-    for hook in hooks or ():
-        if gradient is not None:
-            changed = hook(gradient)
-            gradient = gradient if changed is None else changed
+def _run(
+    outputs: Sequence[Tensor],
+    seeds: Sequence[Tensor | None],
+    inputs: Sequence[Tensor] | None,
+    retain_graph: bool | None,
+    create_graph: bool,
+) -> _Pass:
+    retain = create_graph if retain_graph is None else retain_graph
+    pass_ = (_GraphPass if create_graph else _Pass)(retain, inputs)
+    with set_grad_enabled(create_graph):
+        pass_.run(outputs, seeds)
+    return pass_
+
+
+def _hooked(hooks: Sequence[Callable[..., Any]], gradient: Tensor) -> Tensor:
+    for hook in list(hooks):
+        changed = hook(gradient)
+        gradient = gradient if changed is None else changed
     return gradient
 
 
@@ -235,6 +270,8 @@ def seed_for(t: Tensor, seed: Tensor | None) -> Tensor:
     Raises:
         GradientError: `t` is not on the tape, has several elements and no seed, or the seed has another shape.
     """
+    if t._base is not None:
+        t._sync_view()
     if not t.requires_grad:
         raise GradientError("backward: the tensor does not require a gradient; was it computed under no_grad(), or detached?")
     if seed is None:

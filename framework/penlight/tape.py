@@ -13,8 +13,9 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from penlight.dtype import FROM_NUMPY
-from penlight.errors import VersionError
-from penlight.ops.operator import Operator, Spec
+from penlight.dtype import dtype as DType
+from penlight.errors import GradientError, VersionError
+from penlight.ops.operator import Operator
 
 
 class _Mode(threading.local):
@@ -28,19 +29,40 @@ mode = _Mode()
 _sequence = itertools.count()
 
 
+class Saved:
+    """Stands in on the tape for an input whose values the gradient does not need: shape, dtype, and nothing else."""
+
+    __slots__ = ("_numpy_dtype", "requires_grad", "shape")
+
+    def __init__(self, t: Any) -> None:
+        data = t._data
+        self.shape = data.shape
+        self._numpy_dtype = data.dtype
+        self.requires_grad = t.requires_grad
+
+    @property
+    def dtype(self) -> DType:
+        return FROM_NUMPY[self._numpy_dtype]
+
+    @property
+    def ndim(self) -> int:
+        return len(self.shape)
+
+
 class Node:
     """One operator call on the tape.
 
     Attributes:
         operator: what was called.
-        inputs: the saved inputs (Tensors, or Specs where the vjp needs only shapes, or None).
+        inputs: the saved inputs: tensors, `Saved` where the gradient needs only the shape, None; None once released.
         edges: per input where its gradient goes: (node, output index), a leaf tensor, or None.
         outputs: the saved output arrays, or None.
-        specs: per output (shape, numpy dtype), to fill in gradients that never came.
+        count: how many outputs there are.
     """
 
     __slots__ = (
         "__weakref__",
+        "count",
         "edges",
         "hooks",
         "inputs",
@@ -48,7 +70,6 @@ class Node:
         "output_version",
         "outputs",
         "sequence",
-        "specs",
         "versions",
     )
 
@@ -56,7 +77,9 @@ class Node:
         self.operator = operator
         self.sequence = next(_sequence)
         self.hooks: dict[int, list[Callable[..., Any]]] | None = None
-        edges: list[Any] = []
+        self.count = len(outputs)
+        self.edges = edges = []
+        versions = None
         for t in inputs:
             if t is None or not t.requires_grad:
                 edges.append(None)
@@ -64,11 +87,19 @@ class Node:
                 edges.append(t)
             else:
                 edges.append((t._node, t._index))
-        self.edges = edges
-        self.inputs, self.versions = _saved(operator, inputs)
-        self.outputs = outputs if operator.saves_output else None
-        self.output_version = [0]  # shared with the output tensor where `outputs` is saved
-        self.specs = [(o.shape, o.dtype) for o in outputs]
+            if t is not None and t._version is not None:
+                versions = versions or {}
+                versions[id(t)] = t._version[0]
+        self.versions: dict[int, int] | None = versions  # of the inputs that were written to or have views
+        saves = operator.saves_inputs
+        self.inputs: Any = (
+            inputs if saves is True else _needed(inputs, edges) if saves else [None if t is None else Saved(t) for t in inputs]
+        )
+        if operator.saves_output:
+            self.outputs: Any = outputs
+            self.output_version: Any = [0]  # shared with the output tensors
+        else:
+            self.outputs = self.output_version = None
 
     @property
     def name(self) -> str:
@@ -78,44 +109,40 @@ class Node:
         return f"<{type(self.operator).__name__}Node {self.sequence}>"
 
     def check_versions(self) -> None:
-        """Refuses saved tensors that changed in place since the call."""
-        if self.output_version[0] and self.outputs is not None:
+        """Refuses saved tensors that changed in place since the call.
+
+        Raises:
+            GradientError: the node was released by an earlier backward.
+            VersionError: a saved tensor changed.
+        """
+        if self.inputs is None:
+            raise GradientError(f"{self.name}: its tape was already freed; pass retain_graph=True to the first backward()")
+        if self.outputs is not None and self.output_version[0]:
             raise VersionError(
                 f"{self.name}: its output was changed in place, and the gradient needs its old value; clone it first"
             )
-        if self.versions is None:
-            return
-        for position, (t, version) in enumerate(zip(self.inputs, self.versions, strict=True)):
-            if version is not None and t._version is not None and t._version[0] != version:
+        for position, t in enumerate(self.inputs):
+            if type(t) is Saved or t is None or t._version is None:
+                continue
+            before = 0 if self.versions is None else self.versions.get(id(t), 0)
+            if t._version[0] != before:
                 raise VersionError(
                     f"{self.name}: input {position} {tuple(t._data.shape)} was changed in place after it was used "
-                    f"(version {version} then, {t._version[0]} now), and the gradient needs its old value; "
+                    f"(version {before} then, {t._version[0]} now), and the gradient needs its old value; "
                     "use the operation that makes a new tensor, or clone it first"
                 )
 
     def release(self) -> None:
         """Frees what was saved; a second backward through this node then raises."""
-        self.inputs = None  # type: ignore[assignment]
-        self.outputs = None
+        self.inputs = self.outputs = None
 
     def add_hook(self, index: int, hook: Callable[..., Any]) -> None:
+        """Calls `hook(gradient)` when the gradient of an output is known."""
         self.hooks = self.hooks or {}
         self.hooks.setdefault(index, []).append(hook)
 
 
-def _saved(operator: Operator, inputs: Sequence[Any]) -> tuple[Sequence[Any], list[int | None] | None]:
-    """What the vjp will read of the inputs, and the versions of what is kept."""
-    if operator.saves_inputs is True:
-        return inputs, [None if t is None else 0 if t._version is None else t._version[0] for t in inputs]
-    if not operator.saves_inputs:
-        return [None if t is None else Spec(t._data.shape, FROM_NUMPY[t._data.dtype]) for t in inputs], None
-    saved: list[Any] = []
-    versions: list[int | None] = []
-    for position, t in enumerate(inputs):  # "others": an input is read only for the gradients of the other inputs
-        if t is None or any(o is not None and o.requires_grad for k, o in enumerate(inputs) if k != position):
-            saved.append(t)
-            versions.append(None if t is None else 0 if t._version is None else t._version[0])
-        else:
-            saved.append(Spec(t._data.shape, FROM_NUMPY[t._data.dtype], t.requires_grad))
-            versions.append(None)
-    return saved, versions
+def _needed(inputs: Sequence[Any], edges: Sequence[Any]) -> list[Any]:
+    """For products: an input is kept only where another one needs a gradient."""
+    wanting = len(edges) - edges.count(None)
+    return [t if t is None or wanting > (e is not None) else Saved(t) for t, e in zip(inputs, edges, strict=True)]

@@ -11,7 +11,7 @@ import numpy as np
 
 from penlight.dtype import bool_
 from penlight.errors import ArgumentError, ShapeError
-from penlight.ops.broadcast import broadcast_shapes, same_dtype, unbroadcast
+from penlight.ops.broadcast import broadcast_shapes, reduced, same_dtype, unbroadcast
 from penlight.ops.dispatch import apply
 from penlight.ops.matmul import matmul
 from penlight.ops.operator import Operator, Spec
@@ -74,10 +74,10 @@ class Attention(Operator):
         g_scores = xp.matmul(g, v.swapaxes(-1, -2))
         g_scores -= (g * output[0]).sum(axis=-1, keepdims=True)  # equals the row sum of g_weights * weights
         g_scores *= weights
-        gq = _sum_to(xp.matmul(g_scores, k * scale), q) if needs[0] else None
-        gk = _sum_to(xp.matmul(g_scores.swapaxes(-1, -2), q * scale), k) if needs[1] else None
-        gv = _sum_to(xp.matmul(weights.swapaxes(-1, -2), g), v) if needs[2] else None
-        return gq, gk, gv, _sum_to(g_scores, mask) if needs[3] else None
+        gq = reduced(xp.matmul(g_scores, k * scale), q) if needs[0] else None
+        gk = reduced(xp.matmul(g_scores.swapaxes(-1, -2), q * scale), k) if needs[1] else None
+        gv = reduced(xp.matmul(weights.swapaxes(-1, -2), g), v) if needs[2] else None
+        return gq, gk, gv, reduced(g_scores, mask) if needs[3] else None
 
     def vjp(self, grad, output, q, k, v, mask):
         weights = output[1]
@@ -103,14 +103,6 @@ def _causal(xp: Any, rows: int, columns: int, dtype: Any) -> Any:
             _causal_masks.clear()
         _causal_masks[key] = xp.triu(xp.full((rows, columns), -np.inf, dtype=dtype), 1)
     return _causal_masks[key]
-
-
-def _sum_to(g: Any, like: Any) -> Any:
-    if g.shape == like.shape:
-        return g
-    lead = g.ndim - like.ndim
-    ones = tuple(lead + i for i, s in enumerate(like.shape) if s == 1 and g.shape[lead + i] != 1)
-    return g.sum(axis=(*range(lead), *ones), keepdims=True).reshape(like.shape)
 
 
 def scaled_dot_product_attention(

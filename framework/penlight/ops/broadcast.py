@@ -16,6 +16,8 @@ from penlight.tape import mode
 from penlight.tensor import Tensor, as_tensor, from_array
 
 _constants: dict[Any, Tensor] = {}
+_scalars: dict[Any, Tensor] = {}  # (number, its type, dtype of the other operand): those that need no conversion
+_NUMBERS = (float, int)
 
 
 def broadcast_shapes(operator: str, *shapes: Shape) -> Shape:
@@ -51,14 +53,30 @@ def unbroadcast(grad: Tensor, like: Any) -> Tensor:
     return grad if grad._data.shape == like.shape else grad.sum_to(like.shape)
 
 
+def reduced(grad: Any, like: Any) -> Any:
+    """`unbroadcast` for arrays."""
+    shape = like.shape
+    if grad.shape == shape:
+        return grad
+    lead = grad.ndim - len(shape)
+    ones = tuple(lead + i for i, s in enumerate(shape) if s == 1 and grad.shape[lead + i] != 1)
+    return grad.sum(axis=(*range(lead), *ones), keepdims=True).reshape(shape)
+
+
 def promote(a: Any, b: Any) -> tuple[Tensor, Tensor]:
     """Both operands as tensors of the common dtype: Python numbers and 0-dim tensors do not widen within a kind."""
     if isinstance(a, Tensor):
+        found = _scalars.get((b, type(b), a._data.dtype)) if type(b) in _NUMBERS and b else None
+        if found is not None and mode.tracer is None:
+            return a, found
         if isinstance(b, Tensor):
             return (a, b) if a._data.dtype is b._data.dtype else _promote_tensors(a, b)
         if isinstance(b, (bool, int, float)):
             result = combine(a.dtype, scalar_type(b))
-            return a if a.dtype is result else a.to(result), constant(b, result, a)
+            other = constant(b, result, a)
+            if a.dtype is result and type(b) in _NUMBERS and type(a._data) is np.ndarray and len(_scalars) < 4096:
+                _scalars[b, type(b), a._data.dtype] = other
+            return a if a.dtype is result else a.to(result), other
     elif isinstance(a, (bool, int, float)) and isinstance(b, Tensor):
         result = combine(b.dtype, scalar_type(a))
         return constant(a, result, b), b if b.dtype is result else b.to(result)

@@ -15,10 +15,11 @@ from penlight.backends.cpu import CPU
 from penlight.dtype import FROM_NUMPY
 from penlight.errors import DeviceError, InPlaceError, PenlightError
 from penlight.ops.operator import Operator, Spec
-from penlight.tape import Node, mode
+from penlight.tape import Node, Saved, mode
 from penlight.tensor import APPLY, Tensor, from_array
 
 _ndarray = np.ndarray
+_new = object.__new__
 _kernels = CPU.kernels
 
 
@@ -49,23 +50,26 @@ def apply(operator: Operator, *tensors: Tensor | None) -> Any:
     """
     arrays = []
     needs_grad = False
+    on_cpu = True
     for t in tensors:
         if t is None:
             arrays.append(None)
             continue
         if t._base is not None:
             t._sync_view()
-        arrays.append(t._data)
+        data = t._data
+        arrays.append(data)
+        if type(data) is not _ndarray:
+            on_cpu = False
         if t.requires_grad:
             needs_grad = True
-    result = run_forward(operator, arrays)
-    needs_grad = needs_grad and mode.enabled
+    result = run_forward(operator, arrays, on_cpu)
     if type(result) is tuple:
-        output: Any = _wrap_many(operator, tensors, result, needs_grad)
+        output: Any = _wrap_many(operator, tensors, result, needs_grad and mode.enabled)
     else:
-        output = object.__new__(Tensor)
+        output = _new(Tensor)
         output._data = result
-        if needs_grad and result.dtype.kind in "fV":  # V: bfloat16
+        if needs_grad and mode.enabled and result.dtype.kind in "fV":  # V: bfloat16
             output.requires_grad = True
             node = output._node = Node(operator, tensors, (result,))
             if node.outputs is not None:
@@ -80,15 +84,13 @@ def apply(operator: Operator, *tensors: Tensor | None) -> Any:
 APPLY.append(apply)
 
 
-def run_forward(operator: Operator, arrays: Sequence[Any]) -> Any:
+def run_forward(operator: Operator, arrays: Sequence[Any], on_cpu: bool = False) -> Any:
     """The result array (or tuple of arrays) of an operator on arrays, by a kernel or by the reference."""
     xp: Any = np
     kernels = _kernels
-    for a in arrays:
-        if a is not None and type(a) is not _ndarray:
-            backend = _common_backend(operator, arrays)
-            xp, kernels = backend.xp, backend.kernels
-            break
+    if not on_cpu:
+        backend = _common_backend(operator, arrays)
+        xp, kernels = backend.xp, backend.kernels
     try:
         kernel = kernels.get(operator.name)
         if kernel is not None:
@@ -101,9 +103,11 @@ def run_forward(operator: Operator, arrays: Sequence[Any]) -> Any:
     except (ValueError, TypeError, IndexError) as error:
         explain(operator, arrays)
         raise type(error)(f"{operator.name}: {error}") from error
+    if type(result) is _ndarray:
+        return result
     if type(result) is tuple:
         return tuple(r if type(r) is _ndarray else xp.asarray(r) for r in result)
-    return result if type(result) is _ndarray or xp is not np else np.asarray(result)
+    return xp.asarray(result)  # NumPy returns scalars for 0-dim results
 
 
 def explain(operator: Operator, arrays: Sequence[Any]) -> None:
@@ -112,7 +116,7 @@ def explain(operator: Operator, arrays: Sequence[Any]) -> None:
 
 
 def _common_backend(operator: Operator, arrays: Sequence[Any]) -> Any:
-    backends = {id(b): b for b in (backend_of(a) for a in arrays if a is not None)}
+    backends = {id(b): b for b in (backend_of(a) for a in arrays if a is not None)} or {0: CPU}
     if len(backends) > 1:
         names = " and ".join(sorted(b.name for b in backends.values()))
         raise DeviceError(f"{operator.name}: all inputs must be on one device, came {names}; move them with .to(device)")
@@ -154,25 +158,38 @@ def saved_outputs(node: Node) -> tuple[Tensor, ...] | None:
     return tensors
 
 
-def run_backward(node: Node, grads: list[Any]) -> list[Any]:
-    """The gradients of a node by `operator.backward` on arrays; no graph of the gradient is made."""
+def run_backward(node: Node, grads: Sequence[Any]) -> Sequence[Any]:
+    """The gradients of a node's inputs as arrays, of arrays; no graph of the gradient is made."""
     operator = node.operator
-    needs = [edge is not None for edge in node.edges]
-    arrays = [None if t is None else t._data if type(t) is not Spec else t for t in node.inputs]
-    grad: Any = [None if g is None else g._data for g in grads]
+    if operator.backward is None:
+        return _backward_by_vjp(node, grads)
+    arrays = [t if t is None or type(t) is Saved else t._data for t in node.inputs]
+    grad: Any = grads
     output: Any = node.outputs
     if operator.outputs == 1:
-        grad, output = grad[0], None if output is None else output[0]
+        grad, output = grads[0], None if output is None else output[0]
+    needs = [edge is not None for edge in node.edges]
     xp: Any = np
     kernels = _kernels
-    if type(grads[0]._data if grads[0] is not None else None) not in (_ndarray, type(None)):
-        backend = backend_of(grads[0]._data)
+    if any(g is not None and type(g) is not _ndarray for g in grads):
+        backend = _common_backend(operator, grads)
         xp, kernels = backend.xp, backend.kernels
     kernel = kernels.get(operator.name + ".backward")
     results = NotImplemented if kernel is None else kernel(operator, needs, grad, output, *arrays)
     if results is NotImplemented:
         results = _quiet.context.run(operator.backward, xp, needs, grad, output, *arrays)
-    return [None if r is None else from_array(r if type(r) is _ndarray else xp.asarray(r)) for r in results]
+    return [r if r is None or type(r) is _ndarray else xp.asarray(r) for r in results]
+
+
+def _backward_by_vjp(node: Node, grads: Sequence[Any]) -> Sequence[Any]:
+    operator = node.operator
+    tensors = [None if g is None else from_array(g) for g in grads]
+    output = saved_outputs(node)
+    if operator.outputs == 1:
+        results = operator.vjp(tensors[0], None if output is None else output[0], *node.inputs)
+    else:
+        results = operator.vjp(tuple(tensors), output, *node.inputs)
+    return [None if r is None else r._data for r in results]
 
 
 def write(target: Tensor, value: Tensor, operation: str) -> Tensor:

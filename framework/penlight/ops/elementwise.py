@@ -7,7 +7,7 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
-from penlight.ops.broadcast import broadcast_shapes, floating, operand, promote, same_dtype, unbroadcast
+from penlight.ops.broadcast import broadcast_shapes, floating, operand, promote, reduced, same_dtype, unbroadcast
 from penlight.ops.dispatch import apply
 from penlight.ops.operator import Operator, Spec
 from penlight.ops.registry import register
@@ -71,6 +71,9 @@ class Add(Binary):
     def vjp(self, grad, output, a, b):
         return unbroadcast(grad, a), unbroadcast(grad, b)
 
+    def backward(self, xp, needs, grad, output, a, b):
+        return reduced(grad, a) if needs[0] else None, reduced(grad, b) if needs[1] else None
+
 
 @register
 @dataclass(frozen=True)
@@ -86,6 +89,9 @@ class Sub(Binary):
 
     def vjp(self, grad, output, a, b):
         return unbroadcast(grad, a), unbroadcast(-grad, b) if b.requires_grad else None
+
+    def backward(self, xp, needs, grad, output, a, b):
+        return reduced(grad, a) if needs[0] else None, reduced(-grad, b) if needs[1] else None
 
 
 @register
@@ -104,6 +110,9 @@ class Mul(Binary):
         ga = unbroadcast(grad * b, a) if a.requires_grad else None
         return ga, unbroadcast(grad * a, b) if b.requires_grad else None
 
+    def backward(self, xp, needs, grad, output, a, b):
+        return reduced(grad * b, a) if needs[0] else None, reduced(grad * a, b) if needs[1] else None
+
 
 @register
 @dataclass(frozen=True)
@@ -120,6 +129,10 @@ class Div(Binary):
     def vjp(self, grad, output, a, b):
         ga = grad / b
         return unbroadcast(ga, a) if a.requires_grad else None, unbroadcast(-ga * (a / b), b) if b.requires_grad else None
+
+    def backward(self, xp, needs, grad, output, a, b):
+        ga = grad / b
+        return reduced(ga, a) if needs[0] else None, reduced(-ga * (a / b), b) if needs[1] else None
 
 
 @register
@@ -206,6 +219,10 @@ class PowScalar(Unary):
             return (grad * (x * 2.0),)
         return (grad * (pow(x, self.exponent - 1) * self.exponent),)
 
+    def backward(self, xp, needs, grad, output, x):
+        slope = x if self.exponent == 2 else xp.power(x, x.dtype.type(self.exponent - 1))
+        return (grad * (slope * x.dtype.type(self.exponent)),)
+
 
 def _extremum(grad: Tensor, chosen: Tensor, other: Tensor, wins: Tensor) -> tuple[Tensor, Tensor]:
     """Gradients of maximum and minimum: all to the winner, half to each on a tie, as in PyTorch."""
@@ -268,6 +285,11 @@ class Where(Operator):
         ga = unbroadcast(where(condition, grad, 0.0), a) if a.requires_grad else None
         return None, ga, unbroadcast(where(condition, 0.0, grad), b) if b.requires_grad else None
 
+    def backward(self, xp, needs, grad, output, condition, a, b):
+        zero = grad.dtype.type(0)
+        ga = reduced(xp.where(condition, grad, zero), a) if needs[1] else None
+        return None, ga, reduced(xp.where(condition, zero, grad), b) if needs[2] else None
+
 
 @register
 @dataclass(frozen=True)
@@ -309,6 +331,9 @@ class Neg(Unary):
 
     def vjp(self, grad, output, x):
         return (-grad,)
+
+    def backward(self, xp, needs, grad, output, x):
+        return (xp.negative(grad),)
 
 
 @register
@@ -388,6 +413,9 @@ class Exp(Unary):
         return xp.exp(x)
 
     def vjp(self, grad, output, x):
+        return (grad * output,)
+
+    def backward(self, xp, needs, grad, output, x):
         return (grad * output,)
 
 

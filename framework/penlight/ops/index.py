@@ -78,6 +78,9 @@ class Slice(Operator):
     def vjp(self, grad, output, x):
         return (apply(SliceScatter(self.items, tuple(x.shape)), grad),)
 
+    def backward(self, xp, needs, grad, output, x):
+        return (SliceScatter(self.items, x.shape).forward(xp, grad),)
+
 
 @register
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from penlight.errors import ArgumentError, ShapeError
-from penlight.ops.broadcast import broadcast_shapes, promote, same_dtype, unbroadcast
+from penlight.ops.broadcast import broadcast_shapes, promote, reduced, same_dtype, unbroadcast
 from penlight.ops.dispatch import apply
 from penlight.ops.operator import Operator, Spec
 from penlight.ops.registry import register
@@ -55,6 +55,14 @@ class MatMul(Operator):
             flat = a.reshape(-1, a.shape[-1]), grad.reshape(-1, grad.shape[-1])
             return ga, matmul(flat[0].mT, flat[1])
         return ga, unbroadcast(matmul(a.mT, grad), b)
+
+    def backward(self, xp, needs, grad, output, a, b):
+        ga = reduced(xp.matmul(grad, b.swapaxes(-1, -2)), a) if needs[0] else None
+        if not needs[1]:
+            return ga, None
+        if len(b.shape) == 2 and a.ndim > 2:
+            return ga, a.reshape(-1, a.shape[-1]).T @ grad.reshape(-1, grad.shape[-1])
+        return ga, reduced(xp.matmul(a.swapaxes(-1, -2), grad), b)
 
 
 @register

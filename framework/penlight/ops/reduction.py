@@ -43,6 +43,12 @@ class Reduction(Operator):
         """A tensor of the output's shape, with the reduced dimensions back as size 1."""
         return t if self.keepdim or not self.dims else t.unsqueeze(self.dims)
 
+    def spread(self, xp: Any, grad: Any, shape: Shape) -> Any:
+        """The same for arrays, repeated to the shape of the input."""
+        if not self.keepdim and self.dims:
+            grad = xp.expand_dims(grad, self.dims)
+        return xp.broadcast_to(grad, shape)
+
 
 def reduced_shape(shape: Shape, dims: tuple[int, ...], keepdim: bool) -> Shape:
     """The shape after a reduction."""
@@ -66,6 +72,9 @@ class Sum(Reduction):
 
     def vjp(self, grad, output, x):
         return (self.expanded(grad).expand(x.shape),)
+
+    def backward(self, xp, needs, grad, output, x):
+        return (self.spread(xp, grad, x.shape),)
 
 
 @register
@@ -116,6 +125,12 @@ class Mean(Reduction):
         for d in self.dims:
             count *= x.shape[d]
         return (self.expanded(grad * (1.0 / (count or 1))).expand(x.shape),)
+
+    def backward(self, xp, needs, grad, output, x):
+        count = 1
+        for d in self.dims:
+            count *= x.shape[d]
+        return (self.spread(xp, grad / grad.dtype.type(count), x.shape),)
 
 
 class _Extreme(Reduction):

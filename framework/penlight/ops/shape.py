@@ -9,7 +9,7 @@ from typing import Any
 
 from penlight.errors import ArgumentError, ShapeError
 from penlight.ops import dims as _dims
-from penlight.ops.broadcast import broadcast_shapes, promoted_type, same_dtype
+from penlight.ops.broadcast import broadcast_shapes, promoted_type, reduced, same_dtype
 from penlight.ops.dispatch import apply
 from penlight.ops.operator import NotExported, NotSampled, Operator, Shape, Spec
 from penlight.ops.registry import register
@@ -48,6 +48,9 @@ class Reshape(Operator):
     def vjp(self, grad, output, x):
         return (apply(Reshape(tuple(x.shape)), grad),)
 
+    def backward(self, xp, needs, grad, output, x):
+        return (grad.reshape(x.shape),)
+
 
 def count(shape: Shape) -> int:
     """The number of elements of a shape."""
@@ -79,6 +82,9 @@ class Permute(Operator):
     def vjp(self, grad, output, x):
         return (apply(Permute(tuple(self.dims.index(d) for d in range(len(self.dims)))), grad),)
 
+    def backward(self, xp, needs, grad, output, x):
+        return (grad.transpose(tuple(self.dims.index(d) for d in range(len(self.dims)))),)
+
 
 @register
 @dataclass(frozen=True)
@@ -102,6 +108,9 @@ class Expand(Operator):
 
     def vjp(self, grad, output, x):
         return (grad.sum_to(x.shape),)
+
+    def backward(self, xp, needs, grad, output, x):
+        return (reduced(grad, x),)
 
 
 @register
