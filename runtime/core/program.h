@@ -21,7 +21,7 @@ constexpr size_t kMaxAttributes = 64;         // of one node
 constexpr size_t kMaxSymbols = 256;
 constexpr size_t kMaxDimTerms = 8;
 constexpr size_t kMaxSegments = 65536;
-constexpr size_t kMaxOperators = 4096;
+constexpr size_t kMaxOperators = 4096;  // schema/README.md lists these limits
 
 constexpr size_t kHeaderEnd = 72;  // identifier and header; schema/README.md
 constexpr uint64_t kSegmentAlignment = 64;

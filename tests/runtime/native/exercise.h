@@ -29,7 +29,7 @@ inline bool make_inputs(const penlight_program* program, size_t method, int64_t 
     }
     inputs[i].size_bytes = static_cast<size_t>(bytes);
     inputs[i].data = malloc(bytes == 0 ? 1 : static_cast<size_t>(bytes));
-    memset(inputs[i].data, info.dtype == PENLIGHT_BOOL ? 1 : 0x3e, static_cast<size_t>(bytes));
+    memset(inputs[i].data, 0x3e, static_cast<size_t>(bytes));  // not a truth value either: callers may pass any byte
   }
   return true;
 }
