@@ -76,26 +76,31 @@ struct BFloat {
 template <typename T>
 struct Element {
   using Compute = T;
+  using Sum = uint64_t;  // integers wrap
   static constexpr bool kIsFloat = false;
 };
 template <>
 struct Element<float> {
   using Compute = float;
+  using Sum = float;
   static constexpr bool kIsFloat = true;
 };
 template <>
 struct Element<double> {
   using Compute = double;
+  using Sum = double;
   static constexpr bool kIsFloat = true;
 };
 template <>
 struct Element<Half> {
   using Compute = float;
+  using Sum = float;
   static constexpr bool kIsFloat = true;
 };
 template <>
 struct Element<BFloat> {
   using Compute = float;
+  using Sum = float;
   static constexpr bool kIsFloat = true;
 };
 

@@ -26,23 +26,10 @@ struct GemmState {
 constexpr uint32_t kMatMulTypes =
     kFloatTypes | dtype_bit(DType::kI32) | dtype_bit(DType::kI64) | dtype_bit(DType::kU32) | dtype_bit(DType::kU64);
 
-template <typename T>
-struct MatMulSum {
-  using Type = typename Element<T>::Compute;
-};
-template <>
-struct MatMulSum<int32_t> {
-  using Type = uint32_t;
-};  // integers wrap
-template <>
-struct MatMulSum<int64_t> {
-  using Type = uint64_t;
-};
-
 /// The plain product for every dtype but float. `bias` may be null.
 template <typename T>
 void matmul_plain(const GemmState& g, const T* a, const T* b, const T* bias, T* c) {
-  using S = typename MatMulSum<T>::Type;
+  using S = typename Element<T>::Sum;
   for (int64_t i = 0; i < g.m; ++i)
     for (int64_t j = 0; j < g.n; ++j) {
       S sum{};
@@ -50,11 +37,11 @@ void matmul_plain(const GemmState& g, const T* a, const T* b, const T* bias, T* 
         sum = static_cast<S>(sum +
                              static_cast<S>(a[i * g.a_row + k * g.a_depth]) * static_cast<S>(b[k * g.b_depth + j * g.b_column]));
       if (bias == nullptr) {
-        c[i * g.n + j] = T(sum);
+        c[i * g.n + j] = static_cast<T>(sum);
         continue;
       }
       const S added = static_cast<S>(bias[i * g.bias_row + j * g.bias_column]);
-      c[i * g.n + j] = T(static_cast<S>(static_cast<S>(g.alpha) * sum + static_cast<S>(g.beta) * added));
+      c[i * g.n + j] = static_cast<T>(static_cast<S>(g.alpha) * sum + static_cast<S>(g.beta) * added);
     }
 }
 
@@ -254,6 +241,8 @@ Status gemm_infer(Context& context) {
   state.b_column = b_turned ? state.k : 1;
   state.alpha = context.attributes->real("alpha", 1.0);
   state.beta = context.attributes->real("beta", 1.0);
+  if ((state.alpha != 1.0 || state.beta != 1.0) && (dtype_bit(context.input(0).dtype) & kFloatTypes) == 0)
+    return context.fail(Status::kUnsupportedOperator, "alpha and beta must be 1 for integers");
   PENLIGHT_TRY(gemm_bias_strides(context, &state));
   const int64_t out[] = {state.m, state.n};
   PENLIGHT_TRY(set_output(context, 0, context.input(0).dtype, make_shape(out, 2)));

@@ -9,11 +9,19 @@ set(PENLIGHT_KERNEL_SOURCES
   conv2d_gradient.cpp
   conv_layout.cpp
   gemm.cpp
+  join.cpp
   kernels.cpp
+  layout.cpp
   matmul.cpp
+  norm.cpp
+  normalize.cpp
+  order.cpp
   pool.cpp
   pool2d.cpp
+  reduce.cpp
   reshape.cpp
+  softmax.cpp
+  strided.cpp
   unary.cpp
   vector_math.cpp
   window.cpp

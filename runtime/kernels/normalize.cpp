@@ -1,0 +1,97 @@
+// Softmax and normalisation of rows around the functions of simd/normalize.h. SPDX-License-Identifier: Apache-2.0
+#include "normalize.h"
+
+#include <math.h>
+
+#include "isa.h"
+#include "vector_math.h"
+
+// clang-format off
+#include "simd/baseline.h"
+#include "simd/baseline_begin.h"
+#include "simd/normalize.h"
+#include "simd/baseline_end.h"
+#if PENLIGHT_X86
+#include "simd/avx2.h"
+#include "simd/avx2_begin.h"
+#include "simd/normalize.h"
+#include "simd/avx2_end.h"
+#include "simd/avx512.h"
+#include "simd/avx512_begin.h"
+#include "simd/normalize.h"
+#include "simd/avx512_end.h"
+#endif
+// clang-format on
+
+namespace penlight {
+
+namespace {
+
+constexpr const NormalizeTable* kNormalizeTables[] = {
+    &baseline::kNormalizeTable,
+#if PENLIGHT_X86
+    &avx2::kNormalizeTable,
+    &avx512::kNormalizeTable,
+#endif
+};
+
+constexpr int64_t kNormalizeGrain = 4096;  // elements worth a thread
+
+size_t normalize_grain(int64_t width) { return static_cast<size_t>(kNormalizeGrain / (width > 0 ? width : 1) + 1); }
+
+}  // namespace
+
+void softmax_rows_f32(const float* x, float* y, int64_t rows, int64_t width, bool logarithm, const Parallel& parallel) {
+  const NormalizeTable& table = *table_for_isa(kNormalizeTables);
+  parallel_ranges(parallel, static_cast<size_t>(rows), normalize_grain(width), [&](size_t begin, size_t end) {
+    for (size_t r = begin; r < end; ++r) {
+      const float* from = x + static_cast<int64_t>(r) * width;
+      float* to = y + static_cast<int64_t>(r) * width;
+      const float largest = table.maximum(from, width);
+      const float sum = table.exp_sum(from, largest, logarithm ? nullptr : to, width);
+      if (logarithm)
+        table.affine(from, largest, 1.0f, -logf(sum), to, width);
+      else
+        table.affine(to, 0.0f, 1.0f / sum, 0.0f, to, width);
+    }
+  });
+}
+
+float sum_f32(const float* x, int64_t count) { return table_for_isa(kNormalizeTables)->sum(x, count); }
+
+float dot_f32(const float* x, const float* y, int64_t count) { return table_for_isa(kNormalizeTables)->dot(x, y, count); }
+
+void moments_f32(const float* x, int64_t count, float* mean, float* variance) {
+  const NormalizeTable& table = *table_for_isa(kNormalizeTables);
+  *mean = table.sum(x, count) / static_cast<float>(count);
+  *variance = table.square_sum(x, *mean, count) / static_cast<float>(count);
+}
+
+float mean_square_f32(const float* x, int64_t count) {
+  return table_for_isa(kNormalizeTables)->square_sum(x, 0.0f, count) / static_cast<float>(count);
+}
+
+void scale_shift_f32(const float* x, float mean, float scale, const float* weight, const float* bias, float* y, int64_t count) {
+  table_for_isa(kNormalizeTables)->scale_shift(x, mean, scale, weight, bias, y, count);
+}
+
+void affine_f32(const float* x, float mean, float scale, float shift, float* y, int64_t count) {
+  table_for_isa(kNormalizeTables)->affine(x, mean, scale, shift, y, count);
+}
+
+void layer_norm_rows_f32(const float* x, const float* weight, const float* bias, float epsilon, int64_t rows, int64_t width,
+                         float* y, float* mean, float* inverse_deviation, const Parallel& parallel) {
+  parallel_ranges(parallel, static_cast<size_t>(rows), normalize_grain(width), [&](size_t begin, size_t end) {
+    for (size_t r = begin; r < end; ++r) {
+      const float* from = x + static_cast<int64_t>(r) * width;
+      float row_mean = 0.0f, variance = 0.0f;
+      moments_f32(from, width, &row_mean, &variance);
+      const float scale = 1.0f / sqrtf(variance + epsilon);
+      if (y != nullptr) scale_shift_f32(from, row_mean, scale, weight, bias, y + static_cast<int64_t>(r) * width, width);
+      if (mean != nullptr) mean[r] = row_mean;
+      if (inverse_deviation != nullptr) inverse_deviation[r] = scale;
+    }
+  });
+}
+
+}  // namespace penlight

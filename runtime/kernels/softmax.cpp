@@ -1,0 +1,88 @@
+// Softmax and LogSoftmax along any axis. SPDX-License-Identifier: Apache-2.0
+#include <math.h>
+
+#include "normalize.h"
+#include "shape_rules.h"
+
+namespace penlight {
+
+namespace {
+
+/// The tensor as (outer, width, inner) with the softmax along `width`.
+struct SoftmaxState {
+  int64_t outer = 1, width = 1, inner = 1;
+};
+
+/// One line of elements `step` apart, in double precision.
+template <typename T>
+void softmax_line(const T* x, T* y, int64_t width, int64_t step, bool logarithm) {
+  using C = typename Element<T>::Compute;
+  double largest = -__builtin_inf(), sum = 0;
+  for (int64_t i = 0; i < width; ++i) {
+    const double value = static_cast<double>(static_cast<C>(x[i * step]));
+    largest = value > largest || value != value ? value : largest;
+  }
+  for (int64_t i = 0; i < width; ++i) sum += exp(static_cast<double>(static_cast<C>(x[i * step])) - largest);
+  const double log_sum = log(sum);
+  for (int64_t i = 0; i < width; ++i) {
+    const double shifted = static_cast<double>(static_cast<C>(x[i * step])) - largest;
+    y[i * step] = T(static_cast<C>(logarithm ? shifted - log_sum : exp(shifted) / sum));
+  }
+}
+
+template <typename T>
+void softmax_lines(Context& context, const SoftmaxState& s, const T* x, T* y, bool logarithm) {
+  parallel_ranges(context_parallel(context), static_cast<size_t>(s.outer * s.inner), 16, [&](size_t begin, size_t end) {
+    for (size_t line = begin; line < end; ++line) {
+      const int64_t first = static_cast<int64_t>(line) / s.inner * s.width * s.inner + static_cast<int64_t>(line) % s.inner;
+      softmax_line(x + first, y + first, s.width, s.inner, logarithm);
+    }
+  });
+}
+
+Status run_softmax(Context& context, bool logarithm) {
+  const SoftmaxState& s = context.state_as<SoftmaxState>();
+  const Tensor& x = context.input(0);
+  Tensor& y = context.output(0);
+  if (x.shape.count() == 0) return Status::kOk;
+  switch (x.dtype) {
+    case DType::kF32:
+      if (s.inner == 1)
+        softmax_rows_f32(x.as<float>(), y.as<float>(), s.outer, s.width, logarithm, context_parallel(context));
+      else
+        softmax_lines(context, s, x.as<float>(), y.as<float>(), logarithm);
+      break;
+    case DType::kF64:
+      softmax_lines(context, s, x.as<double>(), y.as<double>(), logarithm);
+      break;
+    case DType::kF16:
+      softmax_lines(context, s, x.as<Half>(), y.as<Half>(), logarithm);
+      break;
+    default:
+      softmax_lines(context, s, x.as<BFloat>(), y.as<BFloat>(), logarithm);
+      break;
+  }
+  return Status::kOk;
+}
+
+}  // namespace
+
+/// Before opset 13 the axis is 1 unless given, and the dimensions from it on are one.
+Status softmax_infer(Context& context) {
+  PENLIGHT_TRY(check_dtype(context, 0, kFloatTypes));
+  const Shape& x = context.input(0).shape;
+  const bool flattens = context.version < 13;
+  int axis = 0;
+  if (x.rank > 0) PENLIGHT_TRY(normalize_axis(context, context.attributes->integer("axis", flattens ? 1 : -1), x.rank, &axis));
+  SoftmaxState& s = context.state_as<SoftmaxState>();
+  s.outer = dims_product(x, 0, axis);
+  s.width = x.rank == 0 ? 1 : dims_product(x, axis, flattens ? x.rank : axis + 1);
+  s.inner = flattens ? 1 : dims_product(x, axis + 1, x.rank);
+  context.macs = saturating_mul(static_cast<uint64_t>(x.count()), 4);
+  return set_output(context, 0, context.input(0).dtype, x);
+}
+
+Status softmax_run(Context& context) { return run_softmax(context, false); }
+Status log_softmax_run(Context& context) { return run_softmax(context, true); }
+
+}  // namespace penlight
