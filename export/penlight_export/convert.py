@@ -10,12 +10,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import penlight_runtime
 from penlight.serialize import atomic_write
 
 from penlight_export.compare import DEFAULT_TOLERANCE, VerifyReport
 from penlight_export.edge.program import build_program
 from penlight_export.edge.reader import read_pen
-from penlight_export.engines import Arrays, Engine
+from penlight_export.edge.writer import write_program
+from penlight_export.engines import Arrays, EdgeEngine, Engine
 from penlight_export.errors import OptionError
 from penlight_export.graph import Model
 from penlight_export.onnx.importer import load_onnx
@@ -76,7 +78,8 @@ def convert(
     model = load_onnx(onnx_path)
     edge = edge_graph(model, os.fspath(onnx_path))
     original = onnx_subject(model, os.fspath(onnx_path))
-    samples = sample_inputs(original, data)
+    draft = EdgeEngine(penlight_runtime.Program(b"".join(write_program(edge))))
+    samples = sample_inputs(original, draft, data)
     program = build_checked(edge, original.engine, samples[0], tolerance, _metadata(model, Path(onnx_path)))
     converted = pen_subject(program)
     report = VerifyReport(tolerance)
@@ -86,11 +89,11 @@ def convert(
     return ConvertResult(pen_path, report, summarize_pen(read_pen(program), os.fspath(pen_path)))
 
 
-def sample_inputs(subject: Subject, data: Mapping[str, np.ndarray] | None) -> list[Arrays]:
-    """The caller's inputs, or random ones at two sizes."""
+def sample_inputs(original: Subject, draft: Engine, data: Mapping[str, np.ndarray] | None) -> list[Arrays]:
+    """The caller's inputs, or random ones at two sizes that both engines accept."""
     if data is not None:
-        return [named_inputs(data, subject.engine.inputs)]
-    return random_inputs(subject.engine, subject.engine.inputs, subject.bounds or {})
+        return [named_inputs(data, original.engine.inputs)]
+    return random_inputs([original.engine, draft], original.engine.inputs, original.bounds or {})
 
 
 def build_checked(edge: Model, engine: Engine, inputs: Arrays, tolerance: float, metadata: dict[str, str]) -> bytes:

@@ -139,7 +139,7 @@ def _inputs(a: Subject, b: Subject, data: Any, seed: int) -> Iterable[Arrays]:
         return [named_inputs(data, a.engine.inputs)]
     golden = [sample.inputs for subject in (a, b) if subject.pen is not None for sample in subject.pen.program.golden()]
     bounds = _smallest([subject.bounds for subject in (a, b)])
-    return [*golden[:1], *random_inputs(a.engine, _more_fixed(a.engine.inputs, b.engine.inputs), bounds, seed)]
+    return [*golden[:1], *random_inputs([a.engine, b.engine], _more_fixed(a.engine.inputs, b.engine.inputs), bounds, seed)]
 
 
 def _more_fixed(ports: Sequence[Port], others: Sequence[Port]) -> list[Port]:
@@ -159,21 +159,26 @@ def _smallest(bounds: Sequence[Mapping[str, int] | None]) -> dict[str, int]:
     return merged
 
 
-def random_inputs(engine: Engine, ports: Sequence[Port], bounds: Mapping[str, int], seed: int = 0) -> list[Arrays]:
-    """Random inputs at two sizes of every dimension that varies, of the first candidates that the engine accepts.
+def random_inputs(engines: Sequence[Engine], ports: Sequence[Port], bounds: Mapping[str, int], seed: int = 0) -> list[Arrays]:
+    """Random inputs at two sizes of every dimension that varies, of the first candidates that all engines accept.
 
     Raises:
-        EngineError: it accepts none; the message holds its last word.
+        EngineError: they accept none; the message holds the last word.
     """
     refused: EngineError | None = None
+    empty: list[Arrays] | None = None
     for assignments in candidate_sizes(ports):
         samples = [make_inputs(ports, sizes, bounds, seed + k) for k, sizes in enumerate(assignments)]
         try:
-            for inputs in samples:
-                engine.run(inputs)
-            return samples
+            outputs = [array for inputs in samples for engine in engines for array in engine.run(inputs).values()]
         except EngineError as error:
             refused = error
+            continue
+        if all(array.size for array in outputs):
+            return samples
+        empty = empty or samples  # an image smaller than a pooling window, for example: a larger one tells more
+    if empty is not None:
+        return empty
     raise EngineError(f"no sizes of the varying dimensions were accepted, so pass data to verify with ({refused})")
 
 
