@@ -7,15 +7,16 @@ from typing import Any
 
 from penlight.backends.cuda import launch, source, wrapper
 
-_OPERATORS = ("softmax", "log_softmax")
-
 
 def table(xp: Any, launcher: wrapper.Launcher) -> dict[str, wrapper.Wrapper]:
-    """The wrappers by operator name."""
+    """`softmax` for the kernel `softmax_forward`, `softmax.backward` for `softmax_backward`, and so on."""
     found: dict[str, wrapper.Wrapper] = {}
-    for name in _OPERATORS:
-        found[name] = _forward(source.kernels("softmax")[f"{name}_forward"], xp, launcher)
-        found[f"{name}.backward"] = _backward(source.kernels("softmax")[f"{name}_backward"], xp, launcher)
+    for kernel in source.kernels("softmax").values():
+        operator, direction = kernel.name.rsplit("_", 1)
+        if direction == "forward":
+            found[operator] = _forward(kernel, xp, launcher)
+        else:
+            found[f"{operator}.backward"] = _backward(kernel, xp, launcher)
     return found
 
 
