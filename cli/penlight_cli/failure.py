@@ -38,9 +38,7 @@ def failure_of(error: BaseException) -> Failure:
     if isinstance(error, ModuleNotFoundError) and not (error.name or "").startswith("penlight"):
         return _failure(MissingDependency, _missing_module_message(error))
     if isinstance(error, ImportError) and not isinstance(error, ModuleNotFoundError):
-        return _failure(
-            MissingDependency, f"cannot load {error.name or 'a module'}: {sentence(error)}; 'penlight doctor' tells more"
-        )
+        return _failure(MissingDependency, f"cannot load {error.name}: {sentence(error)}; see 'penlight doctor'")
     if isinstance(error, OSError):
         return _os_failure(error)
     if isinstance(error, MemoryError):

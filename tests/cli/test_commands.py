@@ -20,7 +20,7 @@ from penlight.data import load_digits
 def write_onnx(path, nodes, shape=("batch", 4), initializers=(), domain=""):
     """A model with the input x and the output y, both float32."""
     x = helper.make_tensor_value_info("x", TensorProto.FLOAT, shape)
-    y = helper.make_tensor_value_info("y", TensorProto.FLOAT, None)
+    y = helper.make_tensor_value_info("y", TensorProto.FLOAT, shape)
     graph = helper.make_graph(nodes, "test", [x], [y], initializers)
     imports = [helper.make_opsetid("", 21), *([helper.make_opsetid(domain, 1)] if domain else [])]
     onnx.save(helper.make_model(graph, opset_imports=imports, ir_version=10), path)
@@ -123,11 +123,13 @@ def test_run_reports_an_answer_that_is_not_finite(capsys, tmp_path):
 def test_damaged_models_are_refused(trained, digits, capsys, tmp_path, verb, content, suffix):
     data = (trained[0] / f"model.{suffix}").read_bytes()
     path = tmp_path / f"bad.{suffix}"
-    path.write_bytes(
-        {"empty": b"", "truncated": data[: len(data) // 2], "foreign": b"hello " * 99, "flipped": bytes(~b & 255 for b in data)}[
-            content
-        ]
-    )
+    contents = {
+        "empty": b"",
+        "truncated": data[: len(data) // 2],
+        "foreign": b"hello " * 99,
+        "flipped": bytes(~b & 255 for b in data),
+    }
+    path.write_bytes(contents[content])
     arguments = {"run": [digits], "verify": [trained[0] / f"model.{suffix}"]}.get(verb, [])
     in_process(capsys, verb, path, *arguments).failed_cleanly(3)
 
@@ -282,9 +284,9 @@ def test_serve_answers_and_drains(trained, number, code):
     assert out == "" and "Traceback" not in err
 
 
-def test_a_port_in_use_is_a_usage_error(trained, capsys):
+def test_a_port_in_use_is_said_at_once(trained, capsys):
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         outcome = in_process(capsys, "serve", trained[0] / "model.pen", "--port", taken.getsockname()[1])
-    outcome.failed_cleanly(2, "port")
+    outcome.failed_cleanly(4, "port")

@@ -18,7 +18,8 @@ body { font: 16px/1.5 system-ui, sans-serif; max-width: 60rem; margin: 2rem auto
 h1 { margin-bottom: 0; } h2 { margin-top: 2.5rem; } p.lead, figcaption, td.soft, th { color: var(--soft); }
 .scroll { overflow-x: auto; } table { border-collapse: collapse; font-variant-numeric: tabular-nums; }
 th, td { padding: .3rem .8rem; border-bottom: 1px solid var(--line); text-align: right; }
-th:first-child, td:first-child { text-align: left; } table.confusion td { min-width: 1.6rem; text-align: center; padding: .3rem; }
+th:first-child, td:first-child { text-align: left; } .prose th:last-child, .prose td:last-child { text-align: left; }
+table.confusion td { min-width: 1.6rem; text-align: center; padding: .3rem; }
 svg { max-width: 100%; height: auto; } .digits { display: flex; flex-wrap: wrap; gap: 1rem; padding: 0; }
 figure { margin: 0; } figure img { image-rendering: pixelated; border: 1px solid var(--line); display: block; }
 .ok { color: var(--good); } .failed { color: var(--bad); }
@@ -91,7 +92,8 @@ def html_table(headers: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
     """A table that scrolls by itself on a narrow screen."""
     head = "".join(f'<th scope="col">{escape(text)}</th>' for text in headers)
     body = "\n".join("<tr>" + "".join(f"<td>{escape(str(cell))}</td>" for cell in row) + "</tr>" for row in rows)
-    return f'<div class="scroll"><table>\n<thead><tr>{head}</tr></thead>\n<tbody>\n{body}\n</tbody></table></div>'
+    kind = "" if all(str(row[-1])[:1].isdigit() for row in rows) else ' class="prose"'
+    return f'<div class="scroll"><table{kind}>\n<thead><tr>{head}</tr></thead>\n<tbody>\n{body}\n</tbody></table></div>'
 
 
 def confusion_table(counts: np.ndarray) -> str:
