@@ -18,7 +18,7 @@ from penlight_serving.tensors import TensorInfo
 _WINDOW = 32  # runs that the median looks back on
 _GROWTH = 4  # an input this much larger than any measured one may be slower: it goes to a thread
 _STALL_NS = 10_000_000  # a run this long held up every other client; its model goes to a thread for
-_STALL_RUNS = 1000  # this many runs
+_STALL_RUNS = 200  # this many runs
 
 
 class Pace:
