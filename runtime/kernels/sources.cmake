@@ -8,7 +8,9 @@ set(PENLIGHT_KERNEL_SOURCES
   conv2d.cpp
   conv2d_gradient.cpp
   conv_layout.cpp
+  gather.cpp
   gemm.cpp
+  generate.cpp
   join.cpp
   kernels.cpp
   layout.cpp
@@ -16,12 +18,17 @@ set(PENLIGHT_KERNEL_SOURCES
   norm.cpp
   normalize.cpp
   order.cpp
+  pad.cpp
   pool.cpp
   pool2d.cpp
+  power.cpp
   reduce.cpp
   reshape.cpp
+  resize.cpp
+  scatter.cpp
   softmax.cpp
   strided.cpp
+  trigonometry.cpp
   unary.cpp
   vector_math.cpp
   window.cpp

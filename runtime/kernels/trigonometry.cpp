@@ -1,0 +1,46 @@
+// Circular and hyperbolic functions, by the C library. SPDX-License-Identifier: Apache-2.0
+#include <math.h>
+
+#include "shape_rules.h"
+
+namespace penlight {
+
+namespace {
+
+using RealFunction = double (*)(double);
+
+Status run_real(Context& context, RealFunction function) {
+  const Tensor& x = context.input(0);
+  Tensor& y = context.output(0);
+  with_numeric_type(x.dtype, [&](auto tag) {
+    using T = typename decltype(tag)::Type;
+    using C = typename Element<T>::Compute;
+    parallel_ranges(context_parallel(context), static_cast<size_t>(x.shape.count()), 1024, [&](size_t begin, size_t end) {
+      for (size_t i = begin; i < end; ++i)
+        y.as<T>()[i] = T(static_cast<C>(function(static_cast<double>(static_cast<C>(x.as<T>()[i])))));
+    });
+  });
+  return Status::kOk;
+}
+
+}  // namespace
+
+Status real_infer(Context& context) {
+  PENLIGHT_TRY(check_dtype(context, 0, kFloatTypes));
+  context.macs = static_cast<uint64_t>(context.input(0).shape.count());
+  return set_output(context, 0, context.input(0).dtype, context.input(0).shape);
+}
+
+Status sin_run(Context& context) { return run_real(context, sin); }
+Status cos_run(Context& context) { return run_real(context, cos); }
+Status tan_run(Context& context) { return run_real(context, tan); }
+Status asin_run(Context& context) { return run_real(context, asin); }
+Status acos_run(Context& context) { return run_real(context, acos); }
+Status atan_run(Context& context) { return run_real(context, atan); }
+Status sinh_run(Context& context) { return run_real(context, sinh); }
+Status cosh_run(Context& context) { return run_real(context, cosh); }
+Status asinh_run(Context& context) { return run_real(context, asinh); }
+Status acosh_run(Context& context) { return run_real(context, acosh); }
+Status atanh_run(Context& context) { return run_real(context, atanh); }
+
+}  // namespace penlight
