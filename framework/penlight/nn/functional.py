@@ -21,13 +21,13 @@ from penlight.ops.conv import conv_transpose2d as conv_transpose2d
 from penlight.ops.dropout import dropout as dropout
 from penlight.ops.dropout import dropout2d as dropout2d
 from penlight.ops.embedding import embedding as embedding
-from penlight.ops.index import one_hot as one_hot
 from penlight.ops.loss import binary_cross_entropy_with_logits as binary_cross_entropy_with_logits
 from penlight.ops.loss import cross_entropy as cross_entropy
 from penlight.ops.loss import l1_loss as l1_loss
 from penlight.ops.loss import mse_loss as mse_loss
 from penlight.ops.loss import nll_loss as nll_loss
 from penlight.ops.loss import smooth_l1_loss as smooth_l1_loss
+from penlight.ops.mask import one_hot as one_hot
 from penlight.ops.matmul import linear as linear
 from penlight.ops.norm import batch_norm as batch_norm
 from penlight.ops.norm import group_norm as group_norm

@@ -8,9 +8,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from penlight.errors import ArgumentError
+from penlight.ops.arithmetic import clamp, where
 from penlight.ops.broadcast import floating
 from penlight.ops.dispatch import apply
-from penlight.ops.elementwise import clamp, erf, erf_array, exp, where
+from penlight.ops.elementwise import erf, erf_array, exp
 from penlight.ops.operator import Operator, Spec
 from penlight.ops.registry import register
 from penlight.ops.samples import of, sample, shapes

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from penlight.errors import DTypeError, ShapeError
+from penlight.ops.arithmetic import where
 from penlight.ops.dispatch import apply
-from penlight.ops.elementwise import where
-from penlight.ops.index import TakeAdd
+from penlight.ops.gather import TakeAdd
 from penlight.ops.operator import Operator, Spec
 from penlight.ops.registry import register
 from penlight.ops.samples import index, of, sample

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from penlight.errors import ArgumentError, DTypeError, ShapeError
+from penlight.ops.arithmetic import clamp, where
 from penlight.ops.dispatch import apply
-from penlight.ops.elementwise import abs, clamp, exp, log1p, where
+from penlight.ops.elementwise import abs, exp, log1p
 from penlight.ops.operator import NotExported, Operator, Spec
 from penlight.ops.registry import register
 from penlight.ops.samples import index, of, sample

@@ -10,20 +10,36 @@ from typing import Any
 from penlight import autograd, random
 from penlight.dtype import as_dtype
 from penlight.errors import DTypeError
-from penlight.ops import activation, compare, convert, elementwise, index, matmul, reduction, shape, softmax
+from penlight.ops import (
+    activation,
+    arithmetic,
+    compare,
+    convert,
+    elementwise,
+    gather,
+    index,
+    mask,
+    matmul,
+    reduction,
+    shape,
+    softmax,
+    sort,
+)
 from penlight.ops.broadcast import operand
 from penlight.ops.dispatch import write
 from penlight.tensor import Tensor
 
 _METHODS: dict[Any, str] = {
-    elementwise: "add sub mul div floor_divide remainder pow maximum minimum clamp neg abs sign floor ceil round exp log "
-    "log1p expm1 sqrt rsqrt reciprocal square sin cos erf",
+    arithmetic: "add sub mul div floor_divide remainder pow maximum minimum clamp square",
+    elementwise: "neg abs sign floor ceil round exp log log1p expm1 sqrt rsqrt reciprocal sin cos erf",
     activation: "relu sigmoid tanh",
     compare: "eq ne lt le gt ge logical_and logical_or logical_xor logical_not isnan isinf isfinite",
     reduction: "sum sum_to mean var std amax amin max min prod argmax argmin any all cumsum",
     shape: "reshape view flatten unflatten permute transpose expand unsqueeze squeeze narrow split chunk unbind flip roll "
     "repeat pad",
-    index: "index_select gather take_along_dim scatter_add masked_fill masked_select nonzero tril triu one_hot argsort sort topk",
+    gather: "index_select gather take_along_dim scatter_add",
+    mask: "masked_fill masked_select nonzero tril triu one_hot",
+    sort: "argsort sort topk",
     matmul: "matmul bmm mm dot outer",
     softmax: "softmax log_softmax logsumexp",
     convert: "to clone contiguous cpu cuda",
@@ -205,14 +221,14 @@ _SPECIAL: dict[str, Any] = {
     "zero_": zero_,
     "backward": backward,
     "retain_grad": autograd.keep_gradient,
-    "where": lambda self, condition, other: elementwise.where(condition, self, other),
+    "where": lambda self, condition, other: arithmetic.where(condition, self, other),
     "type_as": _type_as,
     "view_as": _view_as,
     "reshape_as": _reshape_as,
     "expand_as": _expand_as,
     "clamp_min": _clamp_min,
     "clamp_max": _clamp_max,
-    "clip": elementwise.clamp,
+    "clip": arithmetic.clamp,
     "t": _swap_last,
     "T": property(_reversed),
     "mT": property(_swap_last),

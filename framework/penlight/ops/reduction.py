@@ -10,9 +10,9 @@ from typing import Any
 from penlight.dtype import as_dtype, bool_, int64
 from penlight.errors import ArgumentError
 from penlight.ops import dims as _dims
+from penlight.ops.arithmetic import where
 from penlight.ops.broadcast import floating
 from penlight.ops.dispatch import apply
-from penlight.ops.elementwise import where
 from penlight.ops.operator import NotDifferentiable, NotExported, Operator, Shape, Spec
 from penlight.ops.registry import register
 from penlight.ops.samples import boolean, of, sample, shapes
