@@ -15,7 +15,7 @@ from penlight.nn.module import Module
 from penlight.nn.norm import LayerNorm
 from penlight.nn.parameter import Parameter
 from penlight.ops.create import arange
-from penlight.ops.elementwise import where
+from penlight.ops.arithmetic import where
 from penlight.tensor import Tensor
 
 
