@@ -39,6 +39,7 @@ def files(model: Model) -> dict[str, bytes]:
     }
     found["penlight.cpp"] = _runtime(model).encode("ascii")
     found["penlight.h"] = (sources.runtime_folder() / "include/penlight.h").read_bytes()
+    found["LICENSE"] = sources.license_text()
     found["model.pen"] = model.data
     found["model.c"] = _model_source(model.data).encode("ascii")
     return found

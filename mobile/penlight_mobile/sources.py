@@ -29,6 +29,15 @@ def runtime_folder() -> Path:
     raise MissingSourcesError(f"package: the runtime's sources are missing beside {here}; install Penlight again")
 
 
+def license_text() -> bytes:
+    """The licence that goes with every copy of the runtime: beside its sources in a wheel, above them in a checkout."""
+    runtime = runtime_folder()
+    for path in (runtime / "LICENSE", runtime.parent / "LICENSE"):
+        if path.is_file():
+            return path.read_bytes()
+    raise MissingSourcesError(f"package: the licence is missing beside {runtime}; install Penlight again")
+
+
 @functools.cache
 def amalgamate() -> ModuleType:
     """The module of runtime/tools/amalgamate.py, which is a script of its own and belongs to no package."""
