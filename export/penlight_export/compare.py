@@ -92,7 +92,9 @@ class Divergence:
     def __str__(self) -> str:
         place = ", ".join(text for text in (self.module_path, self.source) if text)
         where = f" ({place})" if place else ""
-        return f"{self.operator} '{self.value}'{where} is the first of {self.compared} layers that differs: max abs {self.max_abs:.3g}"
+        return (
+            f"{self.operator} '{self.value}'{where} is the first of {self.compared} layers that differs: max abs {self.max_abs:.3g}"
+        )
 
 
 @dataclass
@@ -122,7 +124,15 @@ class VerifyReport:
     def add(self, reference: str, engine: str, output: str, sizes: dict[str, int], found: Difference) -> None:
         """Appends a row, judged by the tolerance."""
         row = VerifyRow(
-            reference, engine, output, sizes, found.max_abs, found.max_rel, found.agreement, found.scaled <= self.tolerance, found.note
+            reference,
+            engine,
+            output,
+            sizes,
+            found.max_abs,
+            found.max_rel,
+            found.agreement,
+            found.scaled <= self.tolerance,
+            found.note,
         )
         self.rows.append(row)
 

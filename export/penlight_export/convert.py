@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+
 import penlight_runtime
 from penlight.serialize import atomic_write
-
 from penlight_export.compare import DEFAULT_TOLERANCE, VerifyReport
 from penlight_export.edge.program import build_program
 from penlight_export.edge.reader import read_pen
@@ -63,7 +63,7 @@ def convert(
     Args:
         onnx_path: operator set 7 to 28; weights may lie beside it.
         pen_path: what to write, atomically.
-        verify: compare with the original at two sizes of every dimension that varies; a difference above the tolerance writes nothing.
+        verify: compare with the original at two sizes of every dimension that varies; a difference writes nothing.
         data: inputs by name, instead of random ones.
         tolerance: on the difference relative to max(1, largest magnitude).
 

@@ -8,11 +8,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
+
 import penlight as pl
 
 
 def run_module(module: Any, arrays: Sequence[np.ndarray], names: Sequence[str] | None = None) -> list[np.ndarray]:
-    """Calls a module (or function) in evaluation mode without a tape, with keywords if `names` are given. Returns outputs in order."""
+    """Calls a module or function in evaluation mode without a tape, by keyword if `names` are given."""
     tensors = [pl.tensor(array) for array in arrays]
     with evaluation(module), pl.no_grad():
         result = module(*tensors) if names is None else module(**dict(zip(names, tensors, strict=True)))

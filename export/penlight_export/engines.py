@@ -9,8 +9,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import onnx
-import penlight_runtime
 
+import penlight_runtime
 from penlight_export.errors import EngineError
 
 Arrays = dict[str, np.ndarray]
@@ -50,7 +50,9 @@ class EagerEngine(Engine):
 
     label = "eager"
 
-    def __init__(self, function: Callable[[Mapping[str, np.ndarray]], Sequence[np.ndarray]], inputs: Sequence[Port], outputs: Sequence[Port]) -> None:
+    def __init__(
+        self, function: Callable[[Mapping[str, np.ndarray]], Sequence[np.ndarray]], inputs: Sequence[Port], outputs: Sequence[Port]
+    ) -> None:
         self._function = function
         self.inputs, self.outputs = tuple(inputs), tuple(outputs)
 

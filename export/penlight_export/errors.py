@@ -58,8 +58,10 @@ class UnsupportedOperatorsError(ExportError, NotImplementedError):
 
 
 class UnsupportedFeatureError(ExportError, NotImplementedError):
-    """The model uses a part of ONNX that is not an operator and that the target cannot hold: control flow with subgraphs, sequences,
-    sparse or string tensors, element types without a kernel. The message names the value or node.
+    """The model uses a part of ONNX, beside operators, that the target cannot hold.
+
+    These are control flow with subgraphs, sequences, sparse or string tensors, and element types without a kernel. The message
+    names the value or node.
     """
 
     code = "PL-E2006"
@@ -80,8 +82,10 @@ class PassError(ExportError, RuntimeError):
 
 
 class VerifyError(ExportError, ArithmeticError):
-    """Two engines that should agree gave different numbers, so nothing was written. The message names the worst output and the first
-    layer that differs. Check for operators whose result depends on the machine, or raise `tolerance` when the difference is expected.
+    """Two engines that should agree gave different numbers, so nothing was written.
+
+    The message names the worst output and the first layer that differs. Look there for results that depend on the machine, or
+    raise `tolerance` when the difference is expected.
     """
 
     code = "PL-E2009"

@@ -12,13 +12,13 @@ from typing import Any
 
 import numpy as np
 import onnx
+
 from penlight.serialize import atomic_write
 from penlight.trace import TraceGraph, trace
-
 from penlight_export.compare import DEFAULT_TOLERANCE, VerifyReport
+from penlight_export.eager import evaluation, run_module
 from penlight_export.edge.program import build_program
 from penlight_export.edge.reader import read_pen
-from penlight_export.eager import evaluation, run_module
 from penlight_export.engines import Arrays, EagerEngine, Port
 from penlight_export.errors import ExportError, OptionError, UnsupportedFeatureError, UnsupportedOperatorsError
 from penlight_export.graph import Model, clone, infer_shapes, to_proto
@@ -30,7 +30,7 @@ from penlight_export.pipeline import edge_graph
 from penlight_export.provenance import producer
 from penlight_export.summary import ModelSummary, summarize_pen
 from penlight_export.summary_onnx import summarize_model
-from penlight_export.verify import Subject, compare_engines, find_divergence, onnx_subject, pen_subject, require_ok
+from penlight_export.verify import compare_engines, find_divergence, onnx_subject, pen_subject, require_ok
 
 
 @dataclass
@@ -147,14 +147,25 @@ class _Finish:
     """The second half of an export: samples, the edge program, the comparison."""
 
     def __init__(
-        self, module: Any, graph: TraceGraph, inputs: Any, model: Model, proto: onnx.ModelProto, tolerance: float, metadata: dict[str, str]
+        self,
+        module: Any,
+        graph: TraceGraph,
+        inputs: Any,
+        model: Model,
+        proto: onnx.ModelProto,
+        tolerance: float,
+        metadata: dict[str, str],
     ) -> None:
         self.model, self.proto, self.tolerance, self.metadata = model, proto, tolerance, metadata
         self.inputs = [_port(value.name, value.spec) for value in graph.inputs]
-        outputs = [_port(name, value.spec) for name, value in zip((o.name for o in model.graph.outputs), graph.outputs, strict=True)]
+        outputs = [
+            _port(name, value.spec) for name, value in zip((o.name or "" for o in model.graph.outputs), graph.outputs, strict=True)
+        ]
         self.example = example_arrays(inputs, self.inputs)
         by_name = isinstance(inputs, Mapping)
-        self.eager = EagerEngine(lambda arrays: run_module(module, [arrays[p.name] for p in self.inputs], self._names(by_name)), self.inputs, outputs)
+        self.eager = EagerEngine(
+            lambda arrays: run_module(module, [arrays[p.name] for p in self.inputs], self._names(by_name)), self.inputs, outputs
+        )
 
     def _names(self, by_name: bool) -> list[str] | None:
         return [port.name for port in self.inputs] if by_name else None
@@ -166,7 +177,11 @@ class _Finish:
             report.notes.append(f"not on the edge runtime: {refusal}")
         if verify:
             self._verify(report, program)
-        summary = summarize_model(clone(self.model), self.model.graph.name or "model") if program is None else summarize_pen(read_pen(program), "model.pen")
+        summary = (
+            summarize_model(clone(self.model), self.model.graph.name or "model")
+            if program is None
+            else summarize_pen(read_pen(program), "model.pen")
+        )
         return Exported(self.proto, program, report, summary, refusal)
 
     def _program(self, passes: Sequence[Pass]) -> tuple[bytes | None, ExportError | None]:
@@ -208,7 +223,9 @@ def _port(name: str, spec: Any) -> Port:
 
 def example_arrays(inputs: Any, ports: Sequence[Port]) -> Arrays:
     """The caller's tensors as arrays by input name."""
-    tensors = list(inputs.values()) if isinstance(inputs, Mapping) else list(inputs) if isinstance(inputs, (tuple, list)) else [inputs]
+    tensors = (
+        list(inputs.values()) if isinstance(inputs, Mapping) else list(inputs) if isinstance(inputs, (tuple, list)) else [inputs]
+    )
     return {port.name: np.asarray(t.detach().numpy()) for port, t in zip(ports, tensors, strict=True)}
 
 
@@ -219,7 +236,9 @@ def sizes_in(ports: Sequence[Port], arrays: Mapping[str, np.ndarray]) -> dict[st
 
 def other_sizes(sizes: Mapping[str, int]) -> Iterator[dict[str, int]]:
     """One more in every dimension, or where a model does not allow it one less, double or half; at most 32 combinations."""
-    choices = [[size + 1, *([size - 1] if size > 1 else []), 2 * size, *([size // 2] if size > 3 else [])] for size in sizes.values()]
+    choices = [
+        [size + 1, *([size - 1] if size > 1 else []), 2 * size, *([size // 2] if size > 3 else [])] for size in sizes.values()
+    ]
     for chosen in itertools.islice(itertools.product(*choices), 32 if sizes else 0):
         yield dict(zip(sizes, chosen, strict=True))
 
@@ -230,7 +249,9 @@ def resize(ports: Sequence[Port], arrays: Mapping[str, np.ndarray], sizes: Mappi
     for port in ports:
         array = arrays[port.name]
         shape = tuple(sizes[size] if isinstance(size, str) else size for size in port.shape)
-        result[port.name] = np.resize(array.reshape(-1)[::-1], shape).astype(array.dtype) if array.size else np.zeros(shape, array.dtype)
+        result[port.name] = (
+            np.resize(array.reshape(-1)[::-1], shape).astype(array.dtype) if array.size else np.zeros(shape, array.dtype)
+        )
     return result
 
 

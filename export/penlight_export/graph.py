@@ -79,7 +79,7 @@ def add_constant(graph: Graph, array: np.ndarray, name: str) -> Value:
     """Adds an initializer under a name derived from `name`, unique in the graph."""
     unique = fresh_name(graph, name)
     tensor = ir.tensor(np.asarray(array, order="C"), name=unique)  # ascontiguousarray would give scalars a dimension
-    value = Value(name=unique, shape=tensor.shape, type=TensorType(tensor.dtype), const_value=tensor)
+    value = Value(name=unique, shape=Shape(array.shape), type=TensorType(tensor.dtype), const_value=tensor)
     graph.register_initializer(value)
     return value
 
@@ -107,7 +107,7 @@ def make_node(
     output_names: Sequence[str] = (),
     like: Node | None = None,
 ) -> Node:
-    """A node that stands in no graph yet. `like` hands on the name and the metadata (source line, module path) of the node it replaces."""
+    """A node that stands in no graph yet. `like` hands on name, source line and module path of the node that it replaces."""
     node = ir.node(operator, inputs, attributes or {}, domain=domain, num_outputs=max(1, len(output_names)))
     for value, name in zip(node.outputs, output_names, strict=False):
         value.name = name
@@ -141,7 +141,7 @@ def _take_over(before: Value, after: Value) -> None:
 
 
 def bypass_node(node: Node, source: Value) -> bool:
-    """Removes a node whose output equals `source`. False, and nothing changes, when that would rename an input or output of the graph."""
+    """Removes a node whose output equals `source`. False, without a change, when an input or output would lose its name."""
     output = node.outputs[0]
     if output.is_graph_output() and not _may_be_output(source):
         return False

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 
 import numpy as np
 import onnx
-import penlight_runtime
 
+import penlight_runtime
 from penlight_export.compare import Divergence, difference
 from penlight_export.edge.generated import pen_generated as pen
 from penlight_export.edge.reader import PenFile

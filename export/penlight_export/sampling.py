@@ -21,9 +21,7 @@ def candidate_sizes(ports: Sequence[Port]) -> Iterator[list[dict[str, int]]]:
         yield [{}]
         return
     for first, second in _CANDIDATES:
-        yield [
-            {name: (min(size, 3) if is_batch else size) for name, is_batch in names.items()} for size in (first, second)
-        ]
+        yield [{name: (min(size, 3) if is_batch else size) for name, is_batch in names.items()} for size in (first, second)]
 
 
 def dimension_names(ports: Sequence[Port]) -> dict[str, bool]:

@@ -67,7 +67,9 @@ class ModelSummary:
         """A few lines and the tree."""
         sizes = " ".join(f"{name}={size}" for name, size in self.sizes.items())
         at = f" at {sizes}" if sizes else ""
-        lines = [f"{self.path}: {self.format}, {self.file_bytes:,} bytes, {self.parameters:,} parameters ({self.weight_bytes:,} bytes)"]
+        lines = [
+            f"{self.path}: {self.format}, {self.file_bytes:,} bytes, {self.parameters:,} parameters ({self.weight_bytes:,} bytes)"
+        ]
         lines += [f"{kind}  {p.name}  {p.dtype} {_shape_text(p.shape)}" for kind, ports in self._ports() for p in ports]
         lines.append("operators  " + ", ".join(f"{name} x{count}" for name, count in self.operators.items()))
         if self.macs is not None:

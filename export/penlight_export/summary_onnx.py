@@ -61,7 +61,9 @@ def _port(value: Value) -> Port:
 def _row(node: Node) -> TreeRow:
     output = node.outputs[0]
     shape = "?" if output.shape is None else f"[{', '.join(str(dim) for dim in output.shape)}]"
-    parameters = sum(constant_size(v) or 0 for v in node.inputs if v is not None and v.dtype is not None and v.dtype.is_floating_point())
+    parameters = sum(
+        constant_size(v) or 0 for v in node.inputs if v is not None and v.dtype is not None and v.dtype.is_floating_point()
+    )
     operator = f"{node.domain}.{node.op_type}" if node.domain else node.op_type
     return TreeRow(0, node.name or output.name or "", operator, shape, parameters, node_macs(node))
 

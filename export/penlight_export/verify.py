@@ -46,7 +46,12 @@ class Subject:
 
 
 def verify(
-    a: Any, b: Any, data: Mapping[str, np.ndarray] | Sequence[np.ndarray] | None = None, *, tolerance: float = DEFAULT_TOLERANCE, seed: int = 0
+    a: Any,
+    b: Any,
+    data: Mapping[str, np.ndarray] | Sequence[np.ndarray] | None = None,
+    *,
+    tolerance: float = DEFAULT_TOLERANCE,
+    seed: int = 0,
 ) -> VerifyReport:
     """Compares two models on the same inputs; the first one is the reference.
 
@@ -210,7 +215,7 @@ def sizes_of(engines: Sequence[Engine], inputs: Mapping[str, np.ndarray]) -> dic
     sizes: dict[str, int] = {}
     for port in engines[0].inputs:
         for axis, size in enumerate(port.shape):
-            if isinstance(size, str) and size.isidentifier() or size == "?":
+            if (isinstance(size, str) and size.isidentifier()) or size == "?":
                 sizes[dimension_name(port, axis)] = inputs[port.name].shape[axis]
     return sizes
 
@@ -234,9 +239,9 @@ def require_ok(report: VerifyReport, what: str) -> None:
         return
     row = report.worst
     assert row is not None
-    sizes = ", ".join(f"{name}={size}" for name, size in row.sizes.items())
+    place = f"output '{row.output}'" + "".join(f", {name}={size}" for name, size in row.sizes.items())
     detail = f": {row.note}" if row.note else f": max abs difference {row.max_abs:.3g} at tolerance {report.tolerance:g}"
     first = f"; {report.divergence}" if report.divergence is not None else ""
-    error = VerifyError(f"{what}: {row.engine} differs from {row.reference} in output '{row.output}'{f' at {sizes}' if sizes else ''}{detail}{first}")
+    error = VerifyError(f"{what}: {row.engine} differs from {row.reference} in {place}{detail}{first}")
     error.report = report  # type: ignore[attr-defined]
     raise error

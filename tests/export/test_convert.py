@@ -35,7 +35,8 @@ def converted(tmp_path, proto, **options):
 
 def test_a_model_with_a_dynamic_batch(tmp_path):
     proto = model_from_text(
-        """g (float[N,4] x) => (float[N,8] y) { m = MatMul(x, w) a = Add(m, b) y = Relu(a) }""", weights={"w": f32(4, 8), "b": f32(8)}
+        """g (float[N,4] x) => (float[N,8] y) { m = MatMul(x, w) a = Add(m, b) y = Relu(a) }""",
+        weights={"w": f32(4, 8), "b": f32(8)},
     )
     result, session = converted(tmp_path, proto)
     assert result.report.ok
@@ -100,7 +101,9 @@ def _without_output_shape(proto):
 
 
 def test_all_missing_operators_are_listed(tmp_path):
-    proto = model_from_text("g (float[N,4] x) => (float[N,4] y) { a = Det(m) b = Add(x, a) c, d = Unique(b) e = Relu(b) y = Add(e, a) }")
+    proto = model_from_text(
+        "g (float[N,4] x) => (float[N,4] y) { a = Det(m) b = Add(x, a) c, d = Unique(b) e = Relu(b) y = Add(e, a) }"
+    )
     proto.graph.initializer.append(onnx.numpy_helper.from_array(np.eye(3, dtype=np.float32), "eye"))
     for number, node in enumerate(proto.graph.node):
         node.name = f"node{number}"
@@ -148,7 +151,9 @@ def test_integer_inputs_stay_in_the_table(tmp_path):
 
 def test_sizes_that_a_model_refuses_are_replaced(tmp_path):
     """Pooling three times needs an image of at least 8 x 8."""
-    body = "a = MaxPool<kernel_shape = [2, 2], strides = [2, 2]>(x) b = MaxPool<kernel_shape = [4, 4], strides = [4, 4]>(a) y = Neg(b)"
+    body = (
+        "a = MaxPool<kernel_shape = [2, 2], strides = [2, 2]>(x) b = MaxPool<kernel_shape = [4, 4], strides = [4, 4]>(a) y = Neg(b)"
+    )
     proto = model_from_text(f"g (float[N,1,H,W] x) => (float[N,1,A,B] y) {{ {body} }}")
     result, session = converted(tmp_path, proto)
     assert result.report.ok
@@ -187,7 +192,7 @@ def test_a_difference_writes_nothing(tmp_path, monkeypatch):
 
 
 def test_wrong_suffix(tmp_path):
-    with pytest.raises(OptionError, match="ends in .pen"):
+    with pytest.raises(OptionError, match=r"ends in \.pen"):
         convert(tmp_path / "model.onnx", tmp_path / "model.bin")
 
 

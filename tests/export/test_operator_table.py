@@ -3,15 +3,15 @@
 
 import numpy as np
 import onnx
+import pytest
+
 import penlight as pl
 import penlight.nn.functional  # every operator is in the table after this
-import pytest
 from penlight.ops.dispatch import apply
 from penlight.ops.operator import NotExported, NotOnEdge, NotSampled
 from penlight.ops.registry import operators
 from penlight.ops.samples import build
 from penlight.trace import trace
-
 from penlight_export.compare import difference
 from penlight_export.edge.kernels import find_missing
 from penlight_export.edge.program import build_program
@@ -76,7 +76,9 @@ def test_three_engines_agree(cls, call):
 
 
 def test_every_operator_has_a_form_or_a_reason():
-    silent = [name for name, cls in operators().items() if cls.onnx == "custom" and name not in lowering_names() and name not in RANDOM]
+    silent = [
+        name for name, cls in operators().items() if cls.onnx == "custom" and name not in lowering_names() and name not in RANDOM
+    ]
     assert not silent, f"write a lowering or NotExported(reason) for {silent}"
 
 
@@ -84,7 +86,11 @@ def test_no_lowering_without_its_operator():
     assert lowering_names() <= set(operators())
 
 
-GAPS = [n for n, c in operators().items() if isinstance(c.onnx, NotExported) and not isinstance(c.samples, NotSampled) and n not in RANDOM]
+GAPS = [
+    n
+    for n, c in operators().items()
+    if isinstance(c.onnx, NotExported) and not isinstance(c.samples, NotSampled) and n not in RANDOM
+]
 
 
 @pytest.mark.parametrize("name", GAPS)

@@ -107,7 +107,7 @@ def test_shape_folding_of_static_sizes():
     chain = (passes.LiftConstants(), passes.FoldShapes(), passes.RemoveDeadCode())
     model, _ = differential(proto, chain, {"x": f32(5, 3, 4)})
     assert operators(model) == ["Identity", "Reshape"]  # the identity feeds the output c
-    reshape = [node for node in model.graph if node.op_type == "Reshape"][0]
+    reshape = next(node for node in model.graph if node.op_type == "Reshape")
     assert g.constant_of(reshape.inputs[1]).tolist() == [0, -1]
 
 

@@ -83,7 +83,13 @@ def write_onnx(module, example, path, dynamo):
             torch.onnx.export(module, (example,), str(path), dynamo=True, dynamic_shapes=shapes, verbose=False, external_data=False)
         else:
             torch.onnx.export(
-                module, (example,), str(path), dynamo=False, input_names=["x"], output_names=["y"], dynamic_axes={"x": {0: "batch"}, "y": {0: "batch"}}
+                module,
+                (example,),
+                str(path),
+                dynamo=False,
+                input_names=["x"],
+                output_names=["y"],
+                dynamic_axes={"x": {0: "batch"}, "y": {0: "batch"}},
             )
     finally:
         logging.disable(logging.NOTSET)

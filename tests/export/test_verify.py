@@ -2,11 +2,11 @@
 """Comparing any two models, and arrays with NaN, infinities and integers."""
 
 import numpy as np
-import penlight as pl
-import penlight.nn as nn
 import pytest
 from onnx_text import model_from_text
 
+import penlight as pl
+import penlight.nn as nn
 from penlight_export import convert, export, verify
 from penlight_export.compare import VerifyReport, difference
 from penlight_export.errors import OptionError
@@ -112,5 +112,5 @@ def test_models_with_other_interfaces(files, tmp_path):
     (tmp_path / "other.onnx").write_bytes(other.SerializeToString())
     with pytest.raises(OptionError, match="different inputs: x float32 against z float32"):
         verify(files / "good.onnx", tmp_path / "other.onnx")
-    with pytest.raises(OptionError, match="expected an .onnx or .pen file"):
+    with pytest.raises(OptionError, match=r"expected an \.onnx or \.pen file"):
         verify(files / "good.onnx", tmp_path / "other.txt")

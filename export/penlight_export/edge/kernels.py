@@ -44,5 +44,6 @@ def refuse_missing(model: Model, where: str) -> None:
     missing = find_missing(model)
     if missing:
         raise UnsupportedOperatorsError(
-            f"{where}: the edge runtime has no kernel for {list_operators(missing)}; replace them in the model or run the .onnx file instead"
+            f"{where}: the edge runtime has no kernel for {list_operators(missing)}; "
+            "replace them in the model, or run the .onnx file with onnxruntime"
         )

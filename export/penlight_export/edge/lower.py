@@ -213,7 +213,8 @@ def parse_affine(text: str, symbols: Iterable[str]) -> tuple[int, dict[str, int]
     known = set(symbols)
     if text in known:
         return 0, {text: 1}
-    constant, terms, position = 0, {}, 0
+    constant, position = 0, 0
+    terms: dict[str, int] = {}
     while position < len(text):
         match = _TERM.match(text, position)
         if match is None or match.end() == position or (position and not match[1]) or (match[2] is None and match[3] is None):

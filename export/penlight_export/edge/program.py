@@ -6,8 +6,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 import numpy as np
-import penlight_runtime
 
+import penlight_runtime
 from penlight_export.edge.writer import GoldenSample, ResourceStatement, write_program
 from penlight_export.errors import EngineError
 from penlight_export.graph import Model
@@ -34,7 +34,7 @@ def build_program(
     Raises:
         EngineError: the runtime refuses what was written, which is a defect of Penlight.
     """
-    arrays = [inputs[value.name] for value in model.graph.inputs if value.name in inputs]
+    arrays = [inputs[value.name or ""] for value in model.graph.inputs if value.name in inputs]
     resources = measure(b"".join(write_program(model, metadata=dict(metadata))), arrays, sizes)
     golden = GoldenSample(arrays, list(outputs), tolerance, tolerance)
     return b"".join(write_program(model, metadata=dict(metadata), golden=[golden], resources=[resources]))

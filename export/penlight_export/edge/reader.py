@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Reads .pen files in Python: for summaries, comparison of layers, and tests. The runtime verifies the bytes before they are parsed here."""
+"""Reads .pen files in Python, for summaries, comparison of layers, and tests. The runtime verifies the bytes first."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
-import penlight_runtime
 
+import penlight_runtime
 from penlight_export.edge.generated import pen_generated as pen
 from penlight_export.edge.writer import HEADER_BYTES
 from penlight_export.errors import MissingFileError
@@ -102,17 +102,22 @@ def _metadata_bytes(data: bytes) -> int:
 
 
 def _method(method: pen.MethodT, tables: pen.ProgramT, symbols: list[str]) -> PenMethod:
-    operators = [f"{_text(o.domain)}.{_text(o.name)}" if o.domain else _text(o.name) for o in tables.operators]
+    operators = [f"{_text(o.domain)}.{_text(o.name)}" if o.domain else _text(o.name) for o in tables.operators or []]
     return PenMethod(
         _text(method.name),
-        tuple(_value(value, symbols) for value in method.values),
+        tuple(_value(value, symbols) for value in method.values or []),
         _indices(method.inputs),
         _indices(method.outputs),
         tuple(
             PenNode(
-                _text(node.name), operators[node.operator], _indices(node.inputs), _indices(node.outputs), _text(node.modulePath), _text(node.source)
+                _text(node.name),
+                operators[node.operator],
+                _indices(node.inputs),
+                _indices(node.outputs),
+                _text(node.modulePath),
+                _text(node.source),
             )
-            for node in method.nodes
+            for node in method.nodes or []
         ),
     )
 

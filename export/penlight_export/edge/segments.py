@@ -25,7 +25,7 @@ class SegmentBuilder:
         self._append(memoryview(bytes(-self.size_bytes % ALIGNMENT)))
         offset = self.size_bytes
         # Through uint8: the buffer protocol knows no bfloat16.
-        self._append(memoryview(dense.reshape(-1).view(np.uint8)) if dense.size else memoryview(b""))
+        self._append(memoryview(dense.reshape(-1).view(np.uint8).data) if dense.size else memoryview(b""))
         return offset, self.size_bytes - offset
 
     @property

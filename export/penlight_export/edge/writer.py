@@ -70,7 +70,7 @@ def write_program(
     if golden:
         segments.append(SegmentBuilder())
         program.golden = [_golden(sample, segments[1]) for sample in golden]
-    symbols = [symbol.name for symbol in program.symbols]
+    symbols = [str(symbol.name) for symbol in program.symbols or []]
     program.resources = [_resources(statement, symbols, segments[0].size_bytes) for statement in resources] or None
     return _assemble(program, segments)
 

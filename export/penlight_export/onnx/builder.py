@@ -8,7 +8,19 @@ from typing import Any
 
 import numpy as np
 
-from penlight_export.graph import MODULE_PATH, SOURCE, DataType, Graph, Model, Shape, TensorType, Value, add_constant, fresh_name, make_node
+from penlight_export.graph import (
+    MODULE_PATH,
+    SOURCE,
+    DataType,
+    Graph,
+    Model,
+    Shape,
+    TensorType,
+    Value,
+    add_constant,
+    fresh_name,
+    make_node,
+)
 from penlight_export.onnx.opsets import IR_VERSION
 
 
@@ -83,7 +95,9 @@ class Builder:
         """The version of ai.onnx that nodes are written for."""
         return self.model.opset_imports[""]
 
-    def enter(self, operator: str, module_path: str | None, source: str | None, outputs: Sequence[Any], wanted: Sequence[bool]) -> None:
+    def enter(
+        self, operator: str, module_path: str | None, source: str | None, outputs: Sequence[Any], wanted: Sequence[bool]
+    ) -> None:
         """Says which traced operator the next nodes belong to."""
         self.wanted = tuple(wanted)
         self._scope = f"{module_path}.{operator}" if module_path else operator
@@ -101,7 +115,9 @@ class Builder:
                 self._symbols.setdefault(text, (value, axis))
         return value
 
-    def op(self, operator: str, *inputs: Value | None, count: int = 1, dtype: Any = None, shape: Any = None, **attributes: Any) -> Any:
+    def op(
+        self, operator: str, *inputs: Value | None, count: int = 1, dtype: Any = None, shape: Any = None, **attributes: Any
+    ) -> Any:
         """Appends a node. Returns its output, or a tuple of them when `count` is above 1. Attributes that are None are left out."""
         names = [fresh_name(self.graph, self._scope if count == 1 else f"{self._scope}.{i}") for i in range(count)]
         kept = {name: value for name, value in attributes.items() if value is not None}
@@ -151,7 +167,8 @@ class Builder:
         if all(symbol_text(size) is None for size in sizes):
             return self.integers([int(size) for size in sizes])
         parts = [
-            self.integers([int(size)]) if symbol_text(size) is None else self.op("Unsqueeze", self.size(size), self.integers([0])) for size in sizes
+            self.integers([int(size)]) if symbol_text(size) is None else self.op("Unsqueeze", self.size(size), self.integers([0]))
+            for size in sizes
         ]
         return self.op("Concat", *parts, axis=0) if len(parts) > 1 else parts[0]
 
@@ -194,7 +211,9 @@ def _trimmed(inputs: Sequence[Value | None]) -> list[Value | None]:
 
 def _number_name(array: np.ndarray) -> str:
     """'int64_2_3' for [2, 3]; long or odd ones are just 'float32_constant'."""
-    text = "_".join(f"{number:g}" for number in array.reshape(-1)[:6].tolist()) if array.size <= 6 and array.dtype != bool else "constant"
+    text = (
+        "_".join(f"{number:g}" for number in array.reshape(-1)[:6].tolist())
+        if array.size <= 6 and array.dtype != bool
+        else "constant"
+    )
     return f"{array.dtype.name}_{text or 'empty'}".replace("-", "m").replace("+", "")
-
-

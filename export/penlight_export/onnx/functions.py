@@ -4,12 +4,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import onnx.inliner
-from onnx.defs import OpSchema
 
 from penlight_export.errors import InvalidModelError, UnsupportedOpsetError
-from penlight_export.graph import Model, Value, from_proto, inline_functions, to_proto
+from penlight_export.graph import Model, Shape, Value, from_proto, inline_functions, to_proto
 from penlight_export.onnx.opsets import find_schema, since_version
 
 _DEEPEST = 8  # ONNX's own bodies nest three deep
@@ -61,7 +61,7 @@ def _expandable(model: Model, has_kernel: HasKernel) -> list[str]:
     return list(found)
 
 
-def _has_usable_body(schema: OpSchema) -> bool:
+def _has_usable_body(schema: Any) -> bool:
     """A body with a Loop in it, such as Range's, would trade one missing operator for another."""
     if schema.has_function:
         return not any(attribute.HasField("g") for node in schema.function_body.node for attribute in node.attribute)
@@ -75,8 +75,8 @@ def _inline_schema_functions(model: Model, names: list[str]) -> Model:
     for value in weights.values():
         tensor = value.const_value
         assert tensor is not None
-        value.shape, value.dtype = tensor.shape, tensor.dtype
-        model.graph.initializers.pop(value.name)
+        value.shape, value.dtype = Shape(tensor.shape.numpy()), tensor.dtype
+        model.graph.initializers.pop(value.name or "")
         model.graph.inputs.append(value)
     proto = onnx.inliner.inline_selected_functions(to_proto(model), [("", name) for name in names], inline_schema_functions=True)
     expanded = from_proto(proto)

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from penlight.ops.operator import CUSTOM, NotExported, Operator, parse_onnx
 
+from penlight.ops.operator import CUSTOM, NotExported, Operator, parse_onnx
 from penlight_export.errors import UnsupportedOperatorsError
 from penlight_export.graph import Model, TensorType, Value, fresh_name
 from penlight_export.onnx import lowerings
@@ -21,7 +21,9 @@ __all__ = ["lower_trace"]
 _SHOWN = 12
 
 
-def lower_trace(trace: Any, opset: int, name: str = "model", input_names: Sequence[str] = (), output_names: Sequence[str] = ()) -> Model:
+def lower_trace(
+    trace: Any, opset: int, name: str = "model", input_names: Sequence[str] = (), output_names: Sequence[str] = ()
+) -> Model:
     """Writes every traced operator as ONNX nodes.
 
     Args:
@@ -31,8 +33,8 @@ def lower_trace(trace: Any, opset: int, name: str = "model", input_names: Sequen
         input_names, output_names: instead of the trace's names, in order.
 
     Returns:
-        A graph with named dynamic dimensions, parameters as initializers under their qualified names, and module path and source line
-        in the metadata of every node.
+        A graph with named dynamic dimensions, parameters as initializers under their qualified names, and module path and
+        source line in the metadata of every node.
 
     Raises:
         UnsupportedOperatorsError: operators without an ONNX form; all are listed with the lines that call them.

@@ -19,14 +19,14 @@ class Pass(ABC):
 
     name: str
 
-    def requires(self, model: Model) -> None:
+    def requires(self, model: Model) -> None:  # noqa: B027  # most passes need nothing
         """Raises PassError when the model is not in a form that this pass can work on."""
 
     @abstractmethod
     def run(self, model: Model) -> int:
         """Rewrites the model and returns the number of changes."""
 
-    def ensures(self, model: Model) -> None:
+    def ensures(self, model: Model) -> None:  # noqa: B027  # as above
         """Raises PassError when the result lacks what the pass promises."""
 
 

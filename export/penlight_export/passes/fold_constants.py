@@ -122,9 +122,10 @@ def _output_bytes(node: Node, opset: int) -> int | None:
     schema = find_schema("", node.op_type, opset)
     if schema is None:
         return None
-    types, data = {}, {}
+    types: dict[str, onnx.TypeProto] = {}
+    data: dict[str, onnx.TensorProto] = {}
     for value in node.inputs:
-        if value is not None and value.const_value is not None:
+        if value is not None and value.const_value is not None and value.name is not None:
             tensor = value.const_value
             types[value.name] = make_tensor_type_proto(int(tensor.dtype), tensor.shape.numpy())
             if tensor.size <= 1024:  # shapes, axes, repeats
@@ -135,7 +136,7 @@ def _output_bytes(node: Node, opset: int) -> int | None:
         return None
     total = 0
     for value in node.outputs:
-        kind = inferred.get(value.name)
+        kind = inferred.get(value.name or "")
         if kind is None or not kind.tensor_type.HasField("shape"):
             return None
         count = 1
@@ -149,7 +150,7 @@ def _output_bytes(node: Node, opset: int) -> int | None:
 
 def _evaluate(node: Node, opset: int) -> list[np.ndarray] | None:
     """Runs one node. None when the reference implementation refuses: then the node stays as it is."""
-    feeds = {value.name: constant_of(value) for value in node.inputs if value is not None}
+    feeds = {value.name or "": constant_of(value) for value in node.inputs if value is not None}
     try:
         with warnings.catch_warnings(), np.errstate(all="ignore"):
             warnings.simplefilter("ignore")

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Joins Conv and Gemm with the activation behind them into FusedConv and FusedGemm of domain ai.penlight.
 
-The fused operators stand in .pen files only. `add_functions` gives them bodies of standard operators, so that any ONNX engine can run
-the graph: one function per activation, told apart by the overload name.
+The fused operators stand in .pen files only. `add_functions` gives them bodies of standard operators, so that any ONNX engine can
+run the graph: one function per activation, told apart by the overload name.
 """
 
 from __future__ import annotations
@@ -125,12 +125,12 @@ def _define(name: str, activation: str, opset: int) -> Function:
     nodes = [linear, *_activation_nodes(activation, linear.outputs[0])]
     graph = Graph(inputs, [nodes[-1].outputs[0]], nodes=nodes, opset_imports={"": opset}, name=f"{name}{activation}")
     kinds = {**_SHARED[name], "activation": "STRING", "activation_alpha": "FLOAT", "activation_beta": "FLOAT"}
-    attributes = [Attr(n, AttributeType[kind], None) for n, kind in kinds.items()]
+    attributes = [Attr(n, AttributeType.__members__[kind], None) for n, kind in kinds.items()]
     return Function(FUSED_DOMAIN, name, activation, graph=graph, attributes=attributes)
 
 
 def _refer(name: str, attribute: str, kind: str) -> Attr:
-    return RefAttr(name, attribute, AttributeType[kind])
+    return RefAttr(name, attribute, AttributeType.__members__[kind])
 
 
 def _activation_nodes(activation: str, x: Value) -> list[Node]:

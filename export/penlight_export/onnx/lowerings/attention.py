@@ -34,7 +34,9 @@ def _causal(b: Builder, sizes: tuple[int, int]) -> Value:
     rows, columns = sizes
     if symbol_text(rows) is None and symbol_text(columns) is None:
         return b.constant(np.tril(np.ones((int(rows), int(columns)), bool)), np.bool_)
-    return b.shared(f"causal {symbol_text(rows) or rows} {symbol_text(columns) or columns}", lambda: _compare_positions(b, rows, columns))
+    return b.shared(
+        f"causal {symbol_text(rows) or rows} {symbol_text(columns) or columns}", lambda: _compare_positions(b, rows, columns)
+    )
 
 
 def _compare_positions(b: Builder, rows: int, columns: int) -> Value:

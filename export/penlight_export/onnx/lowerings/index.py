@@ -121,7 +121,9 @@ def advanced_index_put(b: Builder, operator: Any, x: Value, value: Value, *indic
     wanted = [*rest[:place], *grid_shape, *rest[place:]]
     updates = b.op("Expand", value, b.sizes(wanted))
     if place:
-        updates = b.op("Transpose", updates, perm=[*range(place, place + common), *range(place), *range(place + common, common + len(rest))])
+        updates = b.op(
+            "Transpose", updates, perm=[*range(place, place + common), *range(place), *range(place + common, common + len(rest))]
+        )
     result = b.op("ScatterND", front, _index_grid(b, indices), updates, reduction="add" if operator.accumulate else None)
     return b.op("Transpose", result, perm=[order.index(d) for d in range(len(order))]) if moved else result
 

@@ -12,7 +12,7 @@ from penlight_export.onnx.lowerings.registry import lowering
 
 @lowering("linear")
 def linear(b: Builder, operator: Any, x: Value, weight: Value, bias: Value | None) -> Value:
-    """Gemm with the weight transposed for matrices; MatMul with a Transpose (folded when the weight is constant) for other ranks."""
+    """Gemm for matrices; MatMul with a Transpose, which is folded when the weight is constant, for other ranks."""
     if len(b.specs[x].shape) == 2:
         return b.op("Gemm", x, weight, bias, transB=1)
     product = b.op("MatMul", x, b.op("Transpose", weight, perm=[1, 0]))

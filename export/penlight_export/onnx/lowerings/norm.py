@@ -36,7 +36,9 @@ def batch_norm(b: Builder, operator: Any, x: Value, weight: Value | None, bias: 
 
 
 @lowering("batch_norm_training")
-def batch_norm_training(b: Builder, operator: Any, x: Value, weight: Value | None, bias: Value | None) -> tuple[Value, Value, Value]:
+def batch_norm_training(
+    b: Builder, operator: Any, x: Value, weight: Value | None, bias: Value | None
+) -> tuple[Value, Value, Value]:
     """The statistics of the batch, spelled out; ONNX's training mode would update running ones."""
     rank = len(b.specs[x].shape)
     axes = (0, *range(2, rank))
