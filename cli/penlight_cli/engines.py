@@ -9,8 +9,9 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from penlight_cli.arrays import InputInfo
 from penlight_cli.errors import InputFormat, UsageProblem
-from penlight_cli.files import InputInfo, existing_file
+from penlight_cli.files import existing_file
 
 # https://onnxruntime.ai/docs/api/python/: the type strings of NodeArg
 _INTEGERS = ("int8", "uint8", "int16", "uint16", "int32", "uint32", "int64", "uint64", "bool")

@@ -8,9 +8,9 @@ from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
+from penlight_cli.arrays import InputInfo
 from penlight_cli.engines import Engine
 from penlight_cli.errors import UsageProblem
-from penlight_cli.files import InputInfo
 
 
 def measure(

@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from penlight_cli.arrays import InputInfo, Reading, read_inputs, save_outputs
 from penlight_cli.errors import InputFormat, InputMissing, InputValue, OutputFailed, UsageProblem
-from penlight_cli.files import InputInfo, Reading, new_folder, read_inputs, save_outputs, written
+from penlight_cli.files import new_folder, written
 
 F32 = np.dtype(np.float32)
 IMAGE = [InputInfo("x", F32, ("batch", 1, 4, 6))]

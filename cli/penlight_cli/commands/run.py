@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from penlight_cli.errors import OutputNotFinite, UsageProblem
+from penlight_cli.files import written, written_line
 from penlight_cli.output import Result, table
 
 
@@ -24,8 +25,8 @@ def run(
 
     Example: penlight run run/model.pen digit.png --scale 0.00392 --json
     """
+    from penlight_cli.arrays import Reading, read_inputs, save_outputs
     from penlight_cli.engines import open_model
-    from penlight_cli.files import Reading, read_inputs, save_outputs, written, written_line
 
     if output and output.suffix not in {".npz", ".npy", ".json"}:
         raise UsageProblem(f"output {output}: expected a name that ends in .npz, .npy or .json")

@@ -34,7 +34,7 @@ def verify(
 def _inputs(model: Path, data: Path | None):
     if data is None:
         return None
+    from penlight_cli.arrays import Reading, read_inputs
     from penlight_cli.engines import open_model
-    from penlight_cli.files import Reading, read_inputs
 
     return read_inputs([str(data)], open_model(model).inputs, Reading())

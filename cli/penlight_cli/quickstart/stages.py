@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from penlight.data import load_digits
-from penlight_cli.engines import EagerEngine, EdgeEngine, OnnxEngine
+from penlight_cli.engines import EagerEngine, EdgeEngine, Engine, OnnxEngine
 from penlight_cli.output import log
 from penlight_cli.quickstart.comparison import Row, compare
 from penlight_cli.training import export_model, new_run, save_exports, train_run
@@ -58,7 +58,11 @@ def go_through(out: Path, seed: int) -> Done:
     run, data = new_run("digits-cnn", out, seed=seed)
     trained = stages.run("train", lambda: train_run(run, data), lambda t: f"accuracy {t.history[-1]['validation_accuracy']:.2%}")
     onnx, pen = stages.run("export", lambda: save_exports(run, export_model(run, trained.model)), lambda _: "verified, written")
-    engines = {"eager": EagerEngine(trained.model, run), "onnxruntime": OnnxEngine(onnx), "edge": EdgeEngine(pen)}
+    engines: dict[str, Engine] = {
+        "eager": EagerEngine(trained.model, run),
+        "onnxruntime": OnnxEngine(onnx),
+        "edge": EdgeEngine(pen),
+    }
     images, labels = digits.test_images, digits.test_labels
     files = {"onnxruntime": onnx, "edge": pen}
     rows, logits = stages.run("run", lambda: compare(engines, files, images, labels), lambda _: f"{len(images)} images, 3 engines")
