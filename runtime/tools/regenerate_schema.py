@@ -181,7 +181,7 @@ def python_builder(flatc: str) -> str:
         (file,) = Path(folder).rglob("*.py")
         code = file.read_text()
     docstring = '"""Builder functions of runtime/schema/pen.fbs; written by regenerate_schema.py."""'
-    return f"# SPDX-License-Identifier: Apache-2.0\n{docstring}\n\n{code}"
+    return f"# SPDX-License-Identifier: Apache-2.0\n# mypy: ignore-errors\n{docstring}\n\n{code}"
 
 
 def outputs() -> dict[Path, str]:
