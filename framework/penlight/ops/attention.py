@@ -68,7 +68,7 @@ class Attention(Operator):
 
     def backward(self, xp, needs, grad, output, q, k, v, mask):
         if grad[1] is not None:
-            raise NotImplementedError("the probabilities have a gradient only in a second derivative")
+            return NotImplemented  # the probabilities have a gradient in a second derivative only
         weights, g = output[1], grad[0]
         scale = q.dtype.type(self.scale)
         g_scores = xp.matmul(g, v.swapaxes(-1, -2))

@@ -178,6 +178,8 @@ def run_backward(node: Node, grads: Sequence[Any]) -> Sequence[Any]:
     results = NotImplemented if kernel is None else kernel(operator, needs, grad, output, *arrays)
     if results is NotImplemented:
         results = _quiet.context.run(operator.backward, xp, needs, grad, output, *arrays)
+    if results is NotImplemented:
+        return _backward_by_vjp(node, grads)
     return [r if r is None or type(r) is _ndarray else xp.asarray(r) for r in results]
 
 

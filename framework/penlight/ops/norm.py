@@ -70,7 +70,7 @@ class LayerNorm(Operator):
 
     def backward(self, xp, needs, grad, output, x, weight, bias):
         if grad[0] is None or grad[1] is not None or grad[2] is not None:
-            raise NotImplementedError("the row statistics have a gradient only in a second derivative")
+            return NotImplemented  # the row statistics have a gradient in a second derivative only
         axes, rest = self._axes(x.ndim), tuple(range(x.ndim - self.dims))
         normal = (x - output[2]) * output[1]
         gx = self._input_gradient(xp, grad[0], normal, output[1], weight, axes) if needs[0] else None
@@ -193,7 +193,7 @@ class BatchNormTraining(Operator):
 
     def backward(self, xp, needs, grad, output, x, weight, bias):
         if grad[0] is None or grad[1] is not None or grad[2] is not None:
-            raise NotImplementedError("the batch statistics have a gradient only in a second derivative")
+            return NotImplemented  # the batch statistics have a gradient in a second derivative only
         axes, shape = (0, *range(2, x.ndim)), (-1, *(1,) * (x.ndim - 2))
         size = x.dtype.type(_count(x.shape, axes))
         rstd = 1 / xp.sqrt(output[2] + x.dtype.type(self.eps))

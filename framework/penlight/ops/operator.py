@@ -135,7 +135,7 @@ class Operator(metaclass=_Interned):
 
         `grad` and `output` are tuples where `outputs` > 1; entries of `grad` may then be `None`. A subclass may also
         have `backward(self, xp, needs, grad, output, *inputs)`, the same on arrays: it is used when no graph of the
-        gradient is wanted, and may skip the inputs for which `needs` is False.
+        gradient is wanted, may skip the inputs for which `needs` is False, and may return NotImplemented.
         """
         raise NotImplementedError(f"{self.name}: vjp is missing")
 
