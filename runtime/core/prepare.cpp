@@ -96,7 +96,7 @@ class NodePreparation {
     record_.state_bytes = call_.context.state_bytes;
     record_.state_offset = node_ == 0 ? 0 : next_offset(session_.nodes[node_ - 1]);
     if (!session_.states.grow(session_.memory, next_offset(record_))) return session_.memory.failure(error_, "node states");
-    memcpy(session_.states.data() + record_.state_offset, call_.context.state, record_.state_bytes);
+    if (record_.state_bytes > 0) memcpy(session_.states.data() + record_.state_offset, call_.context.state, record_.state_bytes);
     return Status::kOk;
   }
 

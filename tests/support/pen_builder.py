@@ -22,8 +22,8 @@ KINDS = {"integer": 1, "real": 2, "text": 3, "integers": 4, "reals": 5, "texts":
 
 @functools.lru_cache
 def newest_version(name: str, domain: str = "") -> int:
-    """The smallest since_version of the newest kernel for an operator."""
-    return max(entry.min_version for entry in penlight_runtime.operators() if (entry.domain, entry.name) == (domain, name))
+    """The newest version that an operator's kernel serves."""
+    return max(entry.max_version for entry in penlight_runtime.operators() if (entry.domain, entry.name) == (domain, name))
 
 
 class PenBuilder:

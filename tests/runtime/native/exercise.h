@@ -13,8 +13,9 @@
 constexpr uint64_t kExerciseMemory = 16u << 20;
 constexpr uint64_t kExerciseMacs = 4u << 20;
 constexpr size_t kExerciseOperands = 16;
+constexpr int kHostilePatterns[] = {0x3e, 0xff, 0x7f};
 
-/// Inputs of concrete sizes: a varying one gets `size`, data are a pattern. False when they would be too large.
+/// Inputs of concrete sizes: a varying one gets `size`, data are zero. False when they would be too large.
 inline bool make_inputs(const penlight_program* program, size_t method, int64_t size, penlight_tensor* inputs) {
   for (size_t i = 0; i < penlight_program_input_count(program, method); ++i) {
     penlight_tensor_info info;
@@ -29,7 +30,7 @@ inline bool make_inputs(const penlight_program* program, size_t method, int64_t 
     }
     inputs[i].size_bytes = static_cast<size_t>(bytes);
     inputs[i].data = malloc(bytes == 0 ? 1 : static_cast<size_t>(bytes));
-    memset(inputs[i].data, 0x3e, static_cast<size_t>(bytes));  // not a truth value either: callers may pass any byte
+    memset(inputs[i].data, 0, static_cast<size_t>(bytes));
   }
   return true;
 }
@@ -44,6 +45,14 @@ inline unsigned read_outputs(const penlight_session* session, size_t count) {
   return sum;
 }
 
+/// Any bytes may come in: indices out of range, truth values that are neither 0 nor 1, NaN. Errors are fine.
+inline void run_on_hostile_data(penlight_session* session, penlight_tensor* inputs, size_t count, size_t outputs) {
+  for (const int pattern : kHostilePatterns) {
+    for (size_t i = 0; i < count; ++i) memset(inputs[i].data, pattern, inputs[i].size_bytes);
+    if (penlight_session_run(session, inputs, count, nullptr, 0, nullptr) == PENLIGHT_OK) read_outputs(session, outputs);
+  }
+}
+
 inline penlight_status exercise_method(const penlight_program* program, size_t method, penlight_error* error) {
   if (penlight_program_input_count(program, method) > kExerciseOperands) return PENLIGHT_OK;
   penlight_session_options options = {};
@@ -54,8 +63,11 @@ inline penlight_status exercise_method(const penlight_program* program, size_t m
   for (int64_t size = 1; status == PENLIGHT_OK && size <= 3; size += 2) {
     penlight_tensor inputs[kExerciseOperands] = {};
     const size_t count = penlight_program_input_count(program, method);
-    if (make_inputs(program, method, size, inputs)) status = penlight_session_run(session, inputs, count, nullptr, 0, error);
-    if (status == PENLIGHT_OK) read_outputs(session, penlight_program_output_count(program, method));
+    if (make_inputs(program, method, size, inputs)) {
+      status = penlight_session_run(session, inputs, count, nullptr, 0, error);
+      if (status == PENLIGHT_OK) read_outputs(session, penlight_program_output_count(program, method));
+      run_on_hostile_data(session, inputs, count, penlight_program_output_count(program, method));
+    }
     for (size_t i = 0; i < count; ++i) free(inputs[i].data);
   }
   penlight_session_free(session);
