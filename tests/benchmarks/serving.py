@@ -79,8 +79,15 @@ def http_request(model: str, inputs: dict[str, np.ndarray], binary: bool) -> byt
     return "\r\n".join([*lines, "", ""]).encode() + body
 
 
-def over_http(port: int, request: bytes, concurrency: int, duration: float) -> dict[str, float]:
-    """Keeps `concurrency` connections busy and returns rate and percentiles; the first tenth of the time is not counted."""
+def cpu_seconds(process: int) -> float:
+    """Returns the CPU time that a process has used, in steps of the kernel's tick (10 ms)."""
+    fields = Path(f"/proc/{process}/stat").read_text().rsplit(") ", 1)[1].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def over_http(port: int, server: int, request: bytes, concurrency: int, duration: float) -> dict[str, float]:
+    """Keeps `concurrency` connections busy and returns rate, percentiles and the server's CPU time for each request; the first
+    tenth of the time is not counted."""
     selector = selectors.DefaultSelector()
     started: dict[socket.socket, float] = {}
     for _ in range(concurrency):
@@ -92,18 +99,21 @@ def over_http(port: int, request: bytes, concurrency: int, duration: float) -> d
     begin = time.perf_counter() + duration * 0.1
     end = begin + duration
     seconds: list[float] = []
+    answers, used = 0, cpu_seconds(server)
     while time.perf_counter() < end:
         for key, _ in selector.select():
             connection = key.fileobj
             read_answer(connection)
             now = time.perf_counter()
+            answers += 1
             if now > begin:
                 seconds.append(now - started[connection])
             started[connection] = now
             connection.sendall(request)
     for connection in started:
         connection.close()
-    return {"rps": round(len(seconds) / duration, 1), **percentiles(seconds)}
+    used = cpu_seconds(server) - used
+    return {"rps": round(len(seconds) / duration, 1), **percentiles(seconds), "server_cpu_us": round(used / answers * 1e6, 1)}
 
 
 def read_answer(connection: socket.socket) -> None:
@@ -137,7 +147,7 @@ def measure(folder: Path, duration: float) -> dict[str, Any]:
                 for concurrency in (1, 16):
                     request = http_request(path.stem, inputs, binary)
                     kind = "binary" if binary else "json"
-                    row[f"http_{kind}_c{concurrency}"] = over_http(port, request, concurrency, duration)
+                    row[f"http_{kind}_c{concurrency}"] = over_http(port, server.pid, request, concurrency, duration)
             figures[path.name] = row
     finally:
         server.terminate()
