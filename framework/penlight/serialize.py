@@ -74,7 +74,7 @@ def atomic_write(path: str | os.PathLike[str], data: bytes | bytearray | memoryv
         raise SaveError(f"save {path}: expected a file or a free name, found a folder or device; choose another name")
     needed = memoryview(data).nbytes if not callable(data) else 0
     try:
-        remove_leftovers(target)
+        remove_leftovers(target.parent, f"{target.name}.")
         with _temporary_beside(target) as (file, temporary):
             if callable(data):
                 data(file)
@@ -91,10 +91,10 @@ def atomic_write(path: str | os.PathLike[str], data: bytes | bytearray | memoryv
     return Path(path)
 
 
-def remove_leftovers(target: Path) -> int:
-    """Removes the temporary files of writers of `target` that were killed; returns how many."""
+def remove_leftovers(folder: Path, prefix: str) -> int:
+    """Removes temporary files of killed writers of files whose names start with `prefix`; returns how many."""
     removed = 0
-    for path in target.parent.glob(f".{_glob_escape(target.name)}.*.tmp"):
+    for path in folder.glob(f".{_glob_escape(prefix)}*.tmp"):
         with contextlib.suppress(OSError):  # another process may clean at the same moment
             if _is_abandoned(path):
                 path.unlink()

@@ -155,7 +155,7 @@ def test_the_temporary_file_of_a_living_writer_stays(tmp_path):
     def write(file):
         (temporary,) = tmp_path.glob(".file.*.tmp")
         os.utime(temporary, (0, 0))
-        seen.append(remove_leftovers(tmp_path / "file"))
+        seen.append(remove_leftovers(tmp_path, "file."))
         file.write(b"x")
 
     atomic_write(tmp_path / "file", write)

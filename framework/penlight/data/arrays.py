@@ -22,7 +22,7 @@ from penlight.serialize import read_file
 PathLike = str | os.PathLike[str]
 
 # The third byte of an idx file; http://yann.lecun.com/exdb/mnist (all big-endian)
-IDX_DTYPES = {
+IDX_DTYPES: dict[int, np.dtype] = {
     0x08: np.dtype(">u1"),
     0x09: np.dtype(">i1"),
     0x0B: np.dtype(">i2"),

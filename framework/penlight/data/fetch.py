@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 
 from penlight.data.collate import default_collate
-from penlight.data.dataset import Dataset, IterableDataset
 from penlight.data.sampler import generator_at
 
 Observer = Callable[[int], None]
@@ -34,7 +33,7 @@ class Reading:
     `order` holds the indices of the whole epoch (None for an IterableDataset), `first` the batch to begin with.
     """
 
-    dataset: Dataset | IterableDataset
+    dataset: Any  # a Dataset or an IterableDataset
     collate: Callable[[Sequence[Any]], Any]
     batch_size: int
     drop_last: bool
@@ -48,7 +47,6 @@ class Reading:
         if self.order is None:
             yield from self._stream(observe)
             return
-        assert isinstance(self.dataset, Dataset) or hasattr(self.dataset, "__getitem__")
         for batch in range(self.first + worker, batch_count(len(self.order), self.batch_size, self.drop_last), workers):
             start = batch * self.batch_size
             yield self._batch(self.order[start : start + self.batch_size], start, observe)
@@ -62,7 +60,7 @@ class Reading:
         for offset, index in enumerate(indices.tolist()):
             observe(index)
             _place.set((self.seed, self.epoch, start + offset))
-            items.append(self.dataset[index])  # type: ignore[index]
+            items.append(self.dataset[index])
         return self.collate(items)
 
     def _stream(self, observe: Observer) -> Iterator[Any]:
@@ -77,7 +75,7 @@ class Reading:
                 yield self.collate(batch)
 
     def _observed(self, observe: Observer) -> Iterator[Any]:
-        iterator = iter(self.dataset)  # type: ignore[arg-type]
+        iterator = iter(self.dataset)
         position = 0
         while True:
             observe(position)

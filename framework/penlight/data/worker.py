@@ -81,7 +81,10 @@ class WorkerPool:
     """The workers of one pass; iterating yields the batches in order, `close` ends all processes."""
 
     def __init__(self, reading: Reading, workers: int, *, prefetch: int, timeout: float, context: str | None):
-        self.timeout, self.processes, self.receivers, self.pulses = timeout, [], [], []
+        self.timeout = timeout
+        self.processes: list[Any] = []
+        self.receivers: list[Connection] = []
+        self.pulses: list[Any] = []
         methods = multiprocessing.get_all_start_methods()
         # Never fork by default: a copy of a process whose BLAS threads hold locks can hang.
         mp: Any = multiprocessing.get_context(context or ("forkserver" if "forkserver" in methods else "spawn"))

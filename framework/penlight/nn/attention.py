@@ -14,8 +14,8 @@ from penlight.nn.linear import Linear
 from penlight.nn.module import Module
 from penlight.nn.norm import LayerNorm
 from penlight.nn.parameter import Parameter
-from penlight.ops.create import arange
 from penlight.ops.arithmetic import where
+from penlight.ops.create import arange
 from penlight.tensor import Tensor
 
 

@@ -20,7 +20,7 @@ class _Numbered(Module):
         return iter(list(self._modules.values()))
 
     def __getitem__(self, index: int | slice) -> Any:
-        modules = list(self._modules.values())
+        modules: list[Any] = list(self._modules.values())
         return type(self)._of(modules[index]) if isinstance(index, slice) else modules[index]
 
     def __setitem__(self, index: int, module: Module) -> None:

@@ -55,6 +55,9 @@ class Module:
     _parameters: dict[str, Parameter | None]
     _buffers: dict[str, Tensor | None]
     _modules: dict[str, Module | None]
+    _not_saved: set[str]
+    _forward_hooks: dict[int, Any]
+    _forward_pre_hooks: dict[int, Any]
 
     def __new__(cls, *args: Any, **kwargs: Any) -> Any:
         # Not in __init__: a subclass that forgets super().__init__() works all the same.
@@ -72,28 +75,28 @@ class Module:
         if mode.tracer is not None:
             with mode.tracer.module(self):
                 return self._call(args, kwargs)
-        if self._forward_hooks or self._forward_pre_hooks:  # type: ignore[attr-defined]
+        if self._forward_hooks or self._forward_pre_hooks:
             return self._call(args, kwargs)
         return self.forward(*args, **kwargs)
 
     def _call(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        for hook in list(self._forward_pre_hooks.values()):  # type: ignore[attr-defined]
+        for hook in list(self._forward_pre_hooks.values()):
             changed = hook(self, args)
             if changed is not None:
                 args = changed if isinstance(changed, tuple) else (changed,)
         output = self.forward(*args, **kwargs)
-        for hook in list(self._forward_hooks.values()):  # type: ignore[attr-defined]
+        for hook in list(self._forward_hooks.values()):
             changed = hook(self, args, output)
             output = output if changed is None else changed
         return output
 
     def register_forward_hook(self, hook: Callable[[Module, Any, Any], Any]) -> RemovableHandle:
         """Calls `hook(module, args, output)` after each forward; what it returns, unless None, replaces the output."""
-        return RemovableHandle(self._forward_hooks, hook)  # type: ignore[attr-defined]
+        return RemovableHandle(self._forward_hooks, hook)
 
     def register_forward_pre_hook(self, hook: Callable[[Module, Any], Any]) -> RemovableHandle:
         """Calls `hook(module, args)` before each forward; what it returns, unless None, replaces the arguments."""
-        return RemovableHandle(self._forward_pre_hooks, hook)  # type: ignore[attr-defined]
+        return RemovableHandle(self._forward_pre_hooks, hook)
 
     # Registration. Every entry is an attribute too, so reading `self.weight` costs no lookup of ours.
 
@@ -115,7 +118,7 @@ class Module:
 
     def __delattr__(self, name: str) -> None:
         for entries in (self._parameters, self._buffers, self._modules):
-            entries.pop(name, None)  # type: ignore[attr-defined]
+            entries.pop(name, None)
         object.__delattr__(self, name)
 
     def _register(self, entries: dict[str, Any], name: str, value: Any) -> None:
@@ -129,7 +132,7 @@ class Module:
             )
         for others in (self._parameters, self._buffers, self._modules):
             if others is not entries:
-                others.pop(name, None)  # type: ignore[attr-defined]
+                others.pop(name, None)
         entries[name] = value
         object.__setattr__(self, name, value)
 
@@ -140,7 +143,7 @@ class Module:
     def register_buffer(self, name: str, tensor: Tensor | None, persistent: bool = True) -> None:
         """Adds a tensor that is not learned, such as a running mean; only persistent ones are in the state_dict."""
         self._register(self._buffers, name, tensor)
-        (self._not_saved.discard if persistent else self._not_saved.add)(name)  # type: ignore[attr-defined]
+        (self._not_saved.discard if persistent else self._not_saved.add)(name)
 
     def add_module(self, name: str, module: Module | None) -> None:
         """Adds a submodule under a name that need not be an identifier, such as "0"."""
@@ -229,7 +232,7 @@ class Module:
 
     def _own_state(self) -> Iterator[tuple[str, Tensor]]:
         for name, value in itertools.chain(self._parameters.items(), self._buffers.items()):
-            if value is not None and name not in self._not_saved:  # type: ignore[attr-defined]
+            if value is not None and name not in self._not_saved:
                 yield name, value
 
     def load_state_dict(self, state_dict: Mapping[str, Any], strict: bool = True) -> IncompatibleKeys:

@@ -22,7 +22,7 @@ from typing import Any
 
 from penlight.errors import CheckpointError, FileFormatError, FileMissingError, NumericalError
 from penlight.random import get_rng_state, set_rng_state
-from penlight.serialize import arrays_to_bytes, as_array, atomic_write, file_sha256, load_arrays, read_file
+from penlight.serialize import arrays_to_bytes, as_array, atomic_write, file_sha256, load_arrays, read_file, remove_leftovers
 from penlight.tensor import Tensor, from_numpy
 
 SCHEMA = "penlight.checkpoint/1"
@@ -79,6 +79,7 @@ def save_checkpoint(
     atomic_write(folder / file, data)
     document = {"schema": SCHEMA, "step": step, "weights": {"file": file, "sha256": digest, "size_bytes": len(data)}, **trees}
     path = atomic_write(folder / NAME, json.dumps(document, indent=1, allow_nan=False).encode())
+    remove_leftovers(folder, "checkpoint")
     for old in folder.glob("checkpoint-*.safetensors"):
         if old.name != file:
             with contextlib.suppress(OSError):
