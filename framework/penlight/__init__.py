@@ -3,8 +3,10 @@
 
 from penlight import autograd as autograd
 from penlight import data as data
+from penlight import models as models
 from penlight import nn as nn
 from penlight import optim as optim
+from penlight import train as train
 from penlight.autograd import enable_grad as enable_grad
 from penlight.autograd import is_grad_enabled as is_grad_enabled
 from penlight.autograd import no_grad as no_grad
@@ -143,6 +145,8 @@ from penlight.random import randn_like as randn_like
 from penlight.random import randperm as randperm
 from penlight.random import seed as seed
 from penlight.random import set_rng_state as set_rng_state
+from penlight.serialize import load_safetensors as load_safetensors
+from penlight.serialize import save_safetensors as save_safetensors
 from penlight.tensor import Tensor as Tensor
 from penlight.tensor import as_tensor as as_tensor
 from penlight.tensor import from_numpy as from_numpy

@@ -46,7 +46,7 @@ class CharGPT(Module):
         self.head = Linear(size, vocabulary, bias=False)
 
     def forward(self, ids: Tensor) -> Tensor:
-        x = self.token(ids) + self.position(arange(ids.shape[1]))
+        x = self.token(ids) + self.position(arange(ids.shape[1], device=ids.device))
         for block in self.blocks:
             x = block(x)
         return self.head(self.norm(x))

@@ -138,7 +138,8 @@ def _additive(mask: Tensor, like: Tensor) -> Tensor:
 
 def _causal(query: Tensor, key: Tensor) -> Tensor:
     # Where the column is later than the row.
-    later = arange(key.shape[1]).unsqueeze(0) > arange(query.shape[1]).unsqueeze(1)
+    columns, rows = (arange(x.shape[1], device=query.device) for x in (key, query))
+    later = columns.unsqueeze(0) > rows.unsqueeze(1)
     return _additive(later, query)
 
 

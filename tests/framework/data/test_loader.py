@@ -12,6 +12,9 @@ from data_sets import Augmented, Count, Slow, Squares, Trouble, Unpicklable
 from penlight.data import DataLoader, Dataset, RandomSampler, TensorDataset, WeightedRandomSampler
 from penlight.errors import CheckpointError, DataError, WorkerError
 
+# Fork is what users may choose; newer Pythons warn of it where a library has threads.
+pytestmark = pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
+
 
 def labels(loader) -> list[list[int]]:
     return [batch[1].numpy().tolist() for batch in loader]
