@@ -14,6 +14,8 @@ from penlight.autograd import set_grad_enabled as set_grad_enabled
 from penlight.device import device as device
 from penlight.dtype import bfloat16 as bfloat16
 from penlight.dtype import bool_ as bool  # noqa: F401  PyTorch's name; the builtin is shadowed in this namespace only
+from penlight.dtype import complex64 as complex64
+from penlight.dtype import complex128 as complex128
 from penlight.dtype import dtype as dtype
 from penlight.dtype import float16 as float16
 from penlight.dtype import float32 as float32
@@ -23,6 +25,9 @@ from penlight.dtype import int16 as int16
 from penlight.dtype import int32 as int32
 from penlight.dtype import int64 as int64
 from penlight.dtype import uint8 as uint8
+from penlight.dtype import uint16 as uint16
+from penlight.dtype import uint32 as uint32
+from penlight.dtype import uint64 as uint64
 from penlight.errors import PenlightError as PenlightError
 from penlight.ops import methods as _methods  # noqa: F401  attaches the operators to Tensor
 from penlight.ops.activation import relu as relu

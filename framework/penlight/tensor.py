@@ -274,7 +274,7 @@ class Tensor:
         if self._data.size != 1:
             raise ShapeError(f"item: expected one element, came shape {tuple(self._data.shape)}; use .tolist()")
         value = self._data.reshape(()).item()
-        return value if isinstance(value, (bool, int, float)) else float(value)
+        return value if isinstance(value, (bool, int, float, complex)) else float(value)
 
     def tolist(self) -> Any:
         """The values as nested lists of Python numbers."""
@@ -392,6 +392,8 @@ def _as_array(data: Any, dtype: Any) -> Any:
     array = data if isinstance(data, np.ndarray) else np.asarray(data)
     if not isinstance(data, (np.ndarray, np.generic)) and array.dtype == np.float64:
         array = array.astype(default_dtype.numpy)  # Python floats, in any nesting
+    elif not isinstance(data, (np.ndarray, np.generic)) and array.dtype == np.complex128:
+        array = array.astype(np.complex64)
     return np.asarray(array)
 
 

@@ -71,13 +71,13 @@ def promote(a: Any, b: Any) -> tuple[Tensor, Tensor]:
             return a, found
         if isinstance(b, Tensor):
             return (a, b) if a._data.dtype is b._data.dtype else _promote_tensors(a, b)
-        if isinstance(b, (bool, int, float)):
+        if isinstance(b, (bool, int, float, complex)):
             result = combine(a.dtype, scalar_type(b))
             other = constant(b, result, a)
             if a.dtype is result and type(b) in _NUMBERS and type(a._data) is np.ndarray and len(_scalars) < 4096:
                 _scalars[b, type(b), a._data.dtype] = other
             return a if a.dtype is result else a.to(result), other
-    elif isinstance(a, (bool, int, float)) and isinstance(b, Tensor):
+    elif isinstance(a, (bool, int, float, complex)) and isinstance(b, Tensor):
         result = combine(b.dtype, scalar_type(a))
         return constant(a, result, b), b if b.dtype is result else b.to(result)
     return promote(operand(a), operand(b))
@@ -89,7 +89,7 @@ def operand(value: Any) -> Tensor:
     Raises:
         DTypeError: it is something else.
     """
-    if isinstance(value, (Tensor, bool, int, float, np.ndarray, np.generic)):
+    if isinstance(value, (Tensor, bool, int, float, complex, np.ndarray, np.generic)):
         return as_tensor(value)
     raise DTypeError(f"expected a tensor or a number, came {type(value).__name__}; use penlight.tensor")
 
@@ -113,7 +113,7 @@ def constant(value: Any, dtype: DType, like: Tensor) -> Tensor:
         traced = mode.tracer.scalar(value, dtype)
         if traced is not None:
             return traced
-    key = (value, dtype, math.copysign(1, value)) if value == 0 else (value, dtype)
+    key = (value, dtype, math.copysign(1, value)) if value == 0 and type(value) is not complex else (value, dtype)
     found = _constants.get(key) if type(like._data) is np.ndarray else None
     if found is None:
         found = from_array(np.asarray(value, dtype.numpy))
@@ -128,4 +128,4 @@ def constant(value: Any, dtype: DType, like: Tensor) -> Tensor:
 def floating(x: Any) -> Tensor:
     """The operand itself if it is floating point, else converted to the default dtype."""
     t = x if isinstance(x, Tensor) else operand(x)
-    return t if t.dtype.is_floating_point else t.to(default_dtype)
+    return t if t.dtype.kind >= 2 else t.to(default_dtype)

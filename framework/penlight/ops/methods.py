@@ -93,7 +93,7 @@ def _cast(dtype: str) -> Callable[[Tensor], Tensor]:
 
 def _reflected(function: Callable[..., Tensor]) -> Callable[[Tensor, Any], Tensor]:
     def reflected(self: Tensor, other: Any) -> Tensor:
-        return function(operand(other), self) if not isinstance(other, (bool, int, float)) else function(other, self)
+        return function(operand(other), self) if not isinstance(other, (bool, int, float, complex)) else function(other, self)
 
     return reflected
 
@@ -170,7 +170,7 @@ def _not_equal(self: Tensor, other: Any) -> Any:
 
 
 def _comparable(other: Any) -> bool:
-    return isinstance(other, (Tensor, bool, int, float)) or hasattr(other, "__array__")
+    return isinstance(other, (Tensor, bool, int, float, complex)) or hasattr(other, "__array__")
 
 
 def _type_as(self: Tensor, other: Tensor) -> Tensor:
