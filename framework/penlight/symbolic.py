@@ -24,13 +24,13 @@ class FloorDivision:
 
     @cached_property
     def text(self) -> str:
-        return f"({self.numerator.text})//{_bracketed(self.denominator)}"
+        return f"{_bracketed(self.numerator)}//{_bracketed(self.denominator)}"
 
     def evaluate(self, bindings: Mapping[str, Any]) -> Any:
         return self.numerator.evaluate(bindings) // self.denominator.evaluate(bindings)
 
 
-Atom = Union[str, FloorDivision]
+Atom = Union[str, FloorDivision]  # noqa: UP007  evaluated at run time, where str | class needs the class first
 
 
 def _atom_text(atom: Atom) -> str:
@@ -41,9 +41,9 @@ def _monomial_text(monomial: Monomial) -> str:
     return "*".join(map(_atom_text, monomial))
 
 
-def _order(monomial: Monomial) -> tuple[int, str]:
-    """Constants last, higher products first, then by name."""
-    return (-len(monomial), _monomial_text(monomial))
+def _order(monomial: Monomial) -> tuple[int, bool, str]:
+    """Constants last, higher products first, names before divisions, then by name."""
+    return (-len(monomial), not all(isinstance(atom, str) for atom in monomial), _monomial_text(monomial))
 
 
 class Expression:
@@ -67,6 +67,8 @@ class Expression:
         for monomial, coefficient in self.terms.items():
             sign = " - " if coefficient < 0 else " + "
             size, body = abs(coefficient), _monomial_text(monomial)
+            if len(monomial) + (size != 1) > 1:  # in a product, a division needs brackets
+                body = "*".join(atom if isinstance(atom, str) else f"({atom.text})" for atom in monomial)
             part = body if body and size == 1 else f"{size}*{body}" if body else str(size)
             result += (sign if result else sign.strip(" +")) + part
         return result or "0"
@@ -192,6 +194,9 @@ class SymInt(int):
 
     def __repr__(self) -> str:
         return f"{self.text}={int(self)}"
+
+    def __str__(self) -> str:
+        return int.__repr__(self)
 
     def __deepcopy__(self, memo: Any) -> SymInt:
         return self

@@ -92,9 +92,10 @@ class Node:
                 versions[id(t)] = t._version[0]
         self.versions: dict[int, int] | None = versions  # of the inputs that were written to or have views
         saves = operator.saves_inputs
-        self.inputs: Any = (
-            inputs if saves is True else _needed(inputs, edges) if saves else [None if t is None else Saved(t) for t in inputs]
-        )
+        if saves is True:
+            self.inputs: Any = inputs
+        else:
+            self.inputs = _needed(inputs, edges, saves)
         if operator.saves_output:
             self.outputs: Any = outputs
             self.output_version: Any = [0]  # shared with the output tensors
@@ -142,7 +143,12 @@ class Node:
         self.hooks.setdefault(index, []).append(hook)
 
 
-def _needed(inputs: Sequence[Any], edges: Sequence[Any]) -> list[Any]:
-    """For products: an input is kept only where another one needs a gradient."""
-    wanting = len(edges) - edges.count(None)
-    return [t if t is None or wanting > (e is not None) else Saved(t) for t, e in zip(inputs, edges, strict=True)]
+def _needed(inputs: Sequence[Any], edges: Sequence[Any], saves: Any) -> list[Any]:
+    """The inputs whose values the gradient reads, and stand-ins for the others."""
+    if not saves:
+        return [None if t is None else Saved(t) for t in inputs]
+    if saves == "others":  # products: an input is read only where another one needs a gradient
+        wanting = len(edges) - edges.count(None)
+        return [t if t is None or wanting > (e is not None) else Saved(t) for t, e in zip(inputs, edges, strict=True)]
+    last = len(saves) - 1  # the last flag serves all further inputs
+    return [t if t is None or saves[min(k, last)] else Saved(t) for k, t in enumerate(inputs)]

@@ -104,8 +104,8 @@ class _Comparison:
         remedy = f"leave {found!r} fixed" if found else "leave the dimension fixed"
         named = f"dimension {found!r} was fixed" if found else "the program depends on the size"
         raise DynamicShapeError(
-            f"{where}: {named}: {what} (traced at {self._sizes()}). Compute with x.shape[i] itself, without int() or a branch on it, "
-            f"or {remedy}"
+            f"{where}: {named}: {what} (traced at {self._sizes()}). Compute with x.shape[i] itself, "
+            f"without int() or a branch on it, or {remedy}"
         )
 
 

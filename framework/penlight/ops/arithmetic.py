@@ -253,6 +253,7 @@ class Where(Operator):
 
     name = "where"
     onnx = "Where"
+    saves_inputs = (True, False)
     samples = (
         sample(of(3, 4, dtype="bool", low=0), of(3, 4), of(3, 4)),
         sample(of(3, 1, dtype="bool", low=0), of(4), of()),

@@ -62,8 +62,10 @@ class Attention(Operator):
         if mask is not None:
             scores = xp.where(mask, scores, -np.inf).astype(scores.dtype) if mask.dtype == bool else scores + mask
         weights = softmax_array(xp, scores, -1)
-        if mask is not None:
-            xp.nan_to_num(weights, copy=False)  # a row that sees nothing is 0 / 0
+        if mask is not None and scores.size:
+            blind = scores.max(axis=-1, keepdims=True) == -np.inf
+            if blind.any():
+                weights = xp.where(blind, q.dtype.type(0), weights)  # a row that sees nothing is 0 / 0
         return xp.matmul(weights, v), weights
 
     def backward(self, xp, needs, grad, output, q, k, v, mask):

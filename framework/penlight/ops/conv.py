@@ -188,7 +188,8 @@ class Conv2dInputGrad(_Conv):
     def infer(self, grad: Spec, weight: Spec) -> Spec:
         if grad.shape[1] != weight.shape[0]:
             raise ShapeError(
-                f"conv2d_input_grad: grad has {grad.shape[1]} channels, weight {tuple(map(int, weight.shape))} has {weight.shape[0]}"
+                f"conv2d_input_grad: grad has {grad.shape[1]} channels, "
+                f"weight {tuple(map(int, weight.shape))} has {weight.shape[0]}"
             )
         return Spec((grad.shape[0], weight.shape[1] * self.groups, *self.size), same_dtype(self.name, grad, weight))
 

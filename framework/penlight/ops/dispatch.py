@@ -203,6 +203,8 @@ def write(target: Tensor, value: Tensor, operation: str) -> Tensor:
     _check_write(target, value, operation)
     if mode.tracer is not None:
         mode.tracer.record_write(target, value, operation)
+    if value._node is not None:
+        _keep_old_value(value._node, target)
     target._data[...] = value._data
     target.bump_version()
     if not mode.enabled or not (value.requires_grad or target.requires_grad):
@@ -215,10 +217,19 @@ def write(target: Tensor, value: Tensor, operation: str) -> Tensor:
     return target
 
 
+def _keep_old_value(node: Node, target: Tensor) -> None:
+    """Where the gradient of the operation itself needs what it is about to overwrite, the tape gets a copy."""
+    for position, t in enumerate(node.inputs):
+        if t is target:
+            old = from_array(target._data.copy())
+            old.requires_grad, old._node, old._index = target.requires_grad, target._node, target._index
+            node.inputs = [*node.inputs[:position], old, *node.inputs[position + 1 :]]
+
+
 def _check_write(target: Tensor, value: Tensor, operation: str) -> None:
     if mode.enabled and target.requires_grad and target._node is None:
         raise InPlaceError(f"{operation}: a leaf that requires a gradient was to be changed in place; do it under no_grad()")
-    if mode.enabled and value.requires_grad and target._base is not None and _is_leaf_with_grad(target._base):
+    if mode.enabled and target._base is not None and _is_leaf_with_grad(target._base):
         raise InPlaceError(f"{operation}: a view of a leaf that requires a gradient was to be changed; do it under no_grad()")
     if value._data.shape != target._data.shape:
         raise InPlaceError(

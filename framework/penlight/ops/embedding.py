@@ -24,6 +24,7 @@ class Embedding(Operator):
 
     name = "embedding"
     onnx = "Gather"
+    saves_inputs = (False, True)
     samples = (
         sample(of(5, 3), index(4, high=5)),
         sample(of(5, 3), index(2, 3, high=5), padding_idx=1),

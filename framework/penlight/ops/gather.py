@@ -25,6 +25,7 @@ class Take(Operator):
 
     name = "take"
     onnx = "Gather(axis=dim)"
+    saves_inputs = (False, True)
     samples = (
         sample(of(5, 3), index(4, high=5), dim=0),
         sample(of(5, 3), index(2, 2, high=3), dim=1),
@@ -54,8 +55,8 @@ class TakeAdd(Operator):
     """Zeros with `size` along `dim`, and x added at `index`: the gradient of Take"""
 
     name = "take_add"
-    saves_inputs = True
     onnx = NotExported("it occurs in gradients only")
+    saves_inputs = (False, True)
     samples = (sample(of(4, 3), index(4, high=5), dim=0, size=5), sample(of(5, 2, 2), index(2, 2, high=3), dim=1, size=3))
 
     dim: int
@@ -97,6 +98,7 @@ class Gather(Operator):
 
     name = "gather"
     onnx = "GatherElements(axis=dim)"
+    saves_inputs = (False, True)
     samples = (
         sample(of(5, 3), index(2, 3, high=5), dim=0),
         sample(of(5, 3), index(5, 4, high=3), dim=1),
@@ -126,6 +128,7 @@ class GatherAdd(Operator):
 
     name = "gather_add"
     onnx = NotExported("it occurs in gradients only")
+    saves_inputs = (False, True)
     samples = (sample(of(2, 3), index(2, 3, high=5), dim=0, shape=(5, 3)),)
 
     dim: int
@@ -149,6 +152,7 @@ class ScatterAdd(Operator):
     """A copy of x with `source` added where `index` says along `dim`; repeated indices add up"""
 
     name = "scatter_add"
+    saves_inputs = (False, True, False)
     samples = (
         sample(of(5, 3), index(2, 3, high=5), of(2, 3), dim=0),
         sample(of(5, 3), index(5, 4, high=3), of(5, 4), dim=1),

@@ -39,7 +39,8 @@ Item = int | Range | None  # None is a new dimension of size 1
 
 
 def _numpy_items(items: tuple[Item, ...]) -> tuple[Any, ...]:
-    return tuple(item.slice() if isinstance(item, Range) else item for item in items)
+    parts = (item.slice() if isinstance(item, Range) else item for item in items)
+    return (*parts, ...)  # the Ellipsis makes NumPy return a 0-dim view, not a scalar, where all items are integers
 
 
 def _sliced_shape(items: tuple[Item, ...]) -> Shape:
@@ -141,6 +142,7 @@ class AdvancedIndex(Operator):
     """x[i, j, ...] with integer arrays for the dimensions `dims`, which broadcast together, as in NumPy"""
 
     name = "advanced_index"
+    saves_inputs = (False, True)
     samples = (
         sample(of(5, 4), index(3, high=5), index(3, high=4), dims=(0, 1)),
         sample(of(5, 4, 3), index(2, 1, high=4), index(3, high=3), dims=(1, 2)),
@@ -175,6 +177,7 @@ class AdvancedIndexAdd(Operator):
 
     name = "advanced_index_add"
     onnx = NotExported("it occurs in gradients only")
+    saves_inputs = (False, True)
     samples = (sample(of(3), index(3, high=5), index(3, high=4), dims=(0, 1), shape=(5, 4)),)
 
     dims: tuple[int, ...]
@@ -198,6 +201,7 @@ class AdvancedIndexPut(Operator):
     """A copy of x with `value` at (or added at, if `accumulate`) the integer arrays for `dims`"""
 
     name = "advanced_index_put"
+    saves_inputs = (False, False, True)
     samples = (
         sample(of(5, 4), of(1), of(1, dtype="int64", low=1, high=2), index(1, high=4), dims=(0, 1)),
         sample(of(5, 4), of(3, 4), index(3, high=5), dims=(0,), accumulate=True),

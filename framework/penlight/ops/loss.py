@@ -26,7 +26,7 @@ class CrossEntropy(Operator):
 
     name = "cross_entropy"
     onnx = _TRAINING
-    saves_output = True
+    saves_inputs, saves_output = (False, True), True
     outputs = 2
     samples = (
         sample(of(4, 5), index(4, high=5)),
@@ -62,11 +62,11 @@ class CrossEntropy(Operator):
         if grad[1] is not None:
             return NotImplemented  # the log-probabilities have a gradient in a second derivative only
         rows, safe, kept = self._rows(xp, target)
-        weight = xp.where(kept, grad[0], x.dtype.type(0))[:, None]
+        weight = xp.where(kept, grad[0], grad[0].dtype.type(0))[:, None]
         result = xp.exp(output[1])
         if self.label_smoothing:
-            result -= x.dtype.type(self.label_smoothing / x.shape[1])
-        result[rows, safe] -= x.dtype.type(1 - self.label_smoothing)
+            result -= result.dtype.type(self.label_smoothing / x.shape[1])
+        result[rows, safe] -= result.dtype.type(1 - self.label_smoothing)
         result *= weight
         return result, None
 

@@ -98,7 +98,7 @@ class Operator(metaclass=_Interned):
         samples: calls for the table-driven tests, or `NotSampled(reason)`.
         saves_inputs, saves_output: what `vjp` reads. A vjp that reads only shapes sets `saves_inputs = False` and gets
             `Spec`s, so that the tape does not keep the data alive; "others" keeps an input only where another one needs
-            a gradient (products); the output is `None` unless `saves_output`.
+            a gradient (products), a tuple says it per input (its last flag serves all further ones); the output is `None` unless `saves_output`.
         is_view: the output may share memory with the first input.
         is_random: the result differs from call to call, so a trace refuses it.
         outputs: how many outputs `forward` returns (a tuple where more than one).
@@ -110,7 +110,7 @@ class Operator(metaclass=_Interned):
     gradient: ClassVar[str | NotDifferentiable] = AVAILABLE
     second_derivative: ClassVar[str | NotDifferentiable] = AVAILABLE
     samples: ClassVar[tuple[Any, ...] | NotSampled] = ()
-    saves_inputs: ClassVar[bool | str] = True
+    saves_inputs: ClassVar[bool | str | tuple[bool, ...]] = True
     saves_output: ClassVar[bool] = False
     is_view: ClassVar[bool] = False
     is_random: ClassVar[bool] = False

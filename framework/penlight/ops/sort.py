@@ -55,7 +55,7 @@ class TopK(Operator):
         sample(of(5, 2, distinct=True), k=3, dim=0, largest=False),
         sample(of(0, 3), k=1, dim=1),
     )
-    saves_output = True
+    saves_inputs, saves_output = False, True
 
     k: int
     dim: int
