@@ -49,6 +49,11 @@ def to_tensors(batch: Any) -> Any:
     return _map(batch, np.ndarray, lambda array: from_numpy(np.require(array, requirements="W")))
 
 
+def to_device(batch: Any, device: Any) -> Any:
+    """Moves the Tensors of a batch to a device; those that are there stay."""
+    return _map(batch, Tensor, lambda tensor: tensor.to(device))
+
+
 def _map(value: Any, kind: type, function: Callable[[Any], Any]) -> Any:
     if isinstance(value, kind):
         return function(value)

@@ -16,7 +16,9 @@ from typing import Any
 
 import penlight.nn.functional as F
 from penlight.autograd import no_grad
+from penlight.data.collate import to_device
 from penlight.data.loader import DataLoader
+from penlight.device import cpu
 from penlight.errors import Interrupted, NumericalError
 from penlight.nn.module import Module
 from penlight.nn.utils import clip_grad_norm_
@@ -39,6 +41,13 @@ def classify(model: Module, batch: Any) -> tuple[Tensor, dict[str, float]]:
     return loss, {"accuracy": float(right.numpy(force=True).mean()) if right.numel() else 0.0}
 
 
+def on_device_of(model: Module, loader: DataLoader) -> Iterator[Any]:
+    """Yields the batches of a loader on the device of the model's parameters."""
+    parameter = next(model.parameters(), None)
+    device = cpu if parameter is None else parameter.device
+    return iter(loader) if device == cpu else (to_device(batch, device) for batch in loader)
+
+
 def evaluate(model: Module, loader: DataLoader, loss: Loss = classify) -> dict[str, float]:
     """Returns the mean loss and metrics over a data set, in evaluation mode and without gradients.
 
@@ -49,7 +58,7 @@ def evaluate(model: Module, loader: DataLoader, loss: Loss = classify) -> dict[s
     loader.set_epoch(0)
     try:
         with no_grad():
-            for batch in loader:
+            for batch in on_device_of(model, loader):
                 value, metrics = loss(model, batch)
                 size = len(batch[0])
                 items += size
@@ -125,7 +134,7 @@ class Trainer:
 
     def _run_epoch(self, epoch: int) -> None:
         self.model.train()
-        for batch in self.loader:
+        for batch in on_device_of(self.model, self.loader):
             self._train_step(batch, epoch)
             if self.evaluate_every and self.step % self.evaluate_every == 0:
                 self._validate(epoch)
