@@ -40,6 +40,11 @@ def from_proto(proto: onnx.ModelProto) -> Model:
     return ir.from_proto(proto)
 
 
+def attribute_from_proto(proto: onnx.AttributeProto) -> Attr:
+    """One attribute, for example a default of an operator's declaration."""
+    return ir.from_proto(proto)
+
+
 def to_proto(model: Model) -> onnx.ModelProto:
     """Builds the protobuf message that an .onnx file holds."""
     return ir.to_proto(model)

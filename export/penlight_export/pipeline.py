@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from penlight_export.edge.kernels import has_kernel, kernel_table, refuse_missing
 from penlight_export.graph import FUSED_DOMAIN, Model, clone, infer_shapes
 from penlight_export.onnx.functions import expand_functions
-from penlight_export.onnx.upgrade import upgrade
+from penlight_export.onnx.upgrade import TARGET, upgrade
 from penlight_export.passes import DEFAULT, FuseActivation, LiftConstants, Pass, run_passes
 
 # What the fused kernels can apply; see runtime/kernels.
@@ -28,6 +28,7 @@ def edge_graph(model: Model, where: str, passes: Sequence[Pass] = DEFAULT) -> Mo
         UnsupportedFeatureError: old forms or element types that the runtime cannot hold.
     """
     model = clone(model)
+    model.graph.opset_imports.setdefault("", TARGET)  # a model of another domain alone names none
     if any(True for node in model.graph for attribute in node.attributes.values() if attribute.type.name in ("GRAPH", "GRAPHS")):
         refuse_missing(model, where)  # names If, Loop and Scan beside everything else that is missing
     model = expand_functions(model, lambda *_: True)  # the model's own functions

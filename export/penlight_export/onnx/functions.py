@@ -9,7 +9,7 @@ from typing import Any
 import onnx.inliner
 
 from penlight_export.errors import InvalidModelError, UnsupportedOpsetError
-from penlight_export.graph import Model, Shape, Value, from_proto, inline_functions, to_proto
+from penlight_export.graph import Model, Node, Shape, Value, attribute_from_proto, clone, from_proto, inline_functions, to_proto
 from penlight_export.onnx.opsets import find_schema, since_version
 
 _DEEPEST = 8  # ONNX's own bodies nest three deep
@@ -36,8 +36,23 @@ def expand_functions(model: Model, has_kernel: HasKernel) -> Model:
         names = _expandable(model, has_kernel)
         if not names:
             break
-        model = _inline_schema_functions(model, names)
+        expanded = _inline_what_works(model, names)
+        if expanded is None:
+            break
+        model = expanded
     return model
+
+
+def _inline_what_works(model: Model, names: list[str]) -> Model | None:
+    """All bodies at once, or one by one where ONNX's inliner gives up on some. None when it gives up on all."""
+    try:
+        return _inline_schema_functions(model, names)
+    except RuntimeError:  # the C++ inliner: "Type unknown" for absent optional inputs, for example
+        parts = [names[k::2] for k in range(2)] if len(names) > 1 else []
+    changed = None
+    for part in parts:
+        changed = _inline_what_works(changed or model, part) or changed
+    return changed
 
 
 def _check_function_opsets(model: Model) -> None:
@@ -70,6 +85,10 @@ def _has_usable_body(schema: Any) -> bool:
 
 def _inline_schema_functions(model: Model, names: list[str]) -> Model:
     """ONNX's C++ inliner, on a copy of the graph whose weights are inputs: they need not travel through protobuf."""
+    model = clone(model)  # so that a failure leaves the caller's graph whole
+    for node in model.graph:
+        if node.domain == "" and node.op_type in names:
+            _spell_out_defaults(node, model.opset_imports[""])
     weights = {value.name: value for value in model.graph.initializers.values() if not value.is_graph_input()}
     kept = len(model.graph.inputs)
     for value in weights.values():
@@ -84,6 +103,15 @@ def _inline_schema_functions(model: Model, names: list[str]) -> Model:
         _back_to_initializer(expanded, expanded.graph.inputs.pop(), weights)
     expanded.graph.sort()
     return expanded
+
+
+def _spell_out_defaults(node: Node, opset: int) -> None:
+    """Writes default attributes down: the inliner drops what a body refers to and the node does not have."""
+    schema = find_schema("", node.op_type, opset)
+    assert schema is not None
+    for name, attribute in schema.attributes.items():
+        if name not in node.attributes and attribute.default_value.type:
+            node.attributes.add(attribute_from_proto(attribute.default_value))
 
 
 def _back_to_initializer(model: Model, value: Value, weights: dict[str | None, Value]) -> None:

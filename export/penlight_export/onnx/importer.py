@@ -68,9 +68,9 @@ def load_onnx(path: str | os.PathLike[str]) -> Model:
 def check_opset(proto: onnx.ModelProto, where: str | os.PathLike[str]) -> None:
     """Refuses models without a version of ai.onnx, and versions that the tables do not know."""
     versions = [entry.version for entry in proto.opset_import if entry.domain in ONNX_DOMAINS]
-    if not versions:
+    if not versions and any(node.domain in ONNX_DOMAINS for node in _nodes(proto.graph.node)):
         raise InvalidModelError(f"{where}: the model names no version of the ai.onnx operator set; export it again")
-    if not MINIMUM_IMPORT <= versions[0] <= MAXIMUM_IMPORT:
+    if versions and not MINIMUM_IMPORT <= versions[0] <= MAXIMUM_IMPORT:
         raise UnsupportedOpsetError(
             f"{where}: operator set {versions[0]} of ai.onnx, expected {MINIMUM_IMPORT} to {MAXIMUM_IMPORT}; "
             "export the model again at a version in this range"
