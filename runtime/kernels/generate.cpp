@@ -28,6 +28,16 @@ void fill_elements(void* to, const void* value, size_t size, int64_t n) {
   });
 }
 
+/// Element k of a tensor of numbers.
+double number_at(const Tensor& tensor, int64_t k) {
+  double number = 0.0;
+  with_numeric_type(tensor.dtype, [&](auto tag) {
+    using T = typename decltype(tag)::Type;
+    number = static_cast<double>(static_cast<typename Element<T>::Compute>(tensor.as<T>()[k]));
+  });
+  return number;
+}
+
 /// Number of steps from start to limit; false when it is no number that fits.
 template <typename T>
 bool range_count(T start, T limit, T delta, int64_t* count) {
@@ -37,8 +47,7 @@ bool range_count(T start, T limit, T delta, int64_t* count) {
   return true;
 }
 
-constexpr uint32_t kRangeTypes =
-    dtype_bit(DType::kF32) | dtype_bit(DType::kF64) | dtype_bit(DType::kI16) | dtype_bit(DType::kI32) | dtype_bit(DType::kI64);
+constexpr uint32_t kRangeTypes = kFloatTypes | dtype_bit(DType::kI16) | dtype_bit(DType::kI32) | dtype_bit(DType::kI64);
 
 template <typename Function>
 void with_range_type(DType dtype, Function&& function) {
@@ -47,6 +56,10 @@ void with_range_type(DType dtype, Function&& function) {
       return function(TypeTag<float>{});
     case DType::kF64:
       return function(TypeTag<double>{});
+    case DType::kF16:
+      return function(TypeTag<Half>{});
+    case DType::kBF16:
+      return function(TypeTag<BFloat>{});
     case DType::kI16:
       return function(TypeTag<int16_t>{});
     case DType::kI32:
@@ -122,8 +135,10 @@ Status range_infer(Context& context) {
   bool fits = false;
   with_range_type(context.input(0).dtype, [&](auto tag) {
     using T = typename decltype(tag)::Type;
-    const T delta = *context.input(2).as<T>();
-    fits = delta != T(0) && range_count(*context.input(0).as<T>(), *context.input(1).as<T>(), delta, &count);
+    using C = typename Element<T>::Compute;
+    const C delta = static_cast<C>(*context.input(2).as<T>());
+    fits = delta != C(0) &&
+           range_count(static_cast<C>(*context.input(0).as<T>()), static_cast<C>(*context.input(1).as<T>()), delta, &count);
   });
   if (!fits) return context.fail(Status::kInvalidValue, "start, limit and delta give no finite number of values");
   context.macs = static_cast<uint64_t>(count);
@@ -170,19 +185,22 @@ Status eye_like_run(Context& context) {
 }
 
 Status one_hot_infer(Context& context) {
-  PENLIGHT_TRY(check_dtype(context, 0, kIndexTypes));
+  PENLIGHT_TRY(check_dtype(context, 0, kNumericTypes));
+  PENLIGHT_TRY(check_dtype(context, 1, kNumericTypes));
   PENLIGHT_TRY(check_dtype(context, 2, kAllTypes));
-  int64_t depth = 0;
-  int count = 0, axis = 0;
-  PENLIGHT_TRY(read_known_integers(context, 1, "depth", &depth, 1, &count));
+  const Tensor& known = context.input(1);
   const Shape& indices = context.input(0).shape;
+  if (known.shape.count() != 1 || known.data == nullptr)
+    return context.fail(Status::kUnsupportedOperator, "depth (input 1) must be one number that is known from shapes alone");
+  const double depth = number_at(known, 0);
+  int axis = 0;
   PENLIGHT_TRY(check_rank(context, 0, 0, kMaxRank - 1));
   PENLIGHT_TRY(normalize_axis(context, context.attributes->integer("axis", -1), indices.rank + 1, &axis));
-  if (count != 1 || depth < 1) return context.fail(Status::kShapeMismatch, "depth must be one positive number");
+  if (!(depth >= 1.0) || depth > 4.0e18) return context.fail(Status::kShapeMismatch, "depth must be positive");
   if (context.input(2).shape.count() != 2) return context.fail(Status::kShapeMismatch, "values must hold the off and the on value");
   Shape out;
   for (int i = 0; i < axis; ++i) out.dims[out.rank++] = indices.dims[i];
-  out.dims[out.rank++] = depth;
+  out.dims[out.rank++] = static_cast<int64_t>(depth);
   for (int i = axis; i < indices.rank; ++i) out.dims[out.rank++] = indices.dims[i];
   context.state_as<int>() = axis;
   PENLIGHT_TRY(set_output(context, 0, context.input(2).dtype, out));
@@ -199,9 +217,10 @@ Status one_hot_run(Context& context) {
   const int64_t depth = y.shape.dims[axis], inner = dims_product(y.shape, axis + 1, y.shape.rank), count = indices.shape.count();
   fill_elements(y.data, values.data, size, y.shape.count());
   for (int64_t k = 0; k < count; ++k) {
-    const int64_t index = indices.dtype == DType::kI64 ? indices.as<int64_t>()[k] : indices.as<int32_t>()[k];
-    if (index < -depth || index >= depth) continue;
-    const int64_t at = (k / inner * depth + (index < 0 ? index + depth : index)) * inner + k % inner;
+    const double index = number_at(indices, k);
+    if (!(index >= -static_cast<double>(depth) && index < static_cast<double>(depth))) continue;
+    const int64_t whole = static_cast<int64_t>(index), row = whole < 0 ? whole + depth : whole;
+    const int64_t at = (k / inner * depth + row) * inner + k % inner;
     copy_element(values.as<char>() + size, y.as<char>() + static_cast<size_t>(at) * size, size);
   }
   return Status::kOk;

@@ -76,6 +76,12 @@ Status block_size(Context& context, int64_t* block) {
   return context.fail(Status::kInvalidProgram, "blocksize is %lld", static_cast<long long>(*block));
 }
 
+/// mode "CRD": channels outside of the blocks; the default "DCR": inside.
+bool is_column_row_depth(Context& context) {
+  const char* mode = context.attributes->text("mode");
+  return mode != nullptr && strcmp(mode, "CRD") == 0;
+}
+
 }  // namespace
 
 Status transpose_infer(Context& context) {
@@ -177,8 +183,7 @@ Status depth_to_space_infer(Context& context) {
   int64_t b = 0;
   PENLIGHT_TRY(block_size(context, &b));
   const int64_t* x = context.input(0).shape.dims;
-  const char* mode = context.attributes->text("mode");
-  const bool columns_first = mode != nullptr && strcmp(mode, "CRD") == 0;
+  const bool columns_first = is_column_row_depth(context);
   if (x[1] % (b * b) != 0)
     return context.fail(Status::kShapeMismatch, "blocksize %lld squared does not divide the channels", static_cast<long long>(b));
   const int64_t channels = x[1] / (b * b), plane = x[2] * x[3];
@@ -197,7 +202,7 @@ Status depth_to_space_infer(Context& context) {
   return Status::kOk;
 }
 
-/// (N, C, H, b, W, b) becomes (N, b, b, C, H, W).
+/// (N, C, H, b, W, b) becomes (N, b, b, C, H, W) or, for CRD, (N, C, b, b, H, W).
 Status space_to_depth_infer(Context& context) {
   int64_t b = 0;
   PENLIGHT_TRY(block_size(context, &b));
@@ -209,10 +214,12 @@ Status space_to_depth_infer(Context& context) {
   PENLIGHT_TRY(declare_layout(context, make_shape(out, 4)));
   StridedCopy& copy = context.state_as<LayoutState>().copy;
   const int64_t plane = out[2] * out[3];
+  const bool channels_first = is_column_row_depth(context);
+  const int64_t block = channels_first ? plane : x[1] * plane, channel = channels_first ? b * b * plane : plane;
   strided_dimension(&copy, x[0], out[1] * plane, x[1] * x[2] * x[3]);
-  strided_dimension(&copy, b, b * x[1] * plane, x[3]);
-  strided_dimension(&copy, b, x[1] * plane, 1);
-  strided_dimension(&copy, x[1], plane, x[2] * x[3]);
+  strided_dimension(&copy, b, b * block, x[3]);
+  strided_dimension(&copy, b, block, 1);
+  strided_dimension(&copy, x[1], channel, x[2] * x[3]);
   strided_dimension(&copy, out[2], out[3], b * x[3]);
   strided_dimension(&copy, out[3], 1, b);
   return Status::kOk;

@@ -133,7 +133,8 @@ Status rms_norm_run(Context& context) {
                   [&](size_t begin, size_t end) {
                     for (int64_t r = static_cast<int64_t>(begin); r < static_cast<int64_t>(end); ++r) {
                       const float* row = x + r * state.width;
-                      const float inverse = 1.0f / sqrtf(mean_square_f32(row, state.width) + state.epsilon);
+                      const float mean_square = square_sum_f32(row, 0.0f, state.width) / static_cast<float>(state.width);
+                      const float inverse = 1.0f / sqrtf(mean_square + state.epsilon);
                       scale_shift_f32(row, 0.0f, inverse, scale, nullptr, y + r * state.width, state.width);
                     }
                   });

@@ -67,8 +67,8 @@ void moments_f32(const float* x, int64_t count, float* mean, float* variance) {
   *variance = table.square_sum(x, *mean, count) / static_cast<float>(count);
 }
 
-float mean_square_f32(const float* x, int64_t count) {
-  return table_for_isa(kNormalizeTables)->square_sum(x, 0.0f, count) / static_cast<float>(count);
+float square_sum_f32(const float* x, float shift, int64_t count) {
+  return table_for_isa(kNormalizeTables)->square_sum(x, shift, count);
 }
 
 void scale_shift_f32(const float* x, float mean, float scale, const float* weight, const float* bias, float* y, int64_t count) {

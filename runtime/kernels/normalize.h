@@ -13,8 +13,8 @@ float sum_f32(const float* x, int64_t count);
 float dot_f32(const float* x, const float* y, int64_t count);
 /// Mean and variance (divided by count) of a row, in two passes.
 void moments_f32(const float* x, int64_t count, float* mean, float* variance);
-/// Mean of the squares.
-float mean_square_f32(const float* x, int64_t count);
+/// The sum of (x[i] - shift)^2.
+float square_sum_f32(const float* x, float shift, int64_t count);
 
 /// y[i] = (x[i] - mean) * scale * weight[i] + bias[i]; weight and bias may be null; y may be x.
 void scale_shift_f32(const float* x, float mean, float scale, const float* weight, const float* bias, float* y, int64_t count);

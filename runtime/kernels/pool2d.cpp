@@ -1,8 +1,6 @@
 // Pooling of float planes: rows are combined as vectors first, then the columns of a window. SPDX-License-Identifier: Apache-2.0
 #include "pool2d.h"
 
-#include <string.h>
-
 #include "vector_math.h"
 
 namespace penlight {
@@ -94,20 +92,6 @@ void pool_planes(const Pool2d& p, const float* x, float* y, float* scratch, cons
   });
 }
 
-/// The position of the window's maximum, -1 when it holds none.
-int64_t max_pool_place(const Pool2d& p, const float* plane, int64_t top, int64_t left) {
-  const PoolSpan rows = pool_span(top, p.dilation_h, p.kernel_h, p.height);
-  const PoolSpan columns = pool_span(left, p.dilation_w, p.kernel_w, p.width);
-  int64_t best = -1;
-  for (int64_t i = rows.begin; i < rows.end; ++i)
-    for (int64_t j = columns.begin; j < columns.end; ++j) {
-      const int64_t place = (top + i * p.dilation_h) * p.width + left + j * p.dilation_w;
-      const bool wins = best < 0 || plane[place] > plane[best] || (plane[place] != plane[place] && plane[best] == plane[best]);
-      if (wins) best = place;
-    }
-  return best;
-}
-
 }  // namespace
 
 bool pool2d_scratch_floats(const Pool2d& pool, size_t threads, int64_t* floats) {
@@ -120,53 +104,6 @@ void max_pool2d_f32(const Pool2d& pool, const float* x, float* y, float* scratch
 
 void average_pool2d_f32(const Pool2d& pool, const float* x, float* y, float* scratch, const Parallel& parallel) {
   pool_planes(pool, x, y, scratch, parallel, average_pool_row);
-}
-
-void max_pool2d_indices_f32(const Pool2d& p, const float* x, float* y, int64_t* indices, const Parallel& parallel) {
-  parallel_ranges(parallel, static_cast<size_t>(p.planes), 1, [&](size_t begin, size_t end) {
-    for (size_t n = begin; n < end; ++n) {
-      const float* plane = x + static_cast<int64_t>(n) * p.height * p.width;
-      int64_t o = static_cast<int64_t>(n) * p.out_h * p.out_w;
-      for (int64_t oh = 0; oh < p.out_h; ++oh)
-        for (int64_t ow = 0; ow < p.out_w; ++ow, ++o) {
-          indices[o] = max_pool_place(p, plane, oh * p.stride_h - p.pad_top, ow * p.stride_w - p.pad_left);
-          y[o] = indices[o] < 0 ? -__builtin_inff() : plane[indices[o]];
-        }
-    }
-  });
-}
-
-void max_pool2d_gradient_f32(const Pool2d& p, const float* dy, const int64_t* indices, float* dx, const Parallel& parallel) {
-  const int64_t in = p.height * p.width, out = p.out_h * p.out_w;
-  parallel_ranges(parallel, static_cast<size_t>(p.planes), 1, [&](size_t begin, size_t end) {
-    for (int64_t n = static_cast<int64_t>(begin); n < static_cast<int64_t>(end); ++n) {
-      memset(dx + n * in, 0, static_cast<size_t>(in) * sizeof(float));
-      for (int64_t o = n * out; o < (n + 1) * out; ++o)
-        if (indices[o] >= 0 && indices[o] < in) dx[n * in + indices[o]] += dy[o];
-    }
-  });
-}
-
-void average_pool2d_gradient_f32(const Pool2d& p, const float* dy, float* dx, const Parallel& parallel) {
-  const int64_t in = p.height * p.width;
-  parallel_ranges(parallel, static_cast<size_t>(p.planes), 1, [&](size_t begin, size_t end) {
-    for (int64_t n = static_cast<int64_t>(begin); n < static_cast<int64_t>(end); ++n) {
-      float* plane = dx + n * in;
-      memset(plane, 0, static_cast<size_t>(in) * sizeof(float));
-      for (int64_t o = 0; o < p.out_h * p.out_w; ++o) {
-        const int64_t top = o / p.out_w * p.stride_h - p.pad_top, left = o % p.out_w * p.stride_w - p.pad_left;
-        const PoolSpan rows = pool_span(top, p.dilation_h, p.kernel_h, p.height);
-        const PoolSpan columns = pool_span(left, p.dilation_w, p.kernel_w, p.width);
-        const int64_t padded = pool_padded_taps(top, p.dilation_h, p.kernel_h, p.height, p.pad_bottom) *
-                               pool_padded_taps(left, p.dilation_w, p.kernel_w, p.width, p.pad_right);
-        const int64_t taps = p.count_include_pad ? padded : (rows.end - rows.begin) * (columns.end - columns.begin);
-        const float share = dy[n * p.out_h * p.out_w + o] / static_cast<float>(taps);
-        for (int64_t i = rows.begin; i < rows.end; ++i)
-          for (int64_t j = columns.begin; j < columns.end; ++j)
-            plane[(top + i * p.dilation_h) * p.width + left + j * p.dilation_w] += share;
-      }
-    }
-  });
 }
 
 }  // namespace penlight

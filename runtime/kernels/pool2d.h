@@ -19,10 +19,4 @@ bool pool2d_scratch_floats(const Pool2d& pool, size_t threads, int64_t* floats);
 void max_pool2d_f32(const Pool2d& pool, const float* x, float* y, float* scratch, const Parallel& parallel);
 void average_pool2d_f32(const Pool2d& pool, const float* x, float* y, float* scratch, const Parallel& parallel);
 
-/// Also writes, for each output, the flat position of its maximum within the plane (the first of equals), -1 where there is none.
-void max_pool2d_indices_f32(const Pool2d& pool, const float* x, float* y, int64_t* indices, const Parallel& parallel);
-/// dx (overwritten) receives each dy at its index.
-void max_pool2d_gradient_f32(const Pool2d& pool, const float* dy, const int64_t* indices, float* dx, const Parallel& parallel);
-void average_pool2d_gradient_f32(const Pool2d& pool, const float* dy, float* dx, const Parallel& parallel);
-
 }  // namespace penlight

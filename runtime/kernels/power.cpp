@@ -71,22 +71,20 @@ void with_power_type(DType dtype, Function&& function) {
   }
 }
 
-/// The sign follows the divisor, as in Python; `fmod` true: the dividend, as in C.
-template <typename T, bool kIsFloat = Element<T>::kIsFloat>
-struct Remainder {
-  static T apply(T x, T y, bool) {
-    using C = typename Element<T>::Compute;
-    return T(static_cast<C>(fmod(static_cast<double>(static_cast<C>(x)), static_cast<double>(static_cast<C>(y)))));
-  }
-};
+/// The sign follows the divisor, as in Python; with `c_sign` the dividend, as in C.
 template <typename T>
-struct Remainder<T, false> {
-  static T apply(T x, T y, bool c_sign) {
-    if (y == T(0) || y == static_cast<T>(-1)) return y == T(0) || T(-1) < T(0) ? T(0) : static_cast<T>(x % y);
+T remainder_of(T x, T y, bool c_sign) {
+  using C = typename Element<T>::Compute;
+  if constexpr (Element<T>::kIsFloat) {
+    const double a = static_cast<double>(static_cast<C>(x)), b = static_cast<double>(static_cast<C>(y)), r = fmod(a, b);
+    if (c_sign) return T(static_cast<C>(r));
+    return T(static_cast<C>(r == 0 ? copysign(0.0, b) : (r < 0) != (b < 0) ? r + b : r));
+  } else {
+    if (y == T(0) || (T(-1) < T(0) && y == static_cast<T>(-1))) return T(0);
     const T r = static_cast<T>(x % y);
     return !c_sign && r != T(0) && (r < T(0)) != (y < T(0)) ? static_cast<T>(r + y) : r;
   }
-};
+}
 
 }  // namespace
 
@@ -123,8 +121,6 @@ Status pow_run(Context& context) {
 
 Status mod_infer(Context& context) {
   PENLIGHT_TRY(check_dtype(context, 0, kNumericTypes));
-  if (context.attributes->integer("fmod", 0) == 0 && (dtype_bit(context.input(0).dtype) & kFloatTypes) != 0)
-    return context.fail(Status::kInvalidProgram, "floating-point Mod needs fmod = 1");
   return broadcast_infer(context, context.input(0).dtype);
 }
 
@@ -140,8 +136,7 @@ Status mod_run(Context& context) {
       for (int64_t i = 0; i < plan.dims[inner]; ++i) {
         const T divisor = y.as<T>()[offsets[1] + i * plan.strides[1][inner]];
         by_zero = by_zero || (!Element<T>::kIsFloat && divisor == T(0));
-        context.output(0).as<T>()[out + i] =
-            Remainder<T>::apply(x.as<T>()[offsets[0] + i * plan.strides[0][inner]], divisor, c_sign);
+        context.output(0).as<T>()[out + i] = remainder_of<T>(x.as<T>()[offsets[0] + i * plan.strides[0][inner]], divisor, c_sign);
       }
     });
   });

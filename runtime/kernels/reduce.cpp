@@ -212,6 +212,20 @@ void reduce_tensor(Context& context, const ReduceState& s, Reduction reduction) 
                   });
 }
 
+/// The extremum of no integers: the largest number for the minimum, the smallest for the maximum.
+void fill_integer_extremum(Tensor& y, bool largest) {
+  with_any_type(y.dtype, [&](auto tag) {
+    using T = typename decltype(tag)::Type;
+    if constexpr (!Element<T>::kIsFloat) {
+      constexpr bool is_signed = T(-1) < T(0);
+      const T ones = static_cast<T>(~uint64_t{0} >> (is_signed ? 65 - 8 * sizeof(T) : 64 - 8 * sizeof(T)));
+      const T low = is_signed ? static_cast<T>(~static_cast<uint64_t>(ones)) : T(0), high = y.dtype == DType::kBool ? T(1) : ones;
+      const int64_t n = y.shape.count();
+      for (int64_t i = 0; i < n; ++i) y.as<T>()[i] = largest ? high : low;
+    }
+  });
+}
+
 Status reduce_axes(Context& context, uint32_t* mask) {
   const int rank = context.input(0).shape.rank;
   int64_t axes[kMaxRank];
@@ -253,8 +267,10 @@ Status run_reduce(Context& context, Reduction reduction) {
   const DType dtype = context.input(0).dtype;
   if (context.output(0).shape.count() == 0) return Status::kOk;
   const bool extreme = reduction == Reduction::kMax || reduction == Reduction::kMin;
-  if (s.count == 0 && extreme && (dtype_bit(dtype) & kFloatTypes) == 0)
-    return context.fail(Status::kInvalidValue, "an empty set of integers has no extremum");
+  if (s.count == 0 && extreme && (dtype_bit(dtype) & kFloatTypes) == 0) {
+    fill_integer_extremum(context.output(0), reduction == Reduction::kMin);
+    return Status::kOk;
+  }
   const bool sums = reduction == Reduction::kSum || reduction == Reduction::kMean;
   if (dtype == DType::kF32 && sums && s.inner == 1 && s.reduced == 0 && s.row_step == 1 && s.count > 0) {
     const float* x = context.input(0).as<float>();

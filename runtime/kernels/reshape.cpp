@@ -118,6 +118,9 @@ Status identity_infer(Context& context) { return declare_same_elements(context, 
 
 /// Inference only: the values pass and the mask is all true.
 Status dropout_infer(Context& context) {
+  const Tensor& training = context.input(2);
+  if (training.present() && (training.dtype != DType::kBool || training.shape.count() != 1))
+    return context.fail(Status::kShapeMismatch, "training_mode must be one truth value");
   if (context.output_count > 1) PENLIGHT_TRY(set_output(context, 1, DType::kBool, context.input(0).shape));
   return identity_infer(context);
 }

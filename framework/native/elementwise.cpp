@@ -1,0 +1,59 @@
+// Activations and other functions of one array, and gradients of activations. SPDX-License-Identifier: Apache-2.0
+#include "arrays.h"
+#include "kernels/vector_math.h"
+#include "training.h"
+#include "workers.h"
+
+namespace penlight {
+
+namespace {
+
+constexpr size_t kGrain = 16384;  // elements per thread
+
+void unary(Unary function, In x, Out y, float alpha) {
+  require(x.size() == y.size(), "y like x");
+  nb::gil_scoped_release unlocked;
+  unary_f32(function, UnaryParameters{alpha, 0.0f}, x.data(), y.data(), x.size(), workers());
+}
+
+void relu_grad(In grad, In y, Out dx) {
+  require(grad.size() == y.size() && grad.size() == dx.size(), "arrays of one size");
+  nb::gil_scoped_release unlocked;
+  parallel_ranges(workers(), grad.size(), kGrain, [&](size_t begin, size_t end) {
+    training_table().relu_gradient(grad.data() + begin, y.data() + begin, dx.data() + begin, end - begin);
+  });
+}
+
+void gelu_grad(In grad, In x, bool is_tanh, Out dx) {
+  require(grad.size() == x.size() && grad.size() == dx.size(), "arrays of one size");
+  nb::gil_scoped_release unlocked;
+  parallel_ranges(workers(), grad.size(), kGrain, [&](size_t begin, size_t end) {
+    training_table().gelu_gradient(grad.data() + begin, x.data() + begin, is_tanh, dx.data() + begin, end - begin);
+  });
+}
+
+template <Unary kFunction>
+void bind_unary(nb::module_& module, const char* name) {
+  module.def(
+      name, [](In x, Out y, float alpha) { unary(kFunction, std::move(x), std::move(y), alpha); }, nb::arg("x").noconvert(),
+      nb::arg("y").noconvert(), nb::arg("alpha") = 0.0f);
+}
+
+}  // namespace
+
+void bind_elementwise(nb::module_& module) {
+  bind_unary<Unary::kRelu>(module, "relu");
+  bind_unary<Unary::kLeakyRelu>(module, "leaky_relu");
+  bind_unary<Unary::kGelu>(module, "gelu");
+  bind_unary<Unary::kGeluTanh>(module, "gelu_tanh");
+  bind_unary<Unary::kSilu>(module, "silu");
+  bind_unary<Unary::kSigmoid>(module, "sigmoid");
+  bind_unary<Unary::kTanh>(module, "tanh");
+  bind_unary<Unary::kExp>(module, "exp");
+  bind_unary<Unary::kErf>(module, "erf");
+  module.def("relu_grad", &relu_grad, nb::arg("grad").noconvert(), nb::arg("y").noconvert(), nb::arg("dx").noconvert());
+  module.def("gelu_grad", &gelu_grad, nb::arg("grad").noconvert(), nb::arg("x").noconvert(), nb::arg("is_tanh"),
+             nb::arg("dx").noconvert());
+}
+
+}  // namespace penlight

@@ -1,0 +1,40 @@
+// penlight._native: the compiled kernels of training, on float32 NumPy arrays. SPDX-License-Identifier: Apache-2.0
+//
+// Results go into arrays that the caller gives; every function releases the interpreter lock and gives the same bits for any number
+// of threads.
+#include "arrays.h"
+#include "kernels/isa.h"
+#include "workers.h"
+
+namespace penlight {
+
+namespace {
+
+const char* isa_name() {
+  switch (current_isa()) {
+    case Isa::kAvx512:
+      return "avx512";
+    case Isa::kAvx2:
+      return "avx2";
+    case Isa::kBaseline:
+      return "baseline";
+  }
+  return "";
+}
+
+}  // namespace
+
+}  // namespace penlight
+
+NB_MODULE(_native, module) {
+  module.doc() = "Compiled training kernels for float32 NumPy arrays.";
+  module.def("num_threads", &penlight::worker_count, "Threads that a kernel call may use.");
+  module.def("set_num_threads", &penlight::set_worker_count, nanobind::arg("count"));
+  module.def("instruction_set", &penlight::isa_name, "The vector instructions in use: baseline, avx2 or avx512.");
+  penlight::bind_convolution(module);
+  penlight::bind_pooling(module);
+  penlight::bind_normalization(module);
+  penlight::bind_elementwise(module);
+  penlight::bind_softmax(module);
+  penlight::bind_optimizer(module);
+}

@@ -1,0 +1,130 @@
+// Vector loops of gradients and optimizer steps; included inside the namespace of each instruction set. SPDX-License-Identifier:
+// Apache-2.0
+
+inline void relu_gradient(const float* grad, const float* y, float* dx, size_t n) {
+  size_t i = 0;
+  for (; i + kLanes <= n; i += kLanes) store(dx + i, select(load(y + i) > 0.0f, load(grad + i), Vf{}));
+  for (; i < n; ++i) dx[i] = y[i] > 0.0f ? grad[i] : 0.0f;
+}
+
+/// d/dx of x * Phi(x), and of its tanh form.
+PENLIGHT_INLINE Vf gelu_slope(Vf x) {
+  const Vf phi = 0.5f * (1.0f + vector_erf(x * 0.707106781f));
+  return phi + x * (0.39894228f * vector_exp(-0.5f * x * x));
+}
+PENLIGHT_INLINE Vf gelu_tanh_slope(Vf x) {
+  const Vf square = x * x;
+  const Vf t = vector_tanh(0.797884561f * x * (1.0f + 0.044715f * square));
+  return 0.5f * (1.0f + t) + 0.5f * x * (1.0f - t * t) * (0.797884561f * (1.0f + 0.134145f * square));
+}
+
+inline void gelu_gradient(const float* grad, const float* x, bool is_tanh, float* dx, size_t n) {
+  for (size_t i = 0; i < n; i += kLanes) {
+    const size_t rest = n - i;
+    const Vf v = rest >= kLanes ? load(x + i) : load_first(x + i, rest);
+    const Vf g = rest >= kLanes ? load(grad + i) : load_first(grad + i, rest);
+    const Vf result = g * (is_tanh ? gelu_tanh_slope(v) : gelu_slope(v));
+    if (rest >= kLanes)
+      store(dx + i, result);
+    else
+      store_first(dx + i, result, rest);
+  }
+}
+
+/// dx = y * (grad - sum(grad * y)) of one row.
+inline void softmax_gradient(const float* grad, const float* y, float sum, float* dx, size_t n) {
+  size_t i = 0;
+  for (; i + kLanes <= n; i += kLanes) store(dx + i, load(y + i) * (load(grad + i) - sum));
+  for (; i < n; ++i) dx[i] = y[i] * (grad[i] - sum);
+}
+
+/// dx = grad - exp(y) * sum of one row; grad null counts as zeros.
+inline void log_softmax_gradient(const float* grad, const float* y, float sum, float* dx, size_t n) {
+  for (size_t i = 0; i < n; i += kLanes) {
+    const size_t rest = n - i < kLanes ? n - i : kLanes;
+    const Vf p = vector_exp(load_first(y + i, rest)) * sum;
+    const Vf g = grad == nullptr ? Vf{} : load_first(grad + i, rest);
+    store_first(dx + i, g - p, rest);
+  }
+}
+
+/// Sums of a row of layer norm's gradient: of scaled = grad * weight, and of scaled * (x - mean).
+inline void layer_norm_sums(const float* grad, const float* weight, const float* x, float mean, size_t n, float* sum, float* dot) {
+  Vf s = {}, d = {};
+  size_t i = 0;
+  for (; i + kLanes <= n; i += kLanes) {
+    Vf g = load(grad + i);
+    if (weight != nullptr) g = g * load(weight + i);
+    s += g;
+    d += g * (load(x + i) - mean);
+  }
+  *sum = sum_lanes(s);
+  *dot = sum_lanes(d);
+  for (; i < n; ++i) {
+    const float g = weight == nullptr ? grad[i] : grad[i] * weight[i];
+    *sum += g;
+    *dot += g * (x[i] - mean);
+  }
+}
+
+/// dx = (grad * weight - shift) * scale - (x - mean) * slope.
+inline void layer_norm_gradient(const float* grad, const float* weight, const float* x, float mean, float scale, float shift,
+                                float slope, float* dx, size_t n) {
+  size_t i = 0;
+  for (; i + kLanes <= n; i += kLanes) {
+    Vf g = load(grad + i);
+    if (weight != nullptr) g = g * load(weight + i);
+    store(dx + i, (g - shift) * scale - (load(x + i) - mean) * slope);
+  }
+  for (; i < n; ++i) {
+    const float g = weight == nullptr ? grad[i] : grad[i] * weight[i];
+    dx[i] = (g - shift) * scale - (x[i] - mean) * slope;
+  }
+}
+
+/// Adds one row to the gradients of weight and bias.
+inline void layer_norm_columns(const float* grad, const float* x, float mean, float scale, float* dweight, float* dbias, size_t n) {
+  size_t i = 0;
+  for (; i + kLanes <= n; i += kLanes) {
+    const Vf g = load(grad + i);
+    store(dweight + i, load(dweight + i) + g * ((load(x + i) - mean) * scale));
+    store(dbias + i, load(dbias + i) + g);
+  }
+  for (; i < n; ++i) {
+    dweight[i] += grad[i] * ((x[i] - mean) * scale);
+    dbias[i] += grad[i];
+  }
+}
+
+inline void adamw_step(const AdamW& s, float* p, const float* g, float* m, float* v, size_t n) {
+  for (size_t i = 0; i < n; i += kLanes) {
+    const size_t rest = n - i < kLanes ? n - i : kLanes;
+    const Vf gradient = load_first(g + i, rest);
+    const Vf old = load_first(m + i, rest);
+    const Vf first = old + (gradient - old) * s.mix1;
+    const Vf second = load_first(v + i, rest) * s.keep2 + gradient * gradient * s.mix2;
+    const Vf step = first / (square_root(second) / s.correction + s.eps);
+    store_first(m + i, first, rest);
+    store_first(v + i, second, rest);
+    store_first(p + i, load_first(p + i, rest) * s.keep - step * s.rate, rest);
+  }
+}
+
+inline void sgd_step(const Sgd& s, float* p, const float* g, float* buffer, size_t n) {
+  for (size_t i = 0; i < n; i += kLanes) {
+    const size_t rest = n - i < kLanes ? n - i : kLanes;
+    const Vf value = load_first(p + i, rest);
+    const Vf gradient = load_first(g + i, rest) + value * s.weight_decay;
+    Vf step = gradient;
+    if (buffer != nullptr) {
+      const Vf moving = load_first(buffer + i, rest) * s.momentum + gradient;
+      store_first(buffer + i, moving, rest);
+      step = s.nesterov ? gradient + moving * s.momentum : moving;
+    }
+    store_first(p + i, value - step * s.lr, rest);
+  }
+}
+
+constexpr TrainingTable kTrainingTable = {relu_gradient,        gelu_gradient,   softmax_gradient,
+                                          log_softmax_gradient, layer_norm_sums, layer_norm_gradient,
+                                          layer_norm_columns,   adamw_step,      sgd_step};
