@@ -94,7 +94,7 @@ def test_public_names_are_reexported_as_themselves(package):
         if isinstance(node, ast.ImportFrom) and node.module != "__future__":
             for alias in node.names:
                 public = alias.name.rstrip("_")  # bool_ as bool
-                assert alias.asname in {alias.name, public} or alias.name.startswith("_"), (
+                assert alias.asname in {alias.name, public} or (alias.asname or "").startswith("_"), (
                     f"{package}/__init__.py line {node.lineno}: write 'import {alias.name} as {public}'"
                 )
     assert importlib.import_module(package).__doc__, f"{package} has no docstring"
