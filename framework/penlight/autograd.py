@@ -295,4 +295,6 @@ def keep_gradient(t: Tensor) -> None:
         if target is not None:
             target.grad = gradient if target.grad is None else target.grad + gradient
 
+    if t._node is None:
+        return  # a leaf has its gradient anyway
     t._node.add_hook(t._index, store)

@@ -19,10 +19,11 @@ class device:
 
     __slots__ = ("index", "type")
 
+    type: str
+    index: int | None
+
     def __init__(self, name: str | device, index: int | None = None) -> None:
-        if isinstance(name, device):
-            name, index = name.type, name.index
-        kind, _, number = name.partition(":")
+        kind, _, number = str(name).partition(":")
         if kind not in _TYPES or (number and not number.isdigit()):
             raise ArgumentError(f'device: expected "cpu", "cuda" or "cuda:INDEX", came {name!r}')
         self.type = kind

@@ -78,7 +78,8 @@ class Node:
         self.sequence = next(_sequence)
         self.hooks: dict[int, list[Callable[..., Any]]] | None = None
         self.count = len(outputs)
-        self.edges = edges = []
+        edges: list[Any] = []
+        self.edges = edges
         versions = None
         for t in inputs:
             if t is None or not t.requires_grad:

@@ -72,6 +72,12 @@ class Tensor:
         __or__: Any
         __xor__: Any
         __invert__: Any
+        __lt__: Any
+        __le__: Any
+        __gt__: Any
+        __ge__: Any
+        __eq__: Any
+        __ne__: Any
         __getitem__: Any
         __setitem__: Any
         __iadd__: Any

@@ -29,8 +29,8 @@ class _Comparison:
     def run(self) -> None:
         for a, b in zip(self.first.inputs, self.second.inputs, strict=True):
             self.matched[id(a)] = b
-        for a, b in zip(self.first.nodes, self.second.nodes, strict=False):
-            self._compare_nodes(a, b)
+        for node, other in zip(self.first.nodes, self.second.nodes, strict=False):
+            self._compare_nodes(node, other)
         if len(self.first.nodes) != len(self.second.nodes):
             longer = max(self.first.nodes, self.second.nodes, key=len)
             extra = longer[min(len(self.first.nodes), len(self.second.nodes))]

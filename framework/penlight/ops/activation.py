@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 from penlight.errors import ArgumentError
 from penlight.ops.arithmetic import clamp, where
@@ -24,7 +24,13 @@ _ROOT_TWO_PI = math.sqrt(2 / math.pi)
 class Activation(Operator):
     """One floating-point input, one output of the same shape."""
 
-    samples = (shapes(3, 4), shapes(0), shapes(), sample(of(5, 3, strided=True)), sample(of(17, low=-6, high=6)))
+    samples: ClassVar[tuple[Any, ...]] = (
+        shapes(3, 4),
+        shapes(0),
+        shapes(),
+        sample(of(5, 3, strided=True)),
+        sample(of(17, low=-6, high=6)),
+    )
 
     def infer(self, x: Spec) -> Spec:
         return x

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 from penlight.ops.broadcast import broadcast_shapes, floating, operand, promote, reduced, same_dtype, unbroadcast
 from penlight.ops.dispatch import apply
@@ -33,7 +33,7 @@ _DIVISOR = tuple(sample(s.inputs[0], of(*s.inputs[1].shape, low=0.5, high=2)) fo
 class Binary(Operator):
     """Two inputs of one dtype that broadcast."""
 
-    samples = _BINARY
+    samples: ClassVar[tuple[Any, ...]] = _BINARY
 
     def infer(self, a: Spec, b: Spec) -> Spec:
         return Spec(broadcast_shapes(self.name, a.shape, b.shape), same_dtype(self.name, a, b))

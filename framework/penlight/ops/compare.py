@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 from penlight.dtype import bool_
 from penlight.ops.broadcast import broadcast_shapes, promote, same_dtype
@@ -27,7 +27,7 @@ class Comparison(Operator):
     """Two inputs of one dtype that broadcast; the result is bool."""
 
     gradient = _TRUTH
-    samples = _PAIRS
+    samples: ClassVar[tuple[Any, ...]] = _PAIRS
 
     def infer(self, a: Spec, b: Spec) -> Spec:
         same_dtype(self.name, a, b)
@@ -148,7 +148,7 @@ class Test(Operator):
     """One input; the result is bool."""
 
     gradient = _TRUTH
-    samples = (shapes(3, 4), shapes(0))
+    samples: ClassVar[tuple[Any, ...]] = (shapes(3, 4), shapes(0))
 
     def infer(self, x: Spec) -> Spec:
         return Spec(x.shape, bool_)

@@ -31,9 +31,9 @@ class _Conv(Operator):
     def arguments(self) -> tuple[Pair, Pair, Pair, int]:
         return self.stride, self.padding, self.dilation, self.groups
 
-    def output_size(self, size: Pair, kernel: Pair) -> Pair:
+    def output_size(self, size: Any, kernel: Any) -> Pair:
         """(OH, OW) for an input of `size`."""
-        return tuple(  # type: ignore[return-value]
+        return tuple(
             (n + 2 * p - d * (k - 1) - 1) // s + 1
             for n, k, s, p, d in zip(size, kernel, self.stride, self.padding, self.dilation, strict=True)
         )
@@ -347,6 +347,8 @@ def conv_transpose2d(
     OH = (H - 1) * stride - 2 * padding + dilation * (KH - 1) + output_padding + 1.
     """
     s, p, d, extra = (_dims.pair(v) for v in (stride, padding, dilation, output_padding))
-    size = tuple((n - 1) * s[i] - 2 * p[i] + d[i] * (weight.shape[2 + i] - 1) + extra[i] + 1 for i, n in enumerate(input.shape[2:]))
+    size: Any = tuple(
+        (n - 1) * s[i] - 2 * p[i] + d[i] * (weight.shape[2 + i] - 1) + extra[i] + 1 for i, n in enumerate(input.shape[2:])
+    )
     result = apply(Conv2dInputGrad(s, p, d, groups, size), input, weight)
     return result if bias is None else result + bias.reshape(-1, 1, 1)

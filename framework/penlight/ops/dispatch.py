@@ -48,7 +48,7 @@ def apply(operator: Operator, *tensors: Tensor | None) -> Any:
         ShapeError, DTypeError, ArgumentError: what `operator.infer` says of the inputs.
         DeviceError: the inputs live on different devices.
     """
-    arrays = []
+    arrays: list[Any] = []
     needs_grad = False
     on_cpu = True
     for t in tensors:

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 from penlight.ops.broadcast import floating
 from penlight.ops.dispatch import apply
@@ -23,7 +23,7 @@ _UNARY = (shapes(3, 4), shapes(0), shapes(), sample(of(5, 3, strided=True)))
 class Unary(Operator):
     """One input, one output of the same shape and dtype."""
 
-    samples = _UNARY
+    samples: ClassVar[tuple[Any, ...]] = _UNARY
 
     def infer(self, x: Spec) -> Spec:
         return x
@@ -282,11 +282,15 @@ class Erf(Unary):
 
 
 # Rational approximation x * P(x^2) / Q(x^2) on [-4, 4], as in Eigen and XLA; error 4e-7.
-_ERF_P = (-2.72614225801306e-10, 2.77068142495902e-08, -2.10102402082508e-06, -5.69250639462346e-05)
-
-_ERF_P = (*_ERF_P, -7.34990630326855e-04, -2.95459980854025e-03, -1.60960333262415e-02)
-
-
+_ERF_P = (
+    -2.72614225801306e-10,
+    2.77068142495902e-08,
+    -2.10102402082508e-06,
+    -5.69250639462346e-05,
+    -7.34990630326855e-04,
+    -2.95459980854025e-03,
+    -1.60960333262415e-02,
+)
 _ERF_Q = (-1.45660718464996e-05, -2.13374055278905e-04, -1.68282697438203e-03, -7.37332916720468e-03, -1.42647390514189e-02)
 
 

@@ -75,8 +75,8 @@ class CrossEntropy(Operator):
         kept = target != self.ignore_index
         hot = where(kept, target, 0).one_hot(classes).to(x.dtype)
         wanted = hot * (1.0 - self.label_smoothing) + self.label_smoothing / classes
-        through_loss = 0.0 if grad[0] is None else -wanted * where(kept, grad[0], 0.0).unsqueeze(1)
-        total = through_loss if grad[1] is None else through_loss + grad[1]  # the gradient that reaches log p
+        through_loss: Any = 0.0 if grad[0] is None else -wanted * where(kept, grad[0], 0.0).unsqueeze(1)
+        total: Any = through_loss if grad[1] is None else through_loss + grad[1]  # the gradient that reaches log p
         return total - exp(logp) * total.sum(1, keepdim=True), None
 
 

@@ -97,8 +97,9 @@ class Operator(metaclass=_Interned):
         second_derivative: `AVAILABLE`, or `NotDifferentiable(reason)`.
         samples: calls for the table-driven tests, or `NotSampled(reason)`.
         saves_inputs, saves_output: what `vjp` reads. A vjp that reads only shapes sets `saves_inputs = False` and gets
-            `Spec`s, so that the tape does not keep the data alive; "others" keeps an input only where another one needs
-            a gradient (products), a tuple says it per input (its last flag serves all further ones); the output is `None` unless `saves_output`.
+            stand-ins, so that the tape does not keep the data alive; "others" keeps an input only where another one
+            needs a gradient (products); a tuple says it per input (its last flag serves all further ones). The output
+            is `None` unless `saves_output`.
         is_view: the output may share memory with the first input.
         is_random: the result differs from call to call, so a trace refuses it.
         outputs: how many outputs `forward` returns (a tuple where more than one).

@@ -31,7 +31,7 @@ class _Pool(Operator):
     dilation: Pair
     ceil_mode: bool
 
-    def arguments(self) -> tuple[Any, ...]:
+    def arguments(self) -> tuple[Pair, Pair, Pair, Pair, bool]:
         return self.kernel_size, self.stride, self.padding, self.dilation, self.ceil_mode
 
     def output_size(self, size: Any) -> Pair:
@@ -154,7 +154,8 @@ class MaxPool2dIndex(_Pool):
     def forward(self, xp, x):
         out = self.output_size(x.shape[2:])
         padded = self.padded(xp, x, _lowest(x.dtype), out)
-        best, winners = None, None
+        best: Any = None
+        winners: Any = None
         for number, place in self.taps(out):
             window = padded[place]
             if best is None:

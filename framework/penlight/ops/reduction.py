@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 from penlight.dtype import as_dtype, bool_, int64
 from penlight.errors import ArgumentError
@@ -135,7 +135,7 @@ class Mean(Reduction):
 
 class _Extreme(Reduction):
     saves_output = True
-    samples = _DISTINCT
+    samples: ClassVar[tuple[Any, ...]] = _DISTINCT
 
     def vjp(self, grad, output, x):
         chosen = (x == self.expanded(output)).to(x.dtype)  # ties share evenly, as in PyTorch
@@ -199,7 +199,7 @@ class _Position(Operator):
     """The index of an extreme element along `dim`, int64; the first one on a tie."""
 
     gradient = NotDifferentiable("the result is an index")
-    samples = (
+    samples: ClassVar[tuple[Any, ...]] = (
         sample(of(3, 4, distinct=True), dim=1),
         sample(of(2, 3, 4, distinct=True), dim=0, keepdim=True),
         shapes(0, 3, dim=1),
@@ -245,7 +245,7 @@ class Argmin(_Position):
 
 class _Truth(Reduction):
     gradient = NotDifferentiable("the result is a truth value")
-    samples = (
+    samples: ClassVar[tuple[Any, ...]] = (
         sample(boolean(3, 4), dims=(1,)),
         sample(boolean(2, 3), dims=(0, 1), keepdim=True),
         sample(boolean(0, 3), dims=(0,)),

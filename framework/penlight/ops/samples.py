@@ -76,7 +76,7 @@ def _array(spec: Input, dtype: str, rng: np.random.Generator) -> np.ndarray:
     shape = spec.shape[::-1] if spec.strided else spec.shape
     count = int(np.prod(shape, dtype=np.int64))
     if spec.distinct:
-        values = rng.permutation(count) * ((spec.high - spec.low) / max(count, 1)) + spec.low
+        values: np.ndarray = rng.permutation(count) * ((spec.high - spec.low) / max(count, 1)) + spec.low
     elif kind.kind in "iub":
         values = rng.integers(int(spec.low), int(spec.high), count)
     else:

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 from penlight.dtype import as_dtype
 from penlight.ops import dims as _dims
@@ -20,7 +20,7 @@ _SAMPLES = (shapes(3, 4, dim=1), shapes(2, 3, 4, dim=1), shapes(0, 3, dim=1), sa
 
 
 class _AlongDim(Operator):
-    samples = _SAMPLES
+    samples: ClassVar[tuple[Any, ...]] = _SAMPLES
     saves_inputs, saves_output = False, True
 
     def infer(self, x: Spec) -> Spec:
