@@ -29,6 +29,8 @@ from penlight.dtype import uint16 as uint16
 from penlight.dtype import uint32 as uint32
 from penlight.dtype import uint64 as uint64
 from penlight.errors import PenlightError as PenlightError
+from penlight.files import load as load
+from penlight.files import save as save
 from penlight.ops import methods as _methods  # noqa: F401  attaches the operators to Tensor
 from penlight.ops.activation import relu as relu
 from penlight.ops.activation import sigmoid as sigmoid

@@ -120,6 +120,16 @@ class FileFormatError(PenlightError, ValueError):
     code = "PL-E1202"
 
 
+class UnsafeFileError(FileFormatError):
+    """A .pt file names something other than tensors, containers, numbers and text, so that loading it would run code.
+
+    Penlight never runs code from a file. In PyTorch, save the `state_dict()` of the model or optimizer instead of the
+    whole object; convert NumPy values to tensors first.
+    """
+
+    code = "PL-E1206"
+
+
 class FileMissingError(PenlightError, FileNotFoundError):
     """A file or folder that is needed is not there or cannot be read. Check the path and its permissions."""
 
