@@ -33,10 +33,10 @@ void gelu_grad(In grad, In x, bool is_tanh, Out dx) {
 }
 
 template <Unary kFunction>
-void bind_unary(nb::module_& module, const char* name) {
+void bind_unary(nb::module_& module, const char* name, float alpha = 0.0f) {
   module.def(
       name, [](In x, Out y, float alpha) { unary(kFunction, std::move(x), std::move(y), alpha); }, nb::arg("x").noconvert(),
-      nb::arg("y").noconvert(), nb::arg("alpha") = 0.0f);
+      nb::arg("y").noconvert(), nb::arg("alpha") = alpha);
 }
 
 }  // namespace
@@ -46,7 +46,7 @@ void bind_elementwise(nb::module_& module) {
   bind_unary<Unary::kLeakyRelu>(module, "leaky_relu");
   bind_unary<Unary::kGelu>(module, "gelu");
   bind_unary<Unary::kGeluTanh>(module, "gelu_tanh");
-  bind_unary<Unary::kSilu>(module, "silu");
+  bind_unary<Unary::kSilu>(module, "silu", 1.0f);
   bind_unary<Unary::kSigmoid>(module, "sigmoid");
   bind_unary<Unary::kTanh>(module, "tanh");
   bind_unary<Unary::kExp>(module, "exp");
