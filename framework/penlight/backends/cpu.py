@@ -39,7 +39,7 @@ def _native_kernels() -> dict[str, Callable[..., Any]]:
     if os.environ.get("PENLIGHT_NATIVE", "1") == "0":
         return {}
     try:
-        from penlight.backends import cpu_kernels  # type: ignore[attr-defined]  # optional: needs the compiled extension
+        from penlight.backends import cpu_kernels  # optional: needs the compiled extension
     except ImportError:
         return {}
     return cpu_kernels.kernels()

@@ -96,7 +96,7 @@ class Contiguous(Operator):
     name = "contiguous"
     onnx = "Identity"
     saves_inputs = False
-    is_view = True
+    is_view, may_copy = True, True
     samples = (shapes(3, 4), sample(of(5, 3, strided=True)), shapes(0))
 
     def infer(self, x: Spec) -> Spec:

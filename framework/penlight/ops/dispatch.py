@@ -137,7 +137,7 @@ def _wrap_many(operator: Operator, tensors: Sequence[Any], arrays: tuple[Any, ..
 
 def _link_view(operator: Operator, source: Tensor, view: Tensor) -> None:
     """Lets a view share the version counter of its source and remember how it was made."""
-    if view._data.base is None or not np.may_share_memory(view._data, source._data):
+    if view._data.base is None or (operator.may_copy and not np.may_share_memory(view._data, source._data)):
         return
     if source._version is None:
         source._version = [0]

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import operator as _operator
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -232,16 +233,14 @@ class AdvancedIndexPut(Operator):
 
 def getitem(input: Tensor, key: Any) -> Tensor:
     """Returns `input[key]`: a view for integers, slices, None and Ellipsis; a copy for integer or bool arrays."""
-    items, arrays = _parse(input, key)
-    result = (
-        apply(Slice(items), input)
-        if any(i != Range(0, n) for i, n in zip(items, input.shape, strict=False))
-        or len(items) != input.ndim
-        or (input._traced is None and not arrays)
-        else input
-    )
+    plain = _plain_key(key) if input._traced is None else None
+    if plain is not None:
+        return apply(_slice_operator(plain, input._data.shape), input)
+    shape = input.shape
+    items, arrays = _parse(shape, key)
     if not arrays:
-        return result
+        return apply(Slice(items), input)
+    result = input if _is_whole(items, shape) else apply(Slice(items), input)
     dims = tuple(sorted(arrays))
     if len(dims) == 1:
         return apply(Take(dims[0]), result, arrays[dims[0]])
@@ -251,27 +250,52 @@ def getitem(input: Tensor, key: Any) -> Tensor:
 def setitem(input: Tensor, key: Any, value: Any) -> None:
     """Writes `value`, broadcast, into the elements that `key` selects."""
     value = operand(value).to(input.dtype)
-    items, arrays = _parse(input, key)
+    items, arrays = _parse(input.shape, key)
     if not arrays and mode.tracer is None:
         apply(Slice(items), input).copy_(value)
-        return
-    if not arrays:
+    elif not arrays:
         write(input, apply(SliceWrite(items), input, value), "setitem")
-        return
-    if any(isinstance(item, int) or item is None or item != Range(0, n) for item, n in zip(items, input.shape, strict=False)):
+    elif not _is_whole(items, input.shape):
         target = apply(Slice(items), input)  # a view: the write below reaches the input
         setitem(target, tuple(arrays.get(d, slice(None)) for d in range(target.ndim)), value)
-        return
-    dims = tuple(sorted(arrays))
-    write(input, apply(AdvancedIndexPut(dims), input, value, *(arrays[d] for d in dims)), "setitem")
+    else:
+        dims = tuple(sorted(arrays))
+        write(input, apply(AdvancedIndexPut(dims), input, value, *(arrays[d] for d in dims)), "setitem")
 
 
-def _parse(input: Tensor, key: Any) -> tuple[tuple[Item, ...], dict[int, Tensor]]:
+def _is_whole(items: tuple[Item, ...], shape: Shape) -> bool:
+    """Whether basic items select everything as it is."""
+    return len(items) == len(shape) and all(item == Range(0, n) for item, n in zip(items, shape, strict=True))
+
+
+def _plain_key(key: Any) -> tuple[Any, ...] | None:
+    """A key of integers, slices, None and Ellipsis in a form that can be looked up; None for any other key."""
+    parts = []
+    for k in key if type(key) is tuple else (key,):
+        if type(k) is slice:
+            parts.append((k.start, k.stop, k.step))
+            if not all(bound is None or type(bound) is int for bound in parts[-1]):
+                return None
+        elif type(k) is int or k is None or k is Ellipsis:
+            parts.append(k)
+        else:
+            return None
+    return tuple(parts)
+
+
+@lru_cache(maxsize=4096)
+def _slice_operator(plain: tuple[Any, ...], shape: Shape) -> Slice:
+    """The operator of a plain key; resolving one costs more than the rest of the call."""
+    key = tuple(slice(*k) if type(k) is tuple else k for k in plain)
+    return Slice(_parse(shape, key)[0])
+
+
+def _parse(shape: Shape, key: Any) -> tuple[tuple[Item, ...], dict[int, Tensor]]:
     """Splits a key into basic items and the index arrays, by dimension of the result of the basic part."""
-    keys = _expand_ellipsis(input, key if isinstance(key, tuple) else (key,))
+    keys = _expand_ellipsis(shape, key if isinstance(key, tuple) else (key,))
     items: list[Item] = []
     arrays: dict[int, Tensor] = {}
-    shape, source, place = input.shape, 0, 0
+    source, place = 0, 0
     for k in keys:
         if k is None:
             items.append(None)
@@ -302,10 +326,10 @@ def _consumed(k: Any) -> int:
     return k.ndim if is_mask else 1
 
 
-def _expand_ellipsis(input: Tensor, keys: tuple[Any, ...]) -> list[Any]:
-    missing = input.ndim - sum(_consumed(k) for k in keys)
+def _expand_ellipsis(shape: Shape, keys: tuple[Any, ...]) -> list[Any]:
+    missing = len(shape) - sum(_consumed(k) for k in keys)
     if missing < 0:
-        raise ShapeError(f"index: {len(keys)} indices are too many for shape {tuple(map(int, input.shape))}")
+        raise ShapeError(f"index: {len(keys)} indices are too many for shape {tuple(map(int, shape))}")
     places = [p for p, k in enumerate(keys) if k is Ellipsis]
     if len(places) > 1:
         raise ArgumentError("index: only one Ellipsis is allowed")

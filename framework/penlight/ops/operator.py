@@ -100,7 +100,7 @@ class Operator(metaclass=_Interned):
             stand-ins, so that the tape does not keep the data alive; "others" keeps an input only where another one
             needs a gradient (products); a tuple says it per input (its last flag serves all further ones). The output
             is `None` unless `saves_output`.
-        is_view: the output may share memory with the first input.
+        is_view, may_copy: the output shares memory with the first input; or may not, depending on the layout.
         is_random: the result differs from call to call, so a trace refuses it.
         outputs: how many outputs `forward` returns (a tuple where more than one).
     """
@@ -114,6 +114,7 @@ class Operator(metaclass=_Interned):
     saves_inputs: ClassVar[bool | str | tuple[bool, ...]] = True
     saves_output: ClassVar[bool] = False
     is_view: ClassVar[bool] = False
+    may_copy: ClassVar[bool] = False
     is_random: ClassVar[bool] = False
     outputs: ClassVar[int] = 1
     backward: ClassVar[Any] = None

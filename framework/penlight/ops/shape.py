@@ -24,7 +24,7 @@ class Reshape(Operator):
 
     name = "reshape"
     saves_inputs = False
-    is_view = True
+    is_view, may_copy = True, True
     samples = (
         shapes(3, 4, shape=(2, 6)),
         shapes(0, 3, shape=(3, 0)),
