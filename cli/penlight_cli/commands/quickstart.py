@@ -10,6 +10,7 @@ import typer
 
 from penlight_cli.errors import CheckFailed
 from penlight_cli.output import Result, table
+from penlight_cli.threads import set_threads
 
 
 def quickstart(
@@ -22,6 +23,7 @@ def quickstart(
     Example: penlight quickstart --out quickstart/
     """
     start = time.perf_counter()
+    set_threads()
     from penlight_cli.files import new_folder
     from penlight_cli.quickstart.comparison import HEADERS, checks
     from penlight_cli.quickstart.stages import go_through

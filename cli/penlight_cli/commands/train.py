@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """`penlight train`: a recipe on your data, to a checkpoint, curves and verified models."""
 
-import os
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -11,6 +10,7 @@ from penlight_cli.errors import UsageProblem
 from penlight_cli.files import new_folder, written, written_line
 from penlight_cli.output import Result, log
 from penlight_cli.recipes import check_recipe_name
+from penlight_cli.threads import set_threads
 
 
 def train(
@@ -24,7 +24,7 @@ def train(
     seed: Annotated[int | None, typer.Option(help="Seed of weights and order; 0 by default.")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on from the checkpoint in the folder, bit for bit.")] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Start anew in a folder that holds a run.")] = False,
-    threads: Annotated[int, typer.Option(min=0, help="Threads of the arithmetic; 0: all processors.")] = 0,
+    threads: Annotated[int, typer.Option(min=0, help="Threads of the arithmetic; 0 chooses.")] = 0,
     workers: Annotated[int, typer.Option(min=0, help="Processes that read data.")] = 0,
 ) -> Result:
     """Ctrl-C finishes the step, writes a checkpoint and exits with 130; the same command with --resume goes on.
@@ -34,8 +34,7 @@ def train(
     Example: penlight train char-gpt --data shakespeare.txt --epochs 3 --out gpt/
     """
     check_recipe_name(recipe)
-    if threads:
-        set_threads(threads)
+    set_threads(threads)
     options: dict[str, Any] = {"epochs": epochs, "batch_size": batch_size, "lr": lr, "weight_decay": weight_decay, "seed": seed}
     if (out / "run.json").exists() and not resume and not overwrite:
         raise UsageProblem(f"--out {out}: the folder holds a run already; add --resume to go on, --overwrite to start anew")
@@ -61,12 +60,6 @@ def summary(last: dict[str, Any]) -> str:
     """The figures of the last epoch in a line."""
     figures = f"validation loss {last['validation_loss']:.4f}, validation accuracy {last['validation_accuracy']:.2%}"
     return f"{figures} after {last['epoch']} epochs"
-
-
-def set_threads(count: int) -> None:
-    """Before NumPy is loaded: its libraries read these once."""
-    for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
-        os.environ[name] = str(count)
 
 
 def _after_training(run: Any, trained: Any) -> str:

@@ -37,7 +37,7 @@ class CharGPTRecipe:
     name = "char-gpt"
     description = "a character-level GPT on a text file of yours"
     needs_data = "a plain text file of 10,000 characters or more"
-    settings = Settings(epochs=3, batch_size=32, lr=3e-3, weight_decay=0.1)
+    settings = Settings(epochs=1, batch_size=16, lr=3e-3, weight_decay=0.1, warmup=0.1)
     input_names = ("ids",)
     output_names = ("logits",)
     dynamic = {"ids": {0: "batch", 1: "time"}}
@@ -53,7 +53,7 @@ class CharGPTRecipe:
         return Data(Windows(ids[:cut], True), Windows(ids[cut:], False), {"alphabet": "".join(alphabet)})
 
     def build_model(self, config: Config) -> nn.Module:
-        return CharGPT(len(config["alphabet"]), context=CONTEXT, size=64, layers=2, heads=4)
+        return CharGPT(len(config["alphabet"]), context=CONTEXT, size=128, layers=4, heads=4)
 
     def example_inputs(self, config: Config) -> dict[str, pl.Tensor]:
         return {"ids": pl.tensor(np.arange(2 * 16).reshape(2, 16) % len(config["alphabet"]))}

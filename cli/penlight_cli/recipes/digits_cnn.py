@@ -17,7 +17,7 @@ class DigitsRecipe:
     name = "digits-cnn"
     description = "8x8 handwritten digits, embedded data"
     needs_data = ""
-    settings = Settings(epochs=12, batch_size=32, lr=2e-3)
+    settings = Settings(epochs=12, batch_size=64, lr=1e-2, warmup=0.3)
     input_names = ("x",)
     output_names = ("logits",)
     dynamic = {"x": {0: "batch"}}
