@@ -11,12 +11,10 @@ from typing import Any
 
 import numpy as np
 
-import penlight_runtime
 from penlight.serialize import atomic_write
 from penlight_export.compare import DEFAULT_TOLERANCE, VerifyReport
-from penlight_export.edge.program import build_program
-from penlight_export.edge.reader import read_pen
-from penlight_export.edge.writer import write_program
+from penlight_export.edge.program import finish_program
+from penlight_export.edge.writer import ProgramWriter
 from penlight_export.engines import Arrays, EdgeEngine, Engine
 from penlight_export.errors import OptionError
 from penlight_export.graph import Model
@@ -78,15 +76,19 @@ def convert(
     model = load_onnx(onnx_path)
     edge = edge_graph(model, os.fspath(onnx_path))
     original = onnx_subject(model, os.fspath(onnx_path))
-    draft = EdgeEngine(penlight_runtime.Program(b"".join(write_program(edge))))
+    writer = ProgramWriter(edge, _metadata(model, Path(onnx_path)))
+    draft = EdgeEngine(writer.program())
     samples = sample_inputs(original, draft, data)
-    program = build_checked(edge, original.engine, samples[0], tolerance, _metadata(model, Path(onnx_path)))
+    outputs = original.engine.run(samples[0])
+    arrays = [outputs[port.name] for port in original.engine.outputs]
+    program = finish_program(writer, draft.program, samples[0], arrays, sizes_of([original.engine], samples[0]), tolerance)
     converted = pen_subject(program)
     report = VerifyReport(tolerance)
     if verify:
         check(report, original, converted, samples, f"{os.fspath(onnx_path)} was not converted")
     atomic_write(pen_path, program)
-    return ConvertResult(pen_path, report, summarize_pen(read_pen(program), os.fspath(pen_path)))
+    assert converted.pen is not None
+    return ConvertResult(pen_path, report, summarize_pen(converted.pen, os.fspath(pen_path)))
 
 
 def sample_inputs(original: Subject, draft: Engine, data: Mapping[str, np.ndarray] | None) -> list[Arrays]:
@@ -94,13 +96,6 @@ def sample_inputs(original: Subject, draft: Engine, data: Mapping[str, np.ndarra
     if data is not None:
         return [named_inputs(data, original.engine.inputs)]
     return random_inputs([original.engine, draft], original.engine.inputs, original.bounds or {})
-
-
-def build_checked(edge: Model, engine: Engine, inputs: Arrays, tolerance: float, metadata: dict[str, str]) -> bytes:
-    """The program with a golden sample from the reference engine."""
-    outputs = engine.run(inputs)
-    sizes = sizes_of([engine], inputs)
-    return build_program(edge, metadata, inputs, [outputs[port.name] for port in engine.outputs], sizes, tolerance)
 
 
 def check(report: VerifyReport, original: Subject, converted: Subject, samples: list[Arrays], what: str) -> None:

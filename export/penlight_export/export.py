@@ -15,22 +15,22 @@ import onnx
 
 from penlight.serialize import atomic_write
 from penlight.trace import TraceGraph, trace
-from penlight_export.compare import DEFAULT_TOLERANCE, VerifyReport
+from penlight_export.compare import DEFAULT_TOLERANCE, Divergence, VerifyReport
 from penlight_export.eager import evaluation, run_module
 from penlight_export.edge.program import build_program
-from penlight_export.edge.reader import read_pen
 from penlight_export.engines import Arrays, EagerEngine, Port
 from penlight_export.errors import ExportError, OptionError, UnsupportedFeatureError, UnsupportedOperatorsError
 from penlight_export.graph import Model, clone, infer_shapes, to_proto
 from penlight_export.onnx.builder import symbol_text
-from penlight_export.onnx.lower import lower_trace
+from penlight_export.onnx.lower import TRACED, lower_trace
 from penlight_export.onnx.opsets import DEFAULT_EXPORT, MAXIMUM_EXPORT, MINIMUM_EXPORT
 from penlight_export.passes import DEFAULT, Pass, run_passes
 from penlight_export.pipeline import edge_graph
 from penlight_export.provenance import producer
+from penlight_export.replay import Replay
 from penlight_export.summary import ModelSummary, summarize_pen
 from penlight_export.summary_onnx import summarize_model
-from penlight_export.verify import compare_engines, find_divergence, onnx_subject, pen_subject, require_ok
+from penlight_export.verify import Subject, compare_engines, find_divergence, onnx_subject, pen_subject, require_ok
 
 
 @dataclass
@@ -156,6 +156,7 @@ class _Finish:
         tolerance: float,
         metadata: dict[str, str],
     ) -> None:
+        self.graph = graph
         self.model, self.proto, self.tolerance, self.metadata = model, proto, tolerance, metadata
         self.inputs = [_port(value.name, value.spec) for value in graph.inputs]
         outputs = [
@@ -175,35 +176,40 @@ class _Finish:
         report = VerifyReport(self.tolerance)
         if refusal is not None:
             report.notes.append(f"not on the edge runtime: {refusal}")
+        edge = None if program is None else pen_subject(program)
         if verify:
-            self._verify(report, program)
-        summary = (
-            summarize_model(clone(self.model), self.model.graph.name or "model")
-            if program is None
-            else summarize_pen(read_pen(program), "model.pen")
-        )
+            self._verify(report, [onnx_subject(self.model), *([] if edge is None else [edge])])
+        if edge is None or edge.pen is None:
+            summary = summarize_model(clone(self.model), self.model.graph.name or "model")
+        else:
+            summary = summarize_pen(edge.pen, "model.pen")
         return Exported(self.proto, program, report, summary, refusal)
 
     def _program(self, passes: Sequence[Pass]) -> tuple[bytes | None, ExportError | None]:
         """The .pen file, or why there is none: a model that only onnxruntime can run is still an export."""
-        try:
-            edge = edge_graph(self.model, self.metadata["name"], passes)
-        except (UnsupportedOperatorsError, UnsupportedFeatureError) as error:
-            return None, error
         sample = golden_sample(self.inputs, self.example)
         outputs = self.eager.run(sample)
         arrays = [outputs[port.name] for port in self.eager.outputs]
-        return build_program(edge, producer() | self.metadata, sample, arrays, sizes_in(self.inputs, sample), self.tolerance), None
+        sizes = sizes_in(self.inputs, sample)
+        try:
+            edge = edge_graph(self.model, self.metadata["name"], passes)
+            return build_program(edge, producer() | self.metadata, sample, arrays, sizes, self.tolerance), None
+        except (UnsupportedOperatorsError, UnsupportedFeatureError) as error:
+            return None, error
 
-    def _verify(self, report: VerifyReport, program: bytes | None) -> None:
-        onnx_side = onnx_subject(self.model)
-        others = [onnx_side] if program is None else [onnx_side, pen_subject(program)]
+    def _verify(self, report: VerifyReport, others: list[Subject]) -> None:
         for sample in (self.example, *self._second()):
             compare_engines(report, [self.eager, *(subject.engine for subject in others)], sample)
             if not report.ok:
-                if len(others) == 2:
-                    report.divergence = find_divergence(others[0], others[1], sample, self.tolerance)
+                report.divergence = self._divergence(others)
                 require_ok(report, "the module was not exported")
+
+    def _divergence(self, others: list[Subject]) -> Divergence | None:
+        """The first operator whose result differs from the module's own, at the sizes of the trace."""
+        replay = Replay(self.graph, self.model.graph.meta[TRACED])
+        sample = resize(self.inputs, self.example, self.graph.symbols)
+        found = (find_divergence(replay, other, sample, self.tolerance) for other in others)
+        return next((divergence for divergence in found if divergence is not None), None)
 
     def _second(self) -> list[Arrays]:
         """The example at other sizes of the dynamic dimensions: the first that the module accepts."""

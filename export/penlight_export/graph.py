@@ -42,7 +42,7 @@ def from_proto(proto: onnx.ModelProto) -> Model:
 
 def attribute_from_proto(proto: onnx.AttributeProto) -> Attr:
     """One attribute, for example a default of an operator's declaration."""
-    return ir.from_proto(proto)
+    return ir.serde.deserialize_attribute(proto)
 
 
 def to_proto(model: Model) -> onnx.ModelProto:

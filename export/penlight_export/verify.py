@@ -7,7 +7,7 @@ import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import onnx
@@ -220,7 +220,17 @@ def sizes_of(engines: Sequence[Engine], inputs: Mapping[str, np.ndarray]) -> dic
     return sizes
 
 
-def find_divergence(a: Subject, b: Subject, inputs: Mapping[str, np.ndarray], tolerance: float) -> Divergence | None:
+class Inspectable(Protocol):
+    """What a comparison layer by layer needs."""
+
+    def layers(self) -> list[Layer]:
+        """The values that can be looked at, in the order of computation."""
+
+    def values(self, names: list[str], inputs: Mapping[str, np.ndarray]) -> Arrays:
+        """Named values for one input."""
+
+
+def find_divergence(a: Inspectable, b: Inspectable, inputs: Mapping[str, np.ndarray], tolerance: float) -> Divergence | None:
     """The first layer that differs, None when the two have no values of one name, or layers cannot be looked at."""
     known = {layer.value for layer in b.layers()}
     common = [layer for layer in a.layers() if layer.value in known]

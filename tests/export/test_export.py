@@ -269,7 +269,7 @@ class Doubles(Pass):
 
 def test_a_wrong_number_fails_and_names_the_place(tmp_path):
     with pytest.raises(
-        VerifyError, match=r"differs from eager in output 'output'.*Gemm 'output' .head, .* is the first of"
+        VerifyError, match=r"differs from eager in output 'output'.*linear 'output' .head, .* is the first of"
     ) as caught:
         export(Small(), pl.randn(2, 1, 8, 8), dynamic={"image": {0: "batch"}}, passes=(Doubles(),))
     assert caught.value.exit_code == 1

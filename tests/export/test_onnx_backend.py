@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """The ONNX project's own operator tests, through the importer, the .pen writer and the edge runtime.
 
-Every test must give the expected numbers or a clean refusal; `EXCEPTIONS` holds those that do neither, with the reason, and a line that is
-no longer needed fails. In many of these tests axes, shapes and pads are inputs; real models have them as constants, and the runtime plans
-its memory from them, so that they become constants here when the runtime asks for it.
+Every test must give the expected numbers or a clean refusal; `EXCEPTIONS` holds those that do neither, with the reason, and a line
+that is no longer needed fails. In many of these tests axes, shapes and pads are inputs; real models have them as constants, and the
+runtime plans its memory from them, so that they become constants here when the runtime asks for it.
 """
 
 import re
@@ -42,7 +42,9 @@ def with_constants(model, arrays):
     copy.CopyFrom(model)
     kept = []
     for value, array in zip(model.graph.input, arrays, strict=True):
-        if array.dtype in (np.int64, np.int32) and array.size <= 64 or (array.dtype == np.float32 and value.name in ("scales", "roi")):
+        if (array.dtype in (np.int64, np.int32) and array.size <= 64) or (
+            array.dtype == np.float32 and value.name in ("scales", "roi")
+        ):
             copy.graph.initializer.append(onnx.numpy_helper.from_array(array, value.name))
             copy.graph.input.remove(next(v for v in copy.graph.input if v.name == value.name))
         else:

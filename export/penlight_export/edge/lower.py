@@ -205,7 +205,7 @@ def refuse_features(model: Model) -> None:
         raise UnsupportedFeatureError("the edge runtime cannot hold: " + "; ".join(found[:8]) + more)
 
 
-_TERM = re.compile(r"([+-]?)\s*(?:(\d+)\s*\*?\s*)?([^\W\d][\w.:/]*)?\s*")
+_TERM = re.compile(r"([+-]?)\s*(?:(\d+)\s*\*?\s*)?([^\W\d][\w.:/]*)?(?:\s*\*\s*(\d+))?\s*")
 
 
 def parse_affine(text: str, symbols: Iterable[str]) -> tuple[int, dict[str, int]] | None:
@@ -219,7 +219,7 @@ def parse_affine(text: str, symbols: Iterable[str]) -> tuple[int, dict[str, int]
         match = _TERM.match(text, position)
         if match is None or match.end() == position or (position and not match[1]) or (match[2] is None and match[3] is None):
             return None
-        number = int(match[2] or 1) * (-1 if match[1] == "-" else 1)
+        number = int(match[2] or 1) * int(match[4] or 1) * (-1 if match[1] == "-" else 1)
         if match[3] is None:
             constant += number
         elif match[3] in known:

@@ -8,8 +8,8 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 import penlight_runtime
-from penlight_export.edge.writer import GoldenSample, ResourceStatement, write_program
-from penlight_export.errors import EngineError
+from penlight_export.edge.writer import GoldenSample, ProgramWriter, ResourceStatement
+from penlight_export.errors import EngineError, UnsupportedFeatureError
 from penlight_export.graph import Model
 
 
@@ -32,20 +32,35 @@ def build_program(
         tolerance: for the golden check, absolute and relative.
 
     Raises:
+        UnsupportedFeatureError: a kernel lacks a dtype or an attribute.
         EngineError: the runtime refuses what was written, which is a defect of Penlight.
     """
-    arrays = [inputs[value.name or ""] for value in model.graph.inputs if value.name in inputs]
-    resources = measure(b"".join(write_program(model, metadata=dict(metadata))), arrays, sizes)
+    writer = ProgramWriter(model, metadata)
+    return finish_program(writer, writer.program(), inputs, outputs, sizes, tolerance)
+
+
+def finish_program(
+    writer: ProgramWriter,
+    draft: penlight_runtime.Program,
+    inputs: Mapping[str, np.ndarray],
+    outputs: Sequence[np.ndarray],
+    sizes: Mapping[str, int],
+    tolerance: float,
+) -> bytes:
+    """The same from a draft that is loaded already."""
+    arrays = [inputs[name] for name in writer.input_names]
     golden = GoldenSample(arrays, list(outputs), tolerance, tolerance)
-    return b"".join(write_program(model, metadata=dict(metadata), golden=[golden], resources=[resources]))
+    return b"".join(writer.chunks([golden], [measure(draft, arrays, sizes)]))
 
 
-def measure(program: bytes, inputs: Sequence[np.ndarray], sizes: Mapping[str, int]) -> ResourceStatement:
+def measure(program: penlight_runtime.Program, inputs: Sequence[np.ndarray], sizes: Mapping[str, int]) -> ResourceStatement:
     """Asks the runtime what a run with these inputs takes."""
     try:
-        session = penlight_runtime.Program(program).session()
+        session = program.session()
         session.prepare(inputs)
         nodes = [node.macs for node in session.profile()]
+    except penlight_runtime.UnsupportedOperator as error:
+        raise UnsupportedFeatureError(f"the edge runtime cannot run it: {error}") from error
     except penlight_runtime.RuntimeFailure as error:
         raise EngineError(f"the edge runtime refuses the written program: {error}") from error
     return ResourceStatement(dict(sizes), session.arena_bytes, session.macs, nodes)

@@ -7,16 +7,18 @@ The layout is that of runtime/schema/README.md.
 from __future__ import annotations
 
 import struct
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import flatbuffers
 import numpy as np
 
+import penlight_runtime
 from penlight_export.edge.crc32c import crc32c
 from penlight_export.edge.generated import pen_generated as pen
 from penlight_export.edge.lower import lower_program
 from penlight_export.edge.segments import ALIGNMENT, SegmentBuilder
+from penlight_export.errors import EngineError, UnsupportedFeatureError
 from penlight_export.graph import Model
 
 IDENTIFIER = b"PEN1"
@@ -50,7 +52,7 @@ class ResourceStatement:
 def write_program(
     model: Model,
     *,
-    metadata: dict[str, str] | None = None,
+    metadata: Mapping[str, str] | None = None,
     golden: Sequence[GoldenSample] = (),
     resources: Sequence[ResourceStatement] = (),
 ) -> list[bytes | memoryview]:
@@ -65,14 +67,38 @@ def write_program(
     Raises:
         UnsupportedFeatureError: the graph holds something that a .pen file cannot.
     """
-    segments = [SegmentBuilder()]
-    program = lower_program(model, segments[0], metadata or {})
-    if golden:
-        segments.append(SegmentBuilder())
-        program.golden = [_golden(sample, segments[1]) for sample in golden]
-    symbols = [str(symbol.name) for symbol in program.symbols or []]
-    program.resources = [_resources(statement, symbols, segments[0].size_bytes) for statement in resources] or None
-    return _assemble(program, segments)
+    return ProgramWriter(model, metadata).chunks(golden, resources)
+
+
+class ProgramWriter:
+    """A program's tables and weights, made once; golden samples and resources can come later, when a draft has been measured."""
+
+    def __init__(self, model: Model, metadata: Mapping[str, str] | None = None) -> None:
+        self.weights = SegmentBuilder()
+        self.tables = lower_program(model, self.weights, dict(metadata or {}))
+        self.input_names = [value.name or "" for value in model.graph.inputs if not value.is_initializer()]
+
+    def chunks(self, golden: Sequence[GoldenSample] = (), resources: Sequence[ResourceStatement] = ()) -> list[bytes | memoryview]:
+        """The file in pieces that share the weights' memory."""
+        samples = SegmentBuilder()
+        self.tables.golden = [_golden(sample, samples) for sample in golden] or None
+        symbols = [str(symbol.name) for symbol in self.tables.symbols or []]
+        self.tables.resources = [_resources(statement, symbols, self.weights.size_bytes) for statement in resources] or None
+        return _assemble(self.tables, [self.weights, samples] if golden else [self.weights])
+
+    def program(self) -> penlight_runtime.Program:
+        """A draft that the runtime can measure.
+
+        Raises:
+            UnsupportedFeatureError: a kernel lacks a dtype or an attribute.
+            EngineError: the runtime refuses what was written, which is a defect of Penlight.
+        """
+        try:
+            return penlight_runtime.Program(b"".join(self.chunks()))
+        except penlight_runtime.UnsupportedOperator as error:
+            raise UnsupportedFeatureError(f"the edge runtime cannot run it: {error}") from error
+        except penlight_runtime.RuntimeFailure as error:
+            raise EngineError(f"the edge runtime refuses the written program: {error}") from error
 
 
 def reassemble(program: pen.ProgramT, data: bytes) -> bytes:

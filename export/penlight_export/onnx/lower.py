@@ -16,7 +16,7 @@ from penlight_export.onnx.builder import Builder, onnx_dtype, symbolic_shape
 from penlight_export.onnx.lowerings.registry import find_lowering
 from penlight_export.onnx.opsets import find_schema
 
-__all__ = ["lower_trace"]
+TRACED = "penlight.traced"  # where a lowered graph keeps which value is which traced result
 
 _SHOWN = 12
 
@@ -90,6 +90,7 @@ class _TraceLowering:
             self._lower(node)
         for index, traced in enumerate(self.trace.outputs):
             self._output(traced, output_names[index] if index < len(output_names) else traced.name)
+        self.builder.graph.meta[TRACED] = self.names()
         return self.builder.model
 
     def _reserve(self, output_names: Sequence[str]) -> None:
@@ -110,6 +111,11 @@ class _TraceLowering:
             value.type, value.shape = TensorType(onnx_dtype(traced.spec)), symbolic_shape(traced.spec.shape)
             b.specs[value] = traced.spec
             self.values[id(traced)] = value
+
+    def names(self) -> dict[str, Any]:
+        """The traced result behind each value of the graph."""
+        results = [traced for node in self.trace.nodes for traced in node.outputs if id(traced) in self.values]
+        return {self.values[id(traced)].name or "": traced for traced in results}
 
     def _value(self, traced: Any) -> Value | None:
         """The value of an operand; constants become initializers when they are first read."""
