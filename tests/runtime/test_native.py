@@ -10,6 +10,7 @@ import re
 import pytest
 from native_builds import HEADER_FUNCTIONS, build_runtime, need, run
 from pen_corpus import corpus
+from pen_random import read_bundle, write_bundle
 
 pytestmark = pytest.mark.slow
 
@@ -65,6 +66,15 @@ def test_c_program(asan, files):
     assert "ok" in run(asan / "penlight_c_api", files["small"])
 
 
+def test_random_programs_of_every_operator(asan, tmp_path):
+    """Whatever attributes, dtypes and shapes a node has, its kernel refuses or runs."""
+    count = write_bundle(tmp_path / "bundle", 40, seed=4)
+    output = run(asan / "penlight_replay_bundle", tmp_path / "bundle", tmp_path / "last.pen", timeout=300)
+    ran, refused = map(int, re.findall(r"\d+", output))
+    assert ran + refused == count
+    assert ran > count / 8
+
+
 def test_threads_under_the_thread_sanitizer(tmp_path):
     build = build_runtime(
         tmp_path, GCC, "penlight_unit_tests", *SANITIZED, "-DPENLIGHT_BUILD_TESTS=ON", "-DPENLIGHT_SANITIZE=thread"
@@ -80,6 +90,9 @@ def test_fuzzing_finds_nothing(tmp_path, files):
     work = tmp_path / "work"
     work.mkdir()
     seeds = next(iter(files.values())).parent
+    write_bundle(tmp_path / "bundle", 2, seed=5)
+    for number, data in enumerate(read_bundle(tmp_path / "bundle")):
+        (seeds / f"random{number}.pen").write_bytes(data)
     limits = ("-timeout=5", "-rss_limit_mb=1024", "-max_len=16384", f"-artifact_prefix={work}/")
     output = run(fuzzer, work, seeds, f"-max_total_time={FUZZ_SECONDS}", *limits, "-seed=1", timeout=FUZZ_SECONDS + 120)
     runs = int(re.search(r"Done (\d+) runs", output).group(1))

@@ -19,6 +19,7 @@ from penlight_runtime.errors import ShapeMismatch as ShapeMismatch
 from penlight_runtime.errors import UnreadableFile as UnreadableFile
 from penlight_runtime.errors import UnsupportedOperator as UnsupportedOperator
 from penlight_runtime.errors import UnsupportedVersion as UnsupportedVersion
+from penlight_runtime.library import OperatorInfo as OperatorInfo
 from penlight_runtime.library import operators as operators
 from penlight_runtime.library import version as version
 from penlight_runtime.program import GoldenSample as GoldenSample
