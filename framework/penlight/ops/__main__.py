@@ -4,25 +4,29 @@
 from __future__ import annotations
 
 import sys
+from typing import Any
+
+import numpy as np
 
 import penlight  # noqa: F401  registers all operators
+from penlight.backends.cpu import CPU
+from penlight.backends.cuda.cupy_backend import CudaBackend
 from penlight.ops.operator import AVAILABLE, CUSTOM, Gap, Operator
 from penlight.ops.registry import operators
 
-_COLUMNS = ("operator", "gradient", "second", "onnx", "edge", "cuda kernel")
+_COLUMNS = ("operator", "gradient", "second", "onnx", "edge", "cpu kernel", "cuda kernel")
 
 
 def rows() -> list[tuple[str, ...]]:
-    """One row per operator; gaps are named with their reason below the table."""
-    cuda = _cuda_kernels()
-    return [_row(cls, cuda) for cls in sorted(operators().values(), key=lambda cls: cls.name)]
+    """One row per operator; where it has no kernel of its own on a device, its reference runs there."""
+    return [_row(cls, set(CPU.kernels), _cuda_kernels()) for cls in sorted(operators().values(), key=lambda cls: cls.name)]
 
 
-def _row(cls: type[Operator], cuda: set[str] | None) -> tuple[str, ...]:
+def _row(cls: type[Operator], cpu: set[str], cuda: set[str]) -> tuple[str, ...]:
     first = _state(cls.gradient)
     second = "-" if first == "-" else _state(cls.second_derivative)
     edge = "-" if isinstance(cls.onnx, Gap) else _state(cls.edge)
-    return (cls.name, first, second, _state(cls.onnx), edge, "?" if cuda is None else "yes" if cls.name in cuda else "reference")
+    return (cls.name, first, second, _state(cls.onnx), edge, *("own" if cls.name in found else "" for found in (cpu, cuda)))
 
 
 def _state(value: object) -> str:
@@ -31,14 +35,19 @@ def _state(value: object) -> str:
     return "yes" if value in (AVAILABLE, CUSTOM) else str(value)
 
 
-def _cuda_kernels() -> set[str] | None:
-    """Names of operators with a kernel of ours for CUDA; None where that cannot be told on this machine."""
-    try:
-        from penlight.backends import cuda  # optional: CuPy
-    except ImportError:
-        return None
-    names = getattr(cuda, "kernel_names", None)
-    return None if names is None else set(names())
+def _cuda_kernels() -> set[str]:
+    """Names of the operators with a kernel of ours for CUDA; the table needs no GPU."""
+    return set(CudaBackend(np, _NoLauncher()).kernels)
+
+
+class _NoLauncher:
+    """Stands in for what launches kernels; none is launched here."""
+
+    def launch(self, kernel: Any, dtype: str, grid: Any, *values: Any) -> None:
+        raise NotImplementedError("no kernel runs while the table is printed")
+
+    def pointer(self, array: Any) -> int:
+        raise NotImplementedError("no kernel runs while the table is printed")
 
 
 def gaps() -> list[str]:
