@@ -26,7 +26,10 @@ Status split_sizes(Context& context, int64_t size, int64_t* parts) {
   int64_t left = size;
   for (int i = 0; i < outputs; ++i) {
     if (count == 0) parts[i] = left < part ? left : part;
-    if (parts[i] < 0 || parts[i] > left) break;
+    if (parts[i] < 0 || parts[i] > left) {
+      left = -1;
+      break;
+    }
     left -= parts[i];
   }
   if ((count == 0 || count == outputs) && left == 0) return Status::kOk;
