@@ -47,6 +47,7 @@ inline Broadcast plan_broadcast(const Shape& out, const Shape* const* operands, 
 /// Calls body(output offset, operand offsets[]) for every row of the innermost dimension in rows [begin, end).
 template <typename Body>
 void broadcast_rows(const Broadcast& plan, size_t begin, size_t end, Body&& body) {
+  if (begin >= end) return;  // a dimension may be 0
   const int outer = plan.rank - 1;
   int64_t index[kMaxRank] = {}, offsets[kBroadcastOperands] = {};
   size_t rest = begin;
