@@ -417,7 +417,8 @@ def tensor(data: Any, dtype: Any = None, device: Any = None, requires_grad: bool
     elif isinstance(data, (list, tuple)):
         data = _plain(data)
     try:
-        array = _as_array(data, dtype)
+        with np.errstate(all="ignore"):  # 1e300 is infinite in float32
+            array = _as_array(data, dtype)
     except (ValueError, TypeError) as error:
         raise ShapeError(f"tensor: expected numbers or evenly nested lists of numbers ({error})") from error
     from_numpy_dtype(array.dtype)

@@ -43,7 +43,7 @@ def test_promotion(a, b, result):
 def test_numbers_and_0_dim_tensors_are_weak():
     assert combine(pl.float16, pl.float64) is pl.float16 and combine(pl.int8, pl.float32) is pl.float32
     half, byte = pl.ones(2, dtype=pl.float16), pl.ones(2, dtype=pl.uint8)
-    assert (half * 2.5).dtype is pl.float16
+    assert (half * 2.5).dtype is pl.float16 and (half * 1e10).tolist() == [float("inf")] * 2 and (byte + 300).tolist() == [45, 45]
     assert (byte * 1.5).dtype is pl.float32 and (byte + 1).dtype is pl.uint8 and (byte + True).dtype is pl.uint8
     assert (half * pl.tensor(2.0, dtype=pl.float64)).dtype is pl.float16 and (half * pl.ones(2)).dtype is pl.float32
     assert (byte / byte).dtype is pl.float32 and (pl.ones(2, dtype=pl.bool) + 1).dtype is pl.int64

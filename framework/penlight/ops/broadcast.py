@@ -116,7 +116,8 @@ def constant(value: Any, dtype: DType, like: Tensor) -> Tensor:
     key = (value, dtype, math.copysign(1, value)) if value == 0 and type(value) is not complex else (value, dtype)
     found = _constants.get(key) if type(like._data) is np.ndarray else None
     if found is None:
-        found = from_array(np.asarray(value, dtype.numpy))
+        with np.errstate(all="ignore"):  # a number out of range wraps or becomes infinite, as in PyTorch
+            found = from_array(np.asarray(value).astype(dtype.numpy))
         if type(like._data) is not np.ndarray:
             return found.to(like.device)
         if len(_constants) >= 4096:

@@ -270,7 +270,7 @@ def _is_whole(items: tuple[Item, ...], shape: Shape) -> bool:
 
 def _plain_key(key: Any) -> tuple[Any, ...] | None:
     """A key of integers, slices, None and Ellipsis in a form that can be looked up; None for any other key."""
-    parts = []
+    parts: list[Any] = []
     for k in key if type(key) is tuple else (key,):
         if type(k) is slice:
             parts.append((k.start, k.stop, k.step))
