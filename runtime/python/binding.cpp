@@ -370,6 +370,7 @@ nb::list operators() {
 }  // namespace
 
 NB_MODULE(_runtime, m) {
+  nb::set_leak_warnings(false);  // a traceback that lives to the end of the process is no reason to write to stderr
   m.doc() = "The edge runtime's C API; use penlight_runtime instead.";
   m.def("version", [] { return penlight_version(); });
   m.def("operators", &operators);
