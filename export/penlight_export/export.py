@@ -22,6 +22,7 @@ from penlight_export.engines import Arrays, EagerEngine, Port
 from penlight_export.errors import ExportError, OptionError, UnsupportedFeatureError, UnsupportedOperatorsError
 from penlight_export.graph import Model, clone, infer_shapes, to_proto
 from penlight_export.onnx.builder import symbol_text
+from penlight_export.onnx.importer import MAXIMUM_FILE_BYTES
 from penlight_export.onnx.lower import TRACED, lower_trace
 from penlight_export.onnx.opsets import DEFAULT_EXPORT, MAXIMUM_EXPORT, MINIMUM_EXPORT
 from penlight_export.passes import DEFAULT, Pass, run_passes
@@ -120,9 +121,19 @@ def export(
     infer_shapes(model)
     run_passes(model, passes)
     model.metadata_props.update(producer() | dict(metadata or {}))
+    _refuse_large(model)
     proto = to_proto(model)
     onnx.checker.check_model(proto)
     return _Finish(module, graph, inputs, model, proto, tolerance, {"name": name, **(metadata or {})}).run(passes, verify)
+
+
+def _refuse_large(model: Model) -> None:
+    """Protobuf ends at 2 GiB; weights beside the file are read, but not written yet."""
+    size = sum(value.const_value.nbytes for value in model.graph.initializers.values() if value.const_value is not None)
+    if size > MAXIMUM_FILE_BYTES - (1 << 24):
+        raise UnsupportedFeatureError(
+            f"the model has {size:,} bytes of weights, an .onnx file holds at most 2 GiB; use a smaller dtype"
+        )
 
 
 def default_output_names(tree: Any) -> list[str]:

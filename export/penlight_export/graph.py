@@ -15,6 +15,8 @@ import onnx
 import onnx_ir as ir
 from onnx_ir.passes.common import InlinePass, ShapeInferencePass
 
+from penlight_export.errors import InvalidModelError
+
 Attr = ir.Attr
 AttributeType = ir.AttributeType
 DataType = ir.DataType
@@ -46,8 +48,17 @@ def attribute_from_proto(proto: onnx.AttributeProto) -> Attr:
 
 
 def to_proto(model: Model) -> onnx.ModelProto:
-    """Builds the protobuf message that an .onnx file holds."""
-    return ir.to_proto(model)
+    """Builds the protobuf message that an .onnx file holds.
+
+    Raises:
+        InvalidModelError: something in a foreign graph cannot be written.
+    """
+    try:
+        return ir.to_proto(model)
+    except Exception as error:  # onnx_ir wraps many kinds
+        raise InvalidModelError(
+            f"the graph cannot be written as ONNX: {' '.join(str(error.__cause__ or error).split())[:400]}"
+        ) from error
 
 
 def node_to_proto(node: Node) -> onnx.NodeProto:

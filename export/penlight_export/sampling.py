@@ -3,15 +3,20 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 
 from penlight_export.engines import Arrays, Port
+from penlight_export.errors import EngineError
 from penlight_export.graph import Model, Node, Value, find_attribute, static_shape
 
 # Small first; images that are pooled several times, and sequences with windows, need larger ones.
 _CANDIDATES = ((2, 3), (8, 5), (16, 24), (32, 48), (64, 96), (224, 256))
+
+
+_LARGEST = 1 << 27  # elements of one random input
 
 
 def candidate_sizes(ports: Sequence[Port]) -> Iterator[list[dict[str, int]]]:
@@ -53,6 +58,8 @@ def make_inputs(ports: Sequence[Port], sizes: Mapping[str, int], bounds: Mapping
     arrays: Arrays = {}
     for port in ports:
         shape = shape_at(port, sizes)
+        if math.prod(shape) > _LARGEST or min(shape, default=0) < 0:
+            raise EngineError(f"input '{port.name}' of shape {list(shape)} is too large for random data; pass data to verify with")
         if port.dtype.kind in "iu":
             arrays[port.name] = rng.integers(0, (bounds or {}).get(port.name, 2), shape).astype(port.dtype)
         elif port.dtype.kind == "b":

@@ -173,8 +173,8 @@ def random_inputs(engines: Sequence[Engine], ports: Sequence[Port], bounds: Mapp
     refused: EngineError | None = None
     empty: list[Arrays] | None = None
     for assignments in candidate_sizes(ports):
-        samples = [make_inputs(ports, sizes, bounds, seed + k) for k, sizes in enumerate(assignments)]
         try:
+            samples = [make_inputs(ports, sizes, bounds, seed + k) for k, sizes in enumerate(assignments)]
             outputs = [array for inputs in samples for engine in engines for array in engine.run(inputs).values()]
         except EngineError as error:
             refused = error

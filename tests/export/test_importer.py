@@ -10,6 +10,7 @@ from onnx_text import model_from_text, run_onnx
 
 from penlight_export import graph as g
 from penlight_export.errors import (
+    ExportError,
     ExternalDataError,
     InvalidModelError,
     MissingFileError,
@@ -18,6 +19,7 @@ from penlight_export.errors import (
 )
 from penlight_export.onnx.functions import expand_functions
 from penlight_export.onnx.importer import load_onnx
+from penlight_export.pipeline import edge_graph
 
 WEIGHTS = {"w": np.arange(12, dtype=np.float32).reshape(4, 3)}
 
@@ -218,3 +220,24 @@ def test_local_functions_are_inlined():
     assert [node.op_type for node in model.graph] == ["Constant", "Mul", "Add"]
     x = np.ones((2, 4), np.float32)
     np.testing.assert_array_equal(run_onnx(g.to_proto(model), {"x": x})["y"], 6 * x)
+
+
+def test_damaged_models_are_refused_or_read(tmp_path):
+    """Random bytes in a model: whatever happens, it is an error of ours."""
+    weights = {"k": np.ones((2, 1, 3, 3), np.float32), "s": np.array([0, -1], np.int64)}
+    body = "a = Conv<pads = [1, 1, 0, 0]>(x, k) b = Relu(a) c = MaxPool<kernel_shape = [2, 2]>(b) y = Reshape(c, s)"
+    good = model_from_text(f"g (float[N,1,4,4] x) => (float[N,8] y) {{ {body} }}", weights=weights).SerializeToString()
+    rng = np.random.default_rng(0)
+    path = tmp_path / "model.onnx"
+    outcomes = set()
+    for _ in range(500):
+        data = bytearray(good)
+        for _ in range(rng.integers(1, 4)):
+            data[rng.integers(len(data))] = rng.integers(256)
+        path.write_bytes(data)
+        try:
+            edge_graph(load_onnx(path), "model")
+            outcomes.add("read")
+        except ExportError as error:
+            outcomes.add(type(error).__name__)
+    assert {"read", "InvalidModelError", "UnsupportedOperatorsError"} <= outcomes

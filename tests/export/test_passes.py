@@ -336,3 +336,10 @@ def test_passes_are_deterministic():
         return g.to_proto(model).SerializeToString(deterministic=True)
 
     assert written() == written()
+
+
+@pytest.mark.parametrize("each", [passes.RemoveIdentities(), passes.FoldShapes(), passes.FuseActivation()])
+def test_passes_that_need_modern_forms_say_so(each):
+    model = g.from_proto(model_from_text("g (float[2] x) => (float[2] y) { y = Clip<min = 0.0>(x) }", opset=9))
+    with pytest.raises(PassError, match="needs operator set 13 or above, the model has 9"):
+        passes.run_passes(model, (each,))

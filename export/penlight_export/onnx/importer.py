@@ -59,7 +59,12 @@ def load_onnx(path: str | os.PathLike[str]) -> Model:
     _refuse_unknown_operators(proto, path)
     has_external = check_external_data(proto, path.absolute().parent) > 0
     _check(proto, path, has_external)
-    model = from_proto(proto)
+    try:
+        model = from_proto(proto)
+    except Exception as error:  # onnx_ir raises many kinds for what the checker lets pass
+        raise InvalidModelError(
+            f"{path} cannot be read as a graph: {' '.join(str(error.__cause__ or error).split())[:400]}"
+        ) from error
     if has_external:
         set_base_folder(model, path.absolute().parent)
     return model
@@ -124,7 +129,8 @@ def _refuse_unknown_operators(proto: onnx.ModelProto, path: Path) -> None:
             and (node.domain, node.op_type) not in local
             and find_schema("", node.op_type, opset) is None
         ):
-            unknown.setdefault(node.op_type, []).append(node.name or (node.output[0] if node.output else "?"))
+            # str: protobuf gives bytes for names that are no UTF-8
+            unknown.setdefault(str(node.op_type), []).append(str(node.name or (node.output[0] if node.output else "?")))
     if unknown:
         raise UnsupportedOperatorsError(
             f"{path}: operator set {opset} of ai.onnx has no operator " + list_operators(unknown) + "; check the model's version"
@@ -162,5 +168,7 @@ def _check(proto: onnx.ModelProto, path: Path, has_external: bool) -> None:
     try:
         # By path when weights are external: the checker must know the folder.
         onnx.checker.check_model(os.fspath(path.absolute()) if has_external else proto)
-    except onnx.checker.ValidationError as error:
-        raise InvalidModelError(f"{path} breaks a rule of ONNX: {' '.join(str(error).split())}") from error
+    except UnicodeDecodeError as error:  # the checker quotes a name that is no text
+        raise InvalidModelError(f"{path} breaks a rule of ONNX, and has names that are no UTF-8; it is damaged") from error
+    except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError, RuntimeError, ValueError) as error:
+        raise InvalidModelError(f"{path} breaks a rule of ONNX: {' '.join(str(error).split())[:400]}") from error

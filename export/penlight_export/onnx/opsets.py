@@ -23,7 +23,7 @@ def find_schema(domain: str, name: str, opset: int) -> OpSchema | None:
     """The declaration of an operator as of an operator set version; None when there is none (or it was withdrawn)."""
     try:
         schema = onnx.defs.get_schema(name, opset, domain)
-    except SchemaError:
+    except (SchemaError, TypeError):  # TypeError: a name that is no text, or a version that is no int32
         return None
     return None if schema.deprecated else schema
 

@@ -30,6 +30,13 @@ class Pass(ABC):
         """Raises PassError when the result lacks what the pass promises."""
 
 
+def require_opset(model: Model, minimum: int, name: str) -> None:
+    """The pass reads forms of operators that came with this operator set; `onnx.upgrade` brings older models there."""
+    version = model.opset_imports.get("", minimum)
+    if version < minimum:
+        raise PassError(f"pass {name} needs operator set {minimum} or above, the model has {version}; upgrade it first")
+
+
 @dataclass(frozen=True)
 class PassResult:
     """How much one pass changed."""

@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from penlight_export.graph import Model, Node, SymbolicDim, Value, add_constant, constant_of, find_attribute, graph_of
-from penlight_export.passes.base import Pass
+from penlight_export.passes.base import Pass, require_opset
 from penlight_export.passes.fold_constants import replace_by_constants
 
 Size = int | SymbolicDim | None
@@ -24,6 +24,10 @@ class FoldShapes(Pass):
     """One walk over the nodes. Needs inferred shapes; without them it changes nothing."""
 
     name = "shape folding"
+
+    def requires(self, model: Model) -> None:
+        """Axes, bounds and the like are inputs, not attributes."""
+        require_opset(model, 13, self.name)
 
     def run(self, model: Model) -> int:
         """Returns the number of nodes that became constant or got a constant shape."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from penlight_export.errors import PassError
 from penlight_export.graph import (
     FUSED_DOMAIN,
     Attr,
@@ -20,13 +21,14 @@ from penlight_export.graph import (
     RefAttr,
     Value,
     constant_of,
+    describe,
     find_attribute,
     graph_of,
     make_node,
     replace_node,
     single_consumer,
 )
-from penlight_export.passes.base import Pass
+from penlight_export.passes.base import Pass, require_opset
 
 Parameters = dict[str, float]
 
@@ -41,12 +43,24 @@ class FuseActivation(Pass):
     def __init__(self, activations: frozenset[str] | None = None) -> None:
         self.activations = frozenset(_PARAMETERS) if activations is None else activations
 
+    def requires(self, model: Model) -> None:
+        """Axes, bounds and the like are inputs, not attributes."""
+        require_opset(model, 13, self.name)
+
     def run(self, model: Model) -> int:
         """Returns the number of fused pairs."""
         fused = sum(self._fuse(node) for node in tuple(model.graph) if node.op_type in self.activations and node.domain == "")
         if fused:
             model.graph.opset_imports[FUSED_DOMAIN] = 1
         return fused
+
+    def ensures(self, model: Model) -> None:
+        """Every fused node says which activation it applies, in a way that has a function body."""
+        for node in model.graph:
+            if node.domain == FUSED_DOMAIN and (
+                node.overload not in _PARAMETERS or find_attribute(node, "activation") != node.overload
+            ):
+                raise PassError(f"activation fusion: {describe(node)} applies '{node.overload}', which has no body")
 
     def _fuse(self, node: Node) -> bool:
         x = node.inputs[0]

@@ -6,13 +6,17 @@ from __future__ import annotations
 import numpy as np
 
 from penlight_export.graph import Model, Node, Value, bypass_node, constant_of, find_attribute, rank_of, static_shape
-from penlight_export.passes.base import Pass
+from penlight_export.passes.base import Pass, require_opset
 
 
 class RemoveIdentities(Pass):
     """Reconnects the readers of a node to its input. A node between an input and an output of the graph stays."""
 
     name = "identities"
+
+    def requires(self, model: Model) -> None:
+        """Axes, bounds and the like are inputs, not attributes."""
+        require_opset(model, 13, self.name)
 
     def run(self, model: Model) -> int:
         """Returns the number of removed nodes."""
