@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The compiled training kernels against the NumPy references of their operators, in float64."""
 
+import itertools
+
 import numpy as np
 import pytest
 
@@ -206,7 +208,7 @@ def test_adamw_does_the_step_of_the_reference(threads):
     for step in (1, 2, 3):
         assert KERNELS["adamw"](*ours, **settings, step=step) is not NotImplemented
         adamw_step(np, *theirs, **settings, step=step)
-    for mine, wanted in zip(sum(ours, []), sum(theirs, []), strict=True):
+    for mine, wanted in zip(itertools.chain(*ours), itertools.chain(*theirs), strict=True):
         np.testing.assert_allclose(mine, wanted, rtol=1e-5, atol=1e-6)
 
 

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The compiled CPU kernels: operators on contiguous float32 arrays through `penlight._native`.
 
-Every kernel declines with NotImplemented what it does not take (another dtype, an empty or a tiny array, a window over the end of the
-padding); then the operator's NumPy reference runs. Results have the same bits for any number of threads.
+Every kernel declines with NotImplemented what it does not take (another dtype, an empty or a tiny array); then the operator's NumPy
+reference runs. Results have the same bits for any number of threads.
 """
 
 from __future__ import annotations
