@@ -173,6 +173,11 @@ def test_convert_writes_a_verified_program(capsys, tmp_path):
     assert said["outputs"]["y"]["values"] == [[2, 0, 6, 0]]
 
 
+def test_convert_without_verification_writes_a_program(capsys, tmp_path):
+    outcome = in_process(capsys, "convert", scaled_relu(tmp_path / "m.onnx"), "-o", tmp_path / "b.pen", "--no-verify", "--json")
+    assert outcome.code == 0 and (tmp_path / "b.pen").exists(), outcome.err
+
+
 def test_convert_lists_every_missing_operator(capsys, tmp_path):
     nodes = [
         helper.make_node("FrobnicateA", ["x"], ["a"], domain="example.com", name="first"),

@@ -2,6 +2,8 @@
 """The output contract, the same for every command: help, JSON, exit codes, error lines, imports."""
 
 import errno
+import importlib
+import inspect
 import json
 import os
 import subprocess
@@ -11,6 +13,7 @@ import pytest
 from cli_runner import command_line, in_process, in_shell
 
 from penlight_cli import failure
+from penlight_cli.commands.explain import PACKAGES
 from penlight_cli.main import VERBS
 
 OURS = {"penlight", "penlight_export", "penlight_runtime", "penlight_serving", "penlight_mobile"}
@@ -142,6 +145,15 @@ def test_explain_lists_and_explains_every_code(capsys):
     assert "PL-E5003 InputFormat (exit code 3)" in in_process(capsys, "explain", "PL-E5003").out
 
 
+def test_each_code_is_declared_once():
+    declared = {}
+    for package in PACKAGES:
+        for kind in vars(importlib.import_module(f"{package}.errors")).values():
+            if inspect.isclass(kind) and "code" in vars(kind) and kind.__module__ == f"{package}.errors":
+                assert declared.setdefault(kind.code, kind) is kind, f"{kind} and {declared[kind.code]} have the same code"
+    assert len(declared) > 50
+
+
 def test_doctor_reports_the_gpu_without_failing(capsys):
     facts = in_process(capsys, "doctor", "--json").json
     assert facts["ok"] and isinstance(facts["gpu"]["available"], bool) and facts["gpu"]["state"]
@@ -152,11 +164,8 @@ def test_doctor_reports_the_gpu_without_failing(capsys):
 
 
 def test_doctor_names_the_line_that_installs_an_extra(capsys, monkeypatch):
-    monkeypatch.setitem(
-        __import__("penlight_cli.commands.doctor", fromlist=["EXTRAS"]).EXTRAS,
-        "nothing_here",
-        ("nothing", "a test", "pip install x"),
-    )
+    extras = importlib.import_module("penlight_cli.commands.doctor").EXTRAS
+    monkeypatch.setitem(extras, "nothing_here", ("nothing", "a test", "pip install x"))
     assert "not installed (a test): pip install x" in in_process(capsys, "doctor").out
 
 

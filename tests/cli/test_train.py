@@ -49,14 +49,10 @@ def test_progress_goes_to_stderr_in_plain_lines(trained):
     assert "epoch 2/2: train loss" in outcome.err and "\x1b" not in outcome.err and "\r" not in outcome.err
 
 
-def test_the_same_seed_gives_the_same_weights_and_another_seed_others(trained, tmp_path):
-    folder, _ = trained
-    options = ("--epochs", 2, "--batch-size", 64, "--quiet")
-    assert in_shell("train", "digits-cnn", "--out", tmp_path / "a", *options).code == 0
-    assert weights_of(tmp_path / "a") == weights_of(folder)
-    assert (tmp_path / "a" / "model.pen").read_bytes() == (folder / "model.pen").read_bytes()
-    assert in_shell("train", "digits-cnn", "--out", tmp_path / "b", "--seed", 1, *options).code == 0
-    assert weights_of(tmp_path / "b") != weights_of(folder)
+def test_another_seed_gives_other_weights(trained, tmp_path):
+    # That the same seed gives the same weights, the tests of signals below show.
+    assert in_shell("train", "digits-cnn", "--out", tmp_path, "--seed", 1, "--epochs", 2, "--batch-size", 64).code == 0
+    assert weights_of(tmp_path) != weights_of(trained[0])
 
 
 def test_a_folder_with_a_run_is_not_overwritten_unasked(capsys, trained):
@@ -205,7 +201,11 @@ def test_char_gpt_writes_the_same_text_on_the_edge_as_in_eager_mode(tmp_path, ca
     alphabet = load_run(run).config["alphabet"]
     eager, edge = EagerEngine.open(run), EdgeEngine(run / "model.pen")
     assert outcome.json["sample"] == generate(eager, alphabet, seed=0)
-    for options in ({"seed": 1}, {"seed": 2, "prompt": "the ", "length": 100}, {"seed": 3, "temperature": 0.0, "length": 80}):
+    for options in (
+        {"seed": 1, "length": 120},
+        {"seed": 2, "prompt": "the ", "length": 60},
+        {"seed": 3, "temperature": 0.0, "length": 60},
+    ):
         texts = [generate(engine, alphabet, **options) for engine in (eager, edge)]
         assert texts[0] == texts[1] and set(texts[0]) <= set(alphabet)
     assert generate(edge, alphabet, seed=1, length=50) != generate(edge, alphabet, seed=2, length=50)
