@@ -23,6 +23,8 @@ void copy_phase_row(const Conv2d& conv, const float* x_row, int64_t phase, int64
   const float* from = x_row + (phase - conv.pad_left);
   if (conv.stride_w == 1)
     memcpy(to + begin, from + begin, static_cast<size_t>(end - begin) * sizeof(float));
+  else if (conv.stride_w == 2)
+    every_second_f32(from + begin * 2, to + begin, static_cast<size_t>(end - begin));
   else
     for (int64_t j = begin; j < end; ++j) to[j] = from[j * conv.stride_w];
   for (int64_t j = end; j < pitch; ++j) to[j] = 0.0f;

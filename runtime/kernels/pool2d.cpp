@@ -1,11 +1,37 @@
 // Pooling of float planes: rows are combined as vectors first, then the columns of a window. SPDX-License-Identifier: Apache-2.0
 #include "pool2d.h"
 
+#include "isa.h"
 #include "vector_math.h"
+
+// clang-format off
+#include "simd/baseline.h"
+#include "simd/baseline_begin.h"
+#include "simd/pool.h"
+#include "simd/baseline_end.h"
+#if PENLIGHT_X86
+#include "simd/avx2.h"
+#include "simd/avx2_begin.h"
+#include "simd/pool.h"
+#include "simd/avx2_end.h"
+#include "simd/avx512.h"
+#include "simd/avx512_begin.h"
+#include "simd/pool.h"
+#include "simd/avx512_end.h"
+#endif
+// clang-format on
 
 namespace penlight {
 
 namespace {
+
+constexpr const PoolTable* kPoolTables[] = {
+    &baseline::kPoolTable,
+#if PENLIGHT_X86
+    &avx2::kPoolTable,
+    &avx512::kPoolTable,
+#endif
+};
 
 struct PoolSpan {
   int64_t begin, end;  // taps within the image
@@ -57,10 +83,23 @@ float pool_columns(const Pool2d& p, const float* row, int64_t start, PoolSpan co
   return value;
 }
 
+/// The first output whose window starts within the image.
+int64_t pool_first_inside(const Pool2d& p) { return (p.pad_left + p.stride_w - 1) / p.stride_w; }
+
+/// Outputs from `first` on whose windows lie within the row, as vectors; returns the first that is left.
+int64_t pool_inside(const Pool2d& p, PoolRow pool_row, const float* row, int64_t first, float scale, float* y) {
+  const int64_t start = first * p.stride_w - p.pad_left;
+  if (p.stride_w > 2 || first >= p.out_w || start >= p.width) return first;
+  return first + pool_row(row + start, p.width - start, p.kernel_w, p.stride_w, p.dilation_w, scale, y + first, p.out_w - first);
+}
+
 void max_pool_row(const Pool2d& p, const float* plane, int64_t oh, float* scratch, float* y) {
   const PoolSpan rows = pool_span(oh * p.stride_h - p.pad_top, p.dilation_h, p.kernel_h, p.height);
   const float* row = rows.end > rows.begin ? pool_rows<PoolMax>(p, plane, oh, rows, scratch) : nullptr;
+  const int64_t first = pool_first_inside(p);
   for (int64_t ow = 0; ow < p.out_w; ++ow) {
+    if (ow == first && row != nullptr) ow = pool_inside(p, table_for_isa(kPoolTables)->maximum, row, first, 1.0f, y);
+    if (ow >= p.out_w) break;
     const int64_t start = ow * p.stride_w - p.pad_left;
     const PoolSpan columns = pool_span(start, p.dilation_w, p.kernel_w, p.width);
     y[ow] = row != nullptr && columns.end > columns.begin ? pool_columns<PoolMax>(p, row, start, columns) : -__builtin_inff();
@@ -72,11 +111,15 @@ void average_pool_row(const Pool2d& p, const float* plane, int64_t oh, float* sc
   const PoolSpan rows = pool_span(top, p.dilation_h, p.kernel_h, p.height);
   const float* row = rows.end > rows.begin ? pool_rows<PoolSum>(p, plane, oh, rows, scratch) : nullptr;
   const int64_t padded_rows = pool_padded_taps(top, p.dilation_h, p.kernel_h, p.height, p.pad_bottom);
+  const int64_t counted_rows = p.count_include_pad ? padded_rows : rows.end - rows.begin, first = pool_first_inside(p);
+  const float scale = 1.0f / static_cast<float>(counted_rows * p.kernel_w);
   for (int64_t ow = 0; ow < p.out_w; ++ow) {
+    if (ow == first && row != nullptr) ow = pool_inside(p, table_for_isa(kPoolTables)->mean, row, first, scale, y);
+    if (ow >= p.out_w) break;
     const int64_t start = ow * p.stride_w - p.pad_left;
     const PoolSpan columns = pool_span(start, p.dilation_w, p.kernel_w, p.width);
-    const int64_t padded = padded_rows * pool_padded_taps(start, p.dilation_w, p.kernel_w, p.width, p.pad_right);
-    const int64_t taps = p.count_include_pad ? padded : (rows.end - rows.begin) * (columns.end - columns.begin);
+    const int64_t padded = pool_padded_taps(start, p.dilation_w, p.kernel_w, p.width, p.pad_right);
+    const int64_t taps = counted_rows * (p.count_include_pad ? padded : columns.end - columns.begin);
     const float sum = row != nullptr && columns.end > columns.begin ? pool_columns<PoolSum>(p, row, start, columns) : 0.0f;
     y[ow] = sum / static_cast<float>(taps);
   }

@@ -19,4 +19,13 @@ bool pool2d_scratch_floats(const Pool2d& pool, size_t threads, int64_t* floats);
 void max_pool2d_f32(const Pool2d& pool, const float* x, float* y, float* scratch, const Parallel& parallel);
 void average_pool2d_f32(const Pool2d& pool, const float* x, float* y, float* scratch, const Parallel& parallel);
 
+/// Outputs of windows that lie within a row of `width`: y[i] from row[i * stride + j * dilation], stride 1 or 2. Returns how many
+/// it did.
+using PoolRow = int64_t (*)(const float* row, int64_t width, int64_t kernel, int64_t stride, int64_t dilation, float scale,
+                            float* y, int64_t count);
+
+struct PoolTable {
+  PoolRow maximum, mean;
+};
+
 }  // namespace penlight

@@ -48,4 +48,6 @@ void binary_f32(Binary function, const float* x, Step x_step, const float* y, St
   if (count > 0) table_for_isa(kElementwiseTables)->binary[static_cast<int>(function)][form](x, y, z, count);
 }
 
+void every_second_f32(const float* x, float* y, size_t count) { table_for_isa(kElementwiseTables)->every_second(x, y, count); }
+
 }  // namespace penlight

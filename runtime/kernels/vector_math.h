@@ -60,12 +60,16 @@ enum class Step : int { kEach, kSame };
 /// z[i] = f(x[i], y[i]), one of x and y may be a single value; z may be x or y.
 void binary_f32(Binary function, const float* x, Step x_step, const float* y, Step y_step, float* z, size_t count);
 
+/// y[i] = x[2 * i] for i in [0, count).
+void every_second_f32(const float* x, float* y, size_t count);
+
 using UnaryArray = void (*)(const float* x, float* y, size_t n, float a, float b);
 using BinaryArray = void (*)(const float* x, const float* y, float* z, size_t n);
 
 struct ElementwiseTable {
   UnaryArray unary[static_cast<int>(Unary::kCount)];
   BinaryArray binary[static_cast<int>(Binary::kCount)][3];  // each-each, each-same, same-each
+  void (*every_second)(const float* x, float* y, size_t n);
 };
 
 }  // namespace penlight

@@ -62,3 +62,22 @@ PENLIGHT_INLINE float maximum_lane(Vf v) {
   for (int i = 1; i < kLanes; ++i) best = (v[i] > best || v[i] != v[i]) ? v[i] : best;
   return best;
 }
+
+#if defined(__clang__)
+#define PENLIGHT_SHUFFLE(a, b, ...) __builtin_shufflevector(a, b, __VA_ARGS__)
+#else
+#define PENLIGHT_SHUFFLE(a, b, ...) __builtin_shuffle(a, b, Vi{__VA_ARGS__})
+#endif
+
+/// Lanes 0, 2, 4 ... of a followed by those of b.
+PENLIGHT_INLINE Vf even_lanes(Vf a, Vf b) {
+#if PENLIGHT_LANES == 16
+  return PENLIGHT_SHUFFLE(a, b, 0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30);
+#elif PENLIGHT_LANES == 8
+  return PENLIGHT_SHUFFLE(a, b, 0, 2, 4, 6, 8, 10, 12, 14);
+#else
+  return PENLIGHT_SHUFFLE(a, b, 0, 2, 4, 6);
+#endif
+}
+
+#undef PENLIGHT_SHUFFLE
