@@ -11,7 +11,7 @@ import numpy as np
 
 from penlight_cli.arrays import InputInfo
 from penlight_cli.errors import InputFormat, UsageProblem
-from penlight_cli.files import existing_file
+from penlight_cli.files import existing_file, named
 
 # https://onnxruntime.ai/docs/api/python/: the type strings of NodeArg
 _INTEGERS = ("int8", "uint8", "int16", "uint16", "int32", "uint32", "int64", "uint64", "bool")
@@ -57,7 +57,7 @@ class OnnxEngine:
         try:
             self._session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
         except Exception as error:  # onnxruntime's exceptions share no public base class
-            raise InputFormat(f"model {path}: onnxruntime cannot load it: {' '.join(str(error).split())[:300]}") from error
+            raise InputFormat(f"model {path}: onnxruntime cannot load it, copy or export it again: {_short(error)}") from error
         self.inputs = [InputInfo(i.name, _ort_dtype(i), _shape(i.shape)) for i in self._session.get_inputs()]
         self._outputs = [output.name for output in self._session.get_outputs()]
 
@@ -65,8 +65,12 @@ class OnnxEngine:
         try:
             values = self._session.run(self._outputs, dict(inputs))
         except Exception as error:
-            raise InputFormat(f"onnxruntime failed to run the model: {' '.join(str(error).split())[:300]}") from error
+            raise InputFormat(f"onnxruntime failed to run the model: {_short(error)}") from error
         return dict(zip(self._outputs, values, strict=True))
+
+
+def _short(error: Exception) -> str:
+    return " ".join(str(error).split())[:300]
 
 
 def _ort_dtype(value: Any) -> np.dtype:
@@ -88,7 +92,8 @@ class EdgeEngine:
     def __init__(self, path: Path, threads: int = 1, profile: bool = False) -> None:
         import penlight_runtime
 
-        self.program = penlight_runtime.Program.open(path)
+        with named(path):
+            self.program = penlight_runtime.Program.open(path)
         self.session = self.program.session(threads=threads, profile=profile)
         self.inputs = [InputInfo(i.name, np.dtype(i.dtype), tuple(i.shape)) for i in self.program.inputs()]
 

@@ -3,8 +3,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,17 @@ def existing_file(path: Path, what: str) -> Path:
     if path.stat().st_size == 0:
         raise InputFormat(f"{what} {path}: the file is empty; it was probably cut off while being written or copied")
     return path
+
+
+@contextlib.contextmanager
+def named(path: Path) -> Iterator[None]:
+    """Puts the path in front of an error's message that lacks it: the edge runtime knows bytes, not files."""
+    try:
+        yield
+    except Exception as error:
+        if str(path) not in str(error) and len(error.args) == 1 and isinstance(error.args[0], str):
+            error.args = (f"model {path}: {error.args[0]}",)
+        raise
 
 
 def new_folder(path: Path) -> Path:

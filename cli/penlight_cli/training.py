@@ -21,6 +21,7 @@ from penlight_cli.recipes.recipe import Data
 from penlight_cli.runs import Run, load_run, write_history
 
 EVALUATION_BATCH = 200
+RESULTS = ("checkpoint/checkpoint.json", "history.jsonl", "curve.svg", "curve.png", "model.onnx", "model.pen", "verify.json")
 
 
 @dataclass(frozen=True)
@@ -37,6 +38,8 @@ def new_run(recipe_name: str, folder: Path, *, data: Path | None = None, seed: i
     recipe = load_recipe(recipe_name)
     loaded = recipe.load(data)
     settings = replace(recipe.settings, **{name: value for name, value in overrides.items() if value is not None})
+    for name in RESULTS:  # of an older run, which a resumed or interrupted new one must not pick up
+        (folder / name).unlink(missing_ok=True)
     run = Run(folder, recipe, settings, seed, loaded.config, str(data) if data else None)
     run.save()
     return run, loaded

@@ -12,13 +12,14 @@ import typer
 from penlight_cli.errors import UsageProblem
 from penlight_cli.failure import sentence
 from penlight_cli.output import Result, log, progress, table
+from penlight_cli.threads import set_threads
 
 
 def bench(
     model: Annotated[Path, typer.Argument(help="A .onnx or .pen file, or the folder of a training run for all three engines.")],
     batch: Annotated[int, typer.Option(min=1, help="Size of a dynamic first dimension.")] = 1,
     shape: Annotated[list[str], typer.Option(metavar="NAME:1x3x224x224", help="Shape of an input; may be repeated.")] = [],  # noqa: B006
-    threads: Annotated[str, typer.Option(help="Threads of the engines, such as 1 or 1,2,4.")] = "1",
+    threads: Annotated[str, typer.Option(help="Threads, such as 1 or 1,2,4; eager mode keeps the first.")] = "1",
     rounds: Annotated[int, typer.Option(min=1, help="Rounds in which the engines take turns.")] = 20,
     calls: Annotated[int, typer.Option(min=1, help="Calls of an engine in each round.")] = 10,
     seed: Annotated[int, typer.Option(help="Seed of the input numbers.")] = 0,
@@ -28,11 +29,12 @@ def bench(
 
     Example: penlight bench run/model.onnx --batch 8 --threads 1,2
     """
+    counts = _thread_counts(threads)
+    set_threads(counts[0])
     from penlight_cli.engines import open_model
     from penlight_cli.timing import measure, parse_shape, percentiles, random_inputs
 
     shapes, rows = dict(parse_shape(text) for text in shape), []
-    counts = _thread_counts(threads)
     with _models(model) as paths, progress(len(counts) * (rounds + 1), "bench") as bar:
         for count in counts:
             engines = {engine.name: engine for engine in (open_model(path, count) for path in paths)}

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from penlight_cli.files import existing_file
+from penlight_cli.files import existing_file, named
 from penlight_cli.output import Result
 
 
@@ -23,6 +23,7 @@ def inspect(
     existing_file(model, "model")
     import penlight_export
 
-    summary = penlight_export.summarize(model)
+    with named(model):
+        summary = penlight_export.summarize(model)
     shown = summary if tree else replace(summary, tree=[])
     return Result(shown.to_json(), shown.to_text())
