@@ -12,26 +12,6 @@ struct PoolState {
   bool count_include_pad = false, column_major = false;
 };
 
-Status pool_infer(Context& context, uint32_t dtypes) {
-  PENLIGHT_TRY(check_dtype(context, 0, dtypes));
-  const Shape& x = context.input(0).shape;
-  PENLIGHT_TRY(check_rank(context, 0, 3, 2 + kWindowRank));
-  PoolState& state = context.state_as<PoolState>();
-  state = PoolState{};
-  int64_t kernel[kWindowRank];
-  if (context.attributes->integers("kernel_shape", kernel, kWindowRank) != x.rank - 2)
-    return context.fail(Status::kInvalidProgram, "kernel_shape must have %d entries", x.rank - 2);
-  PENLIGHT_TRY(read_window(context, x, nullptr, &state.window));
-  PENLIGHT_TRY(window_outputs(context, &state.window, context.attributes->integer("ceil_mode", 0) != 0));
-  PENLIGHT_TRY(set_output(context, 0, context.input(0).dtype, window_output_shape(state.window, x.dims[0], x.dims[1])));
-  uint64_t taps = 1;
-  for (int d = 0; d < state.window.rank; ++d) taps = saturating_mul(taps, static_cast<uint64_t>(state.window.kernel[d]));
-  context.macs = saturating_mul(taps, static_cast<uint64_t>(context.output(0).shape.count()));
-  return add_scratch(context, x.dims[x.rank - 1] * static_cast<int64_t>(context.threads()), sizeof(float))
-             ? Status::kOk
-             : scratch_too_large(context);
-}
-
 Pool2d pool2d_of_state(const PoolState& state, int64_t planes) {
   const Window& w = state.window;
   Pool2d p;
@@ -56,6 +36,27 @@ Pool2d pool2d_of_state(const PoolState& state, int64_t planes) {
   p.pad_right = w.pad_end[x];
   p.out_w = w.out[x];
   return p;
+}
+
+Status pool_infer(Context& context, uint32_t dtypes) {
+  PENLIGHT_TRY(check_dtype(context, 0, dtypes));
+  const Shape& x = context.input(0).shape;
+  PENLIGHT_TRY(check_rank(context, 0, 3, 2 + kWindowRank));
+  PoolState& state = context.state_as<PoolState>();
+  state = PoolState{};
+  int64_t kernel[kWindowRank];
+  if (context.attributes->integers("kernel_shape", kernel, kWindowRank) != x.rank - 2)
+    return context.fail(Status::kInvalidProgram, "kernel_shape must have %d entries", x.rank - 2);
+  PENLIGHT_TRY(read_window(context, x, nullptr, &state.window));
+  PENLIGHT_TRY(window_outputs(context, &state.window, context.attributes->integer("ceil_mode", 0) != 0));
+  PENLIGHT_TRY(set_output(context, 0, context.input(0).dtype, window_output_shape(state.window, x.dims[0], x.dims[1])));
+  uint64_t taps = 1;
+  for (int d = 0; d < state.window.rank; ++d) taps = saturating_mul(taps, static_cast<uint64_t>(state.window.kernel[d]));
+  context.macs = saturating_mul(taps, static_cast<uint64_t>(context.output(0).shape.count()));
+  int64_t floats = 0;
+  if (state.window.rank <= 2 && !pool2d_scratch_floats(pool2d_of_state(state, 0), context.threads(), &floats))
+    return scratch_too_large(context);
+  return add_scratch(context, floats, sizeof(float)) ? Status::kOk : scratch_too_large(context);
 }
 
 /// Window of output `flat` as taps [begin, end) along three dimensions, those that are not there having one.

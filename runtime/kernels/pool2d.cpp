@@ -1,6 +1,8 @@
 // Pooling of float planes: rows are combined as vectors first, then the columns of a window. SPDX-License-Identifier: Apache-2.0
 #include "pool2d.h"
 
+#include <string.h>
+
 #include "isa.h"
 #include "vector_math.h"
 
@@ -125,28 +127,72 @@ void average_pool_row(const Pool2d& p, const float* plane, int64_t oh, float* sc
   }
 }
 
-template <typename Row>
-void pool_planes(const Pool2d& p, const float* x, float* y, float* scratch, const Parallel& parallel, Row&& pool_row) {
+/// All windows lie within the image and none crosses from one row into the next when rows are laid end to end.
+bool pool_is_flat(const Pool2d& p) {
+  return (p.pad_top | p.pad_left) == 0 && p.stride_w <= 2 && p.width == p.out_w * p.stride_w &&
+         (p.kernel_w - 1) * p.dilation_w < p.stride_w && (p.out_h - 1) * p.stride_h + (p.kernel_h - 1) * p.dilation_h < p.height;
+}
+
+constexpr int64_t kPoolFlatFloats = 4096;  // combined rows of one go
+
+int64_t pool_flat_rows(const Pool2d& p) {
+  const int64_t rows = p.width > 0 ? kPoolFlatFloats / p.width : 1;
+  return rows < 1 ? 1 : rows < p.out_h ? rows : p.out_h;
+}
+
+/// A whole plane at once: short rows would leave the vectors half empty.
+template <typename Reduce>
+void pool_flat_plane(const Pool2d& p, PoolRow pool_row, const float* plane, float scale, float* scratch, float* y) {
+  const PoolSpan rows = {0, p.kernel_h};
+  const int64_t step = pool_flat_rows(p);
+  for (int64_t oh = 0; oh < p.out_h; oh += step) {
+    const int64_t count = p.out_h - oh < step ? p.out_h - oh : step, outputs = count * p.out_w;
+    for (int64_t r = 0; r < count; ++r) {
+      float* to = scratch + r * p.width;
+      const float* from = pool_rows<Reduce>(p, plane, oh + r, rows, to);
+      if (from != to) memcpy(to, from, static_cast<size_t>(p.width) * sizeof(float));
+    }
+    float* out = y + oh * p.out_w;
+    int64_t i = pool_row(scratch, count * p.width, p.kernel_w, p.stride_w, p.dilation_w, scale, out, outputs);
+    for (; i < outputs; ++i) out[i] = pool_columns<Reduce>(p, scratch, i * p.stride_w, PoolSpan{0, p.kernel_w}) * scale;
+  }
+}
+
+int64_t pool_slot_floats(const Pool2d& p) { return pool_is_flat(p) ? p.width * pool_flat_rows(p) : p.width; }
+
+/// Calls plane(x, y, scratch) for every plane.
+template <typename Plane>
+void pool_planes(const Pool2d& p, const float* x, float* y, float* scratch, const Parallel& parallel, Plane&& pool_plane) {
   parallel_for(parallel, parallel.threads, [&](size_t slot) {
-    float* row = scratch + static_cast<int64_t>(slot) * p.width;
+    float* row = scratch + static_cast<int64_t>(slot) * pool_slot_floats(p);
     for (int64_t plane = static_cast<int64_t>(slot); plane < p.planes; plane += static_cast<int64_t>(parallel.threads))
-      for (int64_t oh = 0; oh < p.out_h; ++oh)
-        pool_row(p, x + plane * p.height * p.width, oh, row, y + (plane * p.out_h + oh) * p.out_w);
+      pool_plane(x + plane * p.height * p.width, y + plane * p.out_h * p.out_w, row);
   });
 }
 
 }  // namespace
 
 bool pool2d_scratch_floats(const Pool2d& pool, size_t threads, int64_t* floats) {
-  return !__builtin_mul_overflow(pool.width, static_cast<int64_t>(threads > 0 ? threads : 1), floats);
+  return !__builtin_mul_overflow(pool_slot_floats(pool), static_cast<int64_t>(threads > 0 ? threads : 1), floats);
 }
 
 void max_pool2d_f32(const Pool2d& pool, const float* x, float* y, float* scratch, const Parallel& parallel) {
-  pool_planes(pool, x, y, scratch, parallel, max_pool_row);
+  const PoolRow pool_row = table_for_isa(kPoolTables)->maximum;
+  const bool flat = pool_is_flat(pool);
+  pool_planes(pool, x, y, scratch, parallel, [&](const float* from, float* to, float* row) {
+    if (flat) return pool_flat_plane<PoolMax>(pool, pool_row, from, 1.0f, row, to);
+    for (int64_t oh = 0; oh < pool.out_h; ++oh) max_pool_row(pool, from, oh, row, to + oh * pool.out_w);
+  });
 }
 
 void average_pool2d_f32(const Pool2d& pool, const float* x, float* y, float* scratch, const Parallel& parallel) {
-  pool_planes(pool, x, y, scratch, parallel, average_pool_row);
+  const PoolRow pool_row = table_for_isa(kPoolTables)->mean;
+  const bool flat = pool_is_flat(pool);
+  const float scale = 1.0f / static_cast<float>(pool.kernel_h * pool.kernel_w);
+  pool_planes(pool, x, y, scratch, parallel, [&](const float* from, float* to, float* row) {
+    if (flat) return pool_flat_plane<PoolSum>(pool, pool_row, from, scale, row, to);
+    for (int64_t oh = 0; oh < pool.out_h; ++oh) average_pool_row(pool, from, oh, row, to + oh * pool.out_w);
+  });
 }
 
 }  // namespace penlight

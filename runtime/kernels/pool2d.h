@@ -14,7 +14,7 @@ struct Pool2d {
   bool count_include_pad = false;  // the mean divides by the window's size within the padded image
 };
 
-/// Floats of scratch on `threads` threads: a row of `width` for each.
+/// Floats of scratch on `threads` threads; false when the number does not fit.
 bool pool2d_scratch_floats(const Pool2d& pool, size_t threads, int64_t* floats);
 void max_pool2d_f32(const Pool2d& pool, const float* x, float* y, float* scratch, const Parallel& parallel);
 void average_pool2d_f32(const Pool2d& pool, const float* x, float* y, float* scratch, const Parallel& parallel);

@@ -79,6 +79,17 @@ inline __attribute__((noinline)) void gemm_end(const GemmTile& t, int rows, int 
   }
 }
 
+/// As gemm_end for whole vectors and a bias that is the same along a row: nothing leaves the registers but the result.
+template <int kRows, int kVectors>
+PENLIGHT_INLINE void gemm_end_whole(const GemmTile& t, const Vf (&sums)[kRows][kVectors]) {
+#pragma GCC unroll 8
+  for (int i = 0; i < kRows; ++i) {
+    const Vf bias = splat(t.bias == nullptr ? 0.0f : t.bias[i * t.bias_row]);
+#pragma GCC unroll 8
+    for (int j = 0; j < kVectors; ++j) store(t.c + i * t.c_row + j * kLanes, gemm_result(t, sums[i][j], bias));
+  }
+}
+
 template <int kRows, int kVectors>
 __attribute__((noinline)) void gemm_tile(const GemmTile& t) {
   float buffer[kRows * kVectors * kLanes];
@@ -99,6 +110,10 @@ __attribute__((noinline)) void gemm_tile(const GemmTile& t) {
     gemm_sums<kRows, kVectors, true>(t, sums);
   else
     gemm_sums<kRows, kVectors, false>(t, sums);
+  if (t.last && t.columns == kVectors * kLanes && (t.bias == nullptr || t.bias_column == 0)) {
+    gemm_end_whole<kRows, kVectors>(t, sums);
+    return;
+  }
 #pragma GCC unroll 8
   for (int i = 0; i < kRows; ++i)
 #pragma GCC unroll 8
