@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import inspect
 import itertools
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple
@@ -37,7 +38,19 @@ class RemovableHandle:
         self._hooks.pop(self._number, None)
 
 
-class Module:
+class _ModuleType(type):
+    """Takes PyTorch's `device=` and `dtype=` for every layer: the layer is made first and converted then."""
+
+    def __call__(cls, *args: Any, **kwargs: Any) -> Any:
+        if "device" not in kwargs and "dtype" not in kwargs:
+            return super().__call__(*args, **kwargs)
+        own = inspect.signature(cls.__init__).parameters  # type: ignore[misc]
+        taken = {name: kwargs.pop(name) for name in ("device", "dtype") if name in kwargs and name not in own}
+        module = super().__call__(*args, **kwargs)
+        return module.to(**taken) if any(value is not None for value in taken.values()) else module
+
+
+class Module(metaclass=_ModuleType):
     """Base of all layers and models: subclasses assign parameters and submodules in `__init__` and define `forward`.
 
     Parameters, buffers and submodules are ordinary attributes, and are also kept by name in the order of assignment.

@@ -22,11 +22,13 @@ class _BatchNorm(Module):
         momentum: float | None = 0.1,
         affine: bool = True,
         track_running_stats: bool = True,
+        *,
+        bias: bool = True,
     ):
         self.num_features, self.eps, self.momentum = num_features, eps, momentum
         self.affine, self.track_running_stats = affine, track_running_stats
         self.register_parameter("weight", Parameter(init.empty(num_features)) if affine else None)
-        self.register_parameter("bias", Parameter(init.empty(num_features)) if affine else None)
+        self.register_parameter("bias", Parameter(init.empty(num_features)) if affine and bias else None)
         self.register_buffer("running_mean", init.empty(num_features) if track_running_stats else None)
         self.register_buffer("running_var", init.empty(num_features) if track_running_stats else None)
         self.register_buffer("num_batches_tracked", tensor(0) if track_running_stats else None)
@@ -156,12 +158,12 @@ class GroupNorm(Module):
         affine: whether weight and bias, both (C,), are learned.
     """
 
-    def __init__(self, num_groups: int, num_channels: int, eps: float = 1e-5, affine: bool = True):
+    def __init__(self, num_groups: int, num_channels: int, eps: float = 1e-5, affine: bool = True, *, bias: bool = True):
         if num_channels % num_groups:
             raise ValueError(f"GroupNorm: num_groups={num_groups} must divide num_channels={num_channels}")
         self.num_groups, self.num_channels, self.eps, self.affine = num_groups, num_channels, eps, affine
         self.register_parameter("weight", Parameter(init.full((num_channels,), 1)) if affine else None)
-        self.register_parameter("bias", Parameter(init.full((num_channels,), 0)) if affine else None)
+        self.register_parameter("bias", Parameter(init.full((num_channels,), 0)) if affine and bias else None)
         self.weight: Parameter | None
         self.bias: Parameter | None
 

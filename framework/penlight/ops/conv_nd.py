@@ -9,7 +9,8 @@ from __future__ import annotations
 from typing import Any
 
 from penlight.errors import ArgumentError, ShapeError
-from penlight.ops.conv import conv2d, conv_transpose2d
+from penlight.ops.conv import conv2d
+from penlight.ops.conv import conv_transpose2d as _transpose_images
 from penlight.ops.shape import flip, stack
 from penlight.ops.shape import pad as pad_constant
 from penlight.tensor import Tensor
@@ -115,7 +116,7 @@ def conv_transpose1d(
     return conv_transpose2d(input.unsqueeze(2), weight.unsqueeze(2), bias, *sizes).squeeze(2)
 
 
-def conv_transpose_image(
+def conv_transpose2d(
     input: Tensor,
     weight: Tensor,
     bias: Tensor | None = None,
@@ -125,10 +126,13 @@ def conv_transpose_image(
     groups: int = 1,
     dilation: Any = 1,
 ) -> Tensor:
-    """Returns `ops.conv.conv_transpose2d`, of (N, C, H, W) or (C, H, W)."""
+    """Returns the transposed convolution of (N, C, H, W) or (C, H, W) with weight (C, O / groups, KH, KW).
+
+    Sizes per dimension as in `conv_transpose1d`.
+    """
     if input.ndim == 3:
-        return conv_transpose2d(input.unsqueeze(0), weight, bias, stride, padding, output_padding, groups, dilation).squeeze(0)
-    return conv_transpose2d(input, weight, bias, stride, padding, output_padding, groups, dilation)
+        return _transpose_images(input.unsqueeze(0), weight, bias, stride, padding, output_padding, groups, dilation).squeeze(0)
+    return _transpose_images(input, weight, bias, stride, padding, output_padding, groups, dilation)
 
 
 def conv_transpose3d(

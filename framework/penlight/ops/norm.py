@@ -307,7 +307,7 @@ def batch_norm(
     if size == 1:
         raise ShapeError(f"batch_norm: training needs more than one value per channel, came {tuple(map(int, input.shape))}")
     result, mean, var = apply(BatchNormTraining(float(eps)), input, weight, bias)
-    if running_mean is not None and running_var is not None:
+    if running_mean is not None and running_var is not None and size:  # an empty batch says nothing
         _update(running_mean, mean._data, momentum)
         _update(running_var, var._data * (size / max(size - 1, 1)), momentum)
     return result

@@ -54,6 +54,8 @@ def softmax_array(xp: Any, x: Any, dim: int) -> Any:
     """Softmax of an array; the maximum is taken off first, so that exp cannot overflow."""
     if not x.size:
         return x.copy()
+    if not x.ndim:
+        return x * 0 + x.dtype.type(1)
     result = x - x.max(axis=dim, keepdims=True)
     xp.exp(result, out=result)
     result /= result.sum(axis=dim, keepdims=True)

@@ -1,0 +1,137 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Every layer of PyTorch's ModuleInfo table: the same constructor arguments, weights and inputs give the same results.
+
+Compared in float64, in training and in evaluation mode: names of the state_dict, outputs, gradients of the inputs and of
+the parameters. `MISSES` holds what is not there, with the reason; a miss that starts to pass fails the test.
+"""
+
+import warnings
+
+import numpy as np
+import pytest
+from torch_databases import module_db
+
+import penlight as pl
+
+torch = pytest.importorskip("torch")
+from torch.utils import _pytree  # noqa: E402  importable only where torch is
+
+MISSES: dict[str, str] = {}
+MINIMUM = 105
+# Both sides sum in float64, in different orders; what passes through exp, pow and long products loses a few more digits.
+TOLERANCE = {"rtol": 1e-7, "atol": 1e-9}
+INFOS = {info.name.removeprefix("nn."): info for info in module_db}
+DTYPES = {torch.float64: pl.float64, torch.float32: pl.float32, torch.int64: pl.int64, torch.bool: pl.bool}
+
+
+def translate(value):
+    """The same thing on our side: tensors are copied, torch's functions and modules found by name."""
+    if isinstance(value, torch.Tensor):
+        ours = pl.tensor(value.detach().numpy().copy())
+        return ours.requires_grad_() if value.requires_grad else ours
+    if isinstance(value, torch.nn.utils.rnn.PackedSequence):
+        return pl.nn.utils.rnn.PackedSequence(*map(translate, value))
+    if isinstance(value, torch.dtype):
+        return DTYPES[value]
+    if isinstance(value, torch.nn.TransformerEncoderLayer):  # the encoder is built from one
+        sizes = (value.self_attn.embed_dim, value.self_attn.num_heads, value.linear1.out_features, value.dropout.p)
+        activation = {torch.nn.functional.gelu: "gelu"}.get(value.activation, "relu")
+        more = {"batch_first": value.self_attn.batch_first, "norm_first": value.norm_first}
+        return pl.nn.TransformerEncoderLayer(*sizes, activation, bias=value.linear1.bias is not None, **more)
+    if callable(value) and hasattr(value, "__name__") and not isinstance(value, type):
+        return getattr(pl.nn.functional, value.__name__, None) or getattr(pl, value.__name__)
+    return value
+
+
+def flat(value, kind):
+    """All tensors in nested results, in order."""
+    if isinstance(value, kind):
+        return [value]
+    if isinstance(value, (tuple, list)):
+        return [tensor for item in value for tensor in flat(item, kind)]
+    return []
+
+
+def compare(label, theirs, ours):
+    assert (theirs is None) == (ours is None), label
+    if theirs is not None:
+        assert tuple(theirs.shape) == tuple(ours.shape), label
+        np.testing.assert_allclose(ours.detach().numpy(), theirs.detach().numpy(), err_msg=label, equal_nan=True, **TOLERANCE)
+
+
+def arguments(call, kind):
+    """(args, kwargs), and the tensors in them that require a gradient."""
+    leaves = [leaf for leaf in _pytree.tree_leaves((call.args, call.kwargs)) if isinstance(leaf, kind) and leaf.requires_grad]
+    return call.args, call.kwargs, leaves
+
+
+def gradients(grad, outputs, inputs, seeds):
+    wanted = [(output, seed) for output, seed in zip(outputs, seeds, strict=True) if output.requires_grad]
+    if not wanted or not inputs:
+        return []
+    return grad([output for output, _ in wanted], inputs, [seed for _, seed in wanted], allow_unused=True)
+
+
+def check(name, module_input, training):
+    built, called = module_input.constructor_input, module_input.forward_input
+    theirs = INFOS[name].module_cls(*built.args, **built.kwargs).to(torch.float64).train(training)
+    args, kwargs = _pytree.tree_map(translate, (built.args, built.kwargs))
+    ours = getattr(pl.nn, name)(*args, **kwargs).to(pl.float64).train(training)
+    if called is None:
+        return
+    their_args, their_kwargs, their_inputs = arguments(called, torch.Tensor)
+    our_args, our_kwargs = _pytree.tree_map(translate, (their_args, their_kwargs))
+    our_inputs = [x for x in _pytree.tree_leaves((our_args, our_kwargs)) if isinstance(x, pl.Tensor) and x.requires_grad]
+    if name.startswith("Lazy"):  # the first call makes the parameters
+        theirs(*their_args, **their_kwargs), ours(*our_args, **our_kwargs)
+    state = {key: value.numpy() for key, value in theirs.state_dict().items()}
+    assert list(ours.state_dict()) == list(state)
+    ours.load_state_dict(state)
+    torch.manual_seed(0)
+    expected = flat(theirs(*their_args, **their_kwargs), torch.Tensor)
+    actual = flat(ours(*our_args, **our_kwargs), pl.Tensor)
+    assert len(expected) == len(actual)
+    for position, (a, b) in enumerate(zip(expected, actual, strict=True)):
+        compare(f"output {position}", a, b)
+    for key, value in theirs.state_dict().items():
+        compare(f"state {key}", value, ours.state_dict()[key])
+    seeds = [torch.randn_like(a) if a.is_floating_point() else None for a in expected]
+    their_leaves = [*their_inputs, *theirs.parameters()]
+    their_grads = gradients(torch.autograd.grad, expected, their_leaves, seeds)
+    our_seeds = [seed if seed is None else translate(seed) for seed in seeds]
+    our_grads = gradients(pl.autograd.grad, actual, [*our_inputs, *ours.parameters()], our_seeds)
+    names = [f"input {i}" for i in range(len(their_inputs))] + [key for key, _ in theirs.named_parameters()]
+    for key, a, b in zip(names, their_grads, our_grads, strict=len(their_grads) == len(our_grads)):
+        compare(f"gradient of {key}", a, b)
+    assert len(their_grads) == len(our_grads)
+
+
+def run(name, stride=1):
+    info = INFOS[name]
+    for training in (True, False) if info.train_and_eval_differ else (True,):
+        torch.manual_seed(1)
+        inputs = info.module_inputs_func(
+            info, device="cpu", dtype=torch.float64, requires_grad=True, training=training
+        )
+        for number, module_input in enumerate(inputs):
+            if number % stride == 0:
+                try:
+                    check(name, module_input, training)
+                except Exception as error:
+                    raise AssertionError(f"input {number} ({module_input.desc}), training={training}: {error}") from error
+
+
+@pytest.mark.parametrize("name", list(INFOS))
+def test_layer_equals_torch(name):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # torch's, of deprecated arguments and nested tensors
+        if name in MISSES:
+            with pytest.raises((AssertionError, AttributeError)):
+                run(name)
+        else:
+            run(name)
+
+
+def test_enough_layers():
+    assert set(MISSES) <= set(INFOS)
+    assert len(INFOS) - len(MISSES) >= MINIMUM
