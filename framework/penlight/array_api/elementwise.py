@@ -120,7 +120,36 @@ def _keep_integers(xp: Any, function: str, x: Any) -> Any:
     return x.copy() if x.dtype.kind in "iu" else getattr(xp, function)(x)
 
 
+def _expm1(xp: Any, function: str, z: Any) -> Any:
+    """exp(z) - 1 of complex z, exact near 0 and with the standard's values at infinity, where NumPy gives NaN."""
+    if z.dtype.kind != "c":
+        return xp.expm1(z)
+    x, y = z.real, z.imag
+    low, high = x == -xp.inf, x == xp.inf
+    real = xp.expm1(x) * xp.cos(y) - 2 * xp.sin(y / 2) ** 2 + 0.0
+    real = xp.where(low, -1, xp.where(high & ~xp.isfinite(y), x, real))
+    imaginary = xp.where(y == 0, y, xp.exp(x) * xp.sin(y))
+    return _joined(xp, z, real, xp.where(low & ~xp.isfinite(y), 0, imaginary))
+
+
+def _tanh(xp: Any, function: str, z: Any) -> Any:
+    """tanh of complex z; where its real part is infinite the sign of the imaginary part is that of z."""
+    if z.dtype.kind != "c":
+        return xp.tanh(z)
+    result, ends = xp.tanh(z), xp.isinf(z.real)
+    real = xp.where(ends, xp.sign(z.real), result.real)
+    return _joined(xp, z, real, xp.where(ends, xp.copysign(xp.zeros_like(z.imag), z.imag), result.imag))
+
+
+def _joined(xp: Any, like: Any, real: Any, imaginary: Any) -> Any:
+    """A complex array of its parts; real + 1j * imaginary would turn inf into NaN."""
+    result = xp.empty(like.shape, like.dtype)
+    result.real, result.imag = real, imaginary
+    return result
+
+
 _SPECIAL: dict[str, Callable[..., Any]] = dict.fromkeys(("ceil", "floor", "round", "trunc"), _keep_integers)
+_SPECIAL |= {"expm1": _expm1, "tanh": _tanh}
 
 
 def _unary(name: str, kinds: str, function: str, operator: str) -> Callable[[Any], Array]:

@@ -79,9 +79,8 @@ def attach() -> None:
         setattr(Array, f"__{symbol}__", _forward(FUNCTIONS[name]))
     for symbol, name in _UNARY.items():
         setattr(Array, f"__{symbol}__", FUNCTIONS[name])
-    Array.__getitem__ = _getitem
-    Array.__setitem__ = _setitem
-    Array.__hash__ = Tensor.__hash__
+    for special, method in (("__getitem__", _getitem), ("__setitem__", _setitem), ("__hash__", Tensor.__hash__)):
+        setattr(Array, special, method)  # a class that gets __eq__ is no longer hashable by itself
 
 
 attach()

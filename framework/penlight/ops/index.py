@@ -236,6 +236,8 @@ def getitem(input: Tensor, key: Any) -> Tensor:
     plain = _plain_key(key) if input._traced is None else None
     if plain is not None:
         return apply(_slice_operator(plain, input._data.shape), input)
+    if _is_scalar_mask(key):
+        return getitem(getitem(input, None), from_array(key._data.reshape(1)))
     shape = input.shape
     items, arrays = _parse(shape, key)
     if not arrays:
@@ -247,9 +249,17 @@ def getitem(input: Tensor, key: Any) -> Tensor:
     return apply(AdvancedIndex(dims), result, *(arrays[d] for d in dims))
 
 
+def _is_scalar_mask(key: Any) -> bool:
+    """A 0-dim bool tensor takes all or nothing, as one element of a new first dimension."""
+    return isinstance(key, Tensor) and key._data.ndim == 0 and key.dtype is bool_ and key._traced is None
+
+
 def setitem(input: Tensor, key: Any, value: Any) -> None:
     """Writes `value`, broadcast, into the elements that `key` selects."""
     value = operand(value).to(input.dtype)
+    if _is_scalar_mask(key):
+        setitem(getitem(input, None), from_array(key._data.reshape(1)), value)
+        return
     items, arrays = _parse(input.shape, key)
     if not arrays and mode.tracer is None:
         apply(Slice(items), input).copy_(value)
