@@ -47,6 +47,7 @@ struct Gemm {
 
 /// Floats of scratch that gemm_f32 needs for an n x k right side; false when the number does not fit.
 bool gemm_scratch_floats(int64_t n, int64_t k, int64_t* floats);
+// TODO(#6): pack constant weights once instead of in every run.
 void gemm_f32(const Gemm& gemm, float* scratch, const Parallel& parallel);
 
 /// Packs columns [first, first + count) of B into panels of 16 columns, zero where B ends.
