@@ -24,6 +24,12 @@ class ShapeError(PenlightError, ValueError):
     code = "PL-E1001"
 
 
+class IndexShapeError(ShapeError, IndexError):
+    """An index has more dimensions than the tensor, or a mask has another shape than what it selects from."""
+
+    code = "PL-E1009"
+
+
 class DTypeError(PenlightError, TypeError):
     """The dtype of a tensor does not suit the operator, for example a floating-point index."""
 

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from penlight.dtype import bool_, int64
-from penlight.errors import ArgumentError, DTypeError, ShapeError
+from penlight.errors import ArgumentError, DTypeError, IndexShapeError
 from penlight.ops.broadcast import broadcast_shapes, operand
 from penlight.ops.dispatch import apply, write
 from penlight.ops.gather import Take
@@ -339,7 +339,7 @@ def _consumed(k: Any) -> int:
 def _expand_ellipsis(shape: Shape, keys: tuple[Any, ...]) -> list[Any]:
     missing = len(shape) - sum(_consumed(k) for k in keys)
     if missing < 0:
-        raise ShapeError(f"index: {len(keys)} indices are too many for shape {tuple(map(int, shape))}")
+        raise IndexShapeError(f"index: {len(keys)} indices are too many for shape {tuple(map(int, shape))}")
     places = [p for p, k in enumerate(keys) if k is Ellipsis]
     if len(places) > 1:
         raise ArgumentError("index: only one Ellipsis is allowed")
@@ -386,8 +386,9 @@ def _index_arrays(k: Any, shape: Shape, dim: int) -> list[Tensor]:
     if t.dtype is bool_:
         if t._traced is not None:
             mode.tracer.refuse_value("indexing with a bool tensor")
-        if t._data.shape != tuple(shape[dim : dim + t.ndim]):
-            raise ShapeError(f"index: mask of shape {tuple(t.shape)} does not fit {tuple(shape[dim : dim + t.ndim])}")
+        selected = tuple(shape[dim : dim + t.ndim])
+        if not all(m in (n, 0) for m, n in zip(t._data.shape, selected, strict=True)):  # size 0 selects nothing anywhere
+            raise IndexShapeError(f"index: mask of shape {tuple(t.shape)} does not fit {selected}")
         return [from_array(i) for i in t._data.nonzero()]
     if t.dtype.kind != 1:
         raise DTypeError(f"index: expected integer or bool arrays, came {t.dtype}")
