@@ -9,6 +9,7 @@ import pytest
 import penlight as pl
 from penlight.backends.cpu import CPU
 from penlight.ops.activation import Gelu, LeakyRelu, Relu, Sigmoid, Silu, Tanh
+from penlight.ops.attention import Attention
 from penlight.ops.conv import Conv2d, Conv2dInputGrad, Conv2dWeightGrad
 from penlight.ops.elementwise import Erf, Exp
 from penlight.ops.loss import CrossEntropy
@@ -157,6 +158,16 @@ def test_softmax(kind, shape, threads):
     x = rand(*shape, low=-20, high=20)
     y = check_forward(operator, x)
     check_backward(operator, y, rand(*shape, seed=1), x)
+
+
+@pytest.mark.parametrize("causal", [False, True])
+@pytest.mark.parametrize("sizes", [(5, 5), (1, 9), (9, 4), (33, 70)])
+def test_attention(sizes, causal, threads):
+    operator = Attention(0.3, causal)
+    q, k, v = rand(2, 3, sizes[0], 8), rand(2, 3, sizes[1], 8, seed=1), rand(2, 3, sizes[1], 6, seed=2)
+    output = check_forward(operator, q, k, v, None)
+    grad = (rand(*output[0].shape, seed=3), None)
+    check_backward(operator, output, grad, q, k, v, None, needs=(True, True, True, False))
 
 
 @pytest.mark.parametrize("smoothing", [0.0, 0.1])

@@ -20,14 +20,8 @@ PENLIGHT_INLINE Vf gelu_tanh_slope(Vf x) {
 
 inline void gelu_gradient(const float* grad, const float* x, bool is_tanh, float* dx, size_t n) {
   for (size_t i = 0; i < n; i += kLanes) {
-    const size_t rest = n - i;
-    const Vf v = rest >= kLanes ? load(x + i) : load_first(x + i, rest);
-    const Vf g = rest >= kLanes ? load(grad + i) : load_first(grad + i, rest);
-    const Vf result = g * (is_tanh ? gelu_tanh_slope(v) : gelu_slope(v));
-    if (rest >= kLanes)
-      store(dx + i, result);
-    else
-      store_first(dx + i, result, rest);
+    const Vf v = load_up_to(x + i, n - i);
+    store_up_to(dx + i, load_up_to(grad + i, n - i) * (is_tanh ? gelu_tanh_slope(v) : gelu_slope(v)), n - i);
   }
 }
 
@@ -41,10 +35,8 @@ inline void softmax_gradient(const float* grad, const float* y, float sum, float
 /// dx = grad - exp(y) * sum of one row; grad null counts as zeros.
 inline void log_softmax_gradient(const float* grad, const float* y, float sum, float* dx, size_t n) {
   for (size_t i = 0; i < n; i += kLanes) {
-    const size_t rest = n - i < kLanes ? n - i : kLanes;
-    const Vf p = vector_exp(load_first(y + i, rest)) * sum;
-    const Vf g = grad == nullptr ? Vf{} : load_first(grad + i, rest);
-    store_first(dx + i, g - p, rest);
+    const Vf g = grad == nullptr ? Vf{} : load_up_to(grad + i, n - i);
+    store_up_to(dx + i, g - vector_exp(load_up_to(y + i, n - i)) * sum, n - i);
   }
 }
 
@@ -98,30 +90,29 @@ inline void layer_norm_columns(const float* grad, const float* x, float mean, fl
 
 inline void adamw_step(const AdamW& s, float* p, const float* g, float* m, float* v, size_t n) {
   for (size_t i = 0; i < n; i += kLanes) {
-    const size_t rest = n - i < kLanes ? n - i : kLanes;
-    const Vf gradient = load_first(g + i, rest);
-    const Vf old = load_first(m + i, rest);
+    const size_t rest = n - i;
+    const Vf gradient = load_up_to(g + i, rest), old = load_up_to(m + i, rest);
     const Vf first = old + (gradient - old) * s.mix1;
-    const Vf second = load_first(v + i, rest) * s.keep2 + gradient * gradient * s.mix2;
+    const Vf second = load_up_to(v + i, rest) * s.keep2 + gradient * gradient * s.mix2;
     const Vf step = first / (square_root(second) / s.correction + s.eps);
-    store_first(m + i, first, rest);
-    store_first(v + i, second, rest);
-    store_first(p + i, load_first(p + i, rest) * s.keep - step * s.rate, rest);
+    store_up_to(m + i, first, rest);
+    store_up_to(v + i, second, rest);
+    store_up_to(p + i, load_up_to(p + i, rest) * s.keep - step * s.rate, rest);
   }
 }
 
 inline void sgd_step(const Sgd& s, float* p, const float* g, float* buffer, size_t n) {
   for (size_t i = 0; i < n; i += kLanes) {
-    const size_t rest = n - i < kLanes ? n - i : kLanes;
-    const Vf value = load_first(p + i, rest);
-    const Vf gradient = load_first(g + i, rest) + value * s.weight_decay;
+    const size_t rest = n - i;
+    const Vf value = load_up_to(p + i, rest);
+    const Vf gradient = load_up_to(g + i, rest) + value * s.weight_decay;
     Vf step = gradient;
     if (buffer != nullptr) {
-      const Vf moving = load_first(buffer + i, rest) * s.momentum + gradient;
-      store_first(buffer + i, moving, rest);
+      const Vf moving = load_up_to(buffer + i, rest) * s.momentum + gradient;
+      store_up_to(buffer + i, moving, rest);
       step = s.nesterov ? gradient + moving * s.momentum : moving;
     }
-    store_first(p + i, value - step * s.lr, rest);
+    store_up_to(p + i, value - step * s.lr, rest);
   }
 }
 

@@ -33,6 +33,8 @@ def kernels() -> dict[str, Kernel]:
         "log_softmax.backward": _softmax_backward(logarithm=True),
         "cross_entropy": _cross_entropy,
         "cross_entropy.backward": _cross_entropy_backward,
+        "attention": _attention,
+        "attention.backward": _attention_backward,
         "layer_norm": _layer_norm,
         "layer_norm.backward": _layer_norm_backward,
         "batch_norm_training": _batch_norm_training,
@@ -156,6 +158,33 @@ def _cross_entropy_backward(operator: Any, needs: Any, grad: Any, output: Any, x
         return NotImplemented
     _native.cross_entropy_grad(losses, output[1], target, operator.ignore_index, operator.label_smoothing, result)
     return result, None
+
+
+def _takes_attention(q: Any, k: Any, v: Any, mask: Any) -> bool:
+    """Without a mask and with the same leading sizes; the products are NumPy's, so that rows need not be contiguous."""
+    arrays = (q, k, v)
+    if mask is not None or any(type(a) is not np.ndarray or a.dtype != np.float32 or not a.size for a in arrays):
+        return False
+    return q.shape[:-2] == k.shape[:-2] == v.shape[:-2]
+
+
+def _attention(operator: Any, q: Any, k: Any, v: Any, mask: Any) -> Any:
+    if not _takes_attention(q, k, v, mask) or q.ndim < 2 or q.shape[-1] != k.shape[-1] or k.shape[-2] != v.shape[-2]:
+        return NotImplemented
+    weights = np.matmul(q * np.float32(operator.scale), k.swapaxes(-1, -2))
+    _native.attention_softmax(weights, q.shape[-2], k.shape[-2], operator.is_causal)
+    return np.matmul(weights, v), weights
+
+
+def _attention_backward(operator: Any, needs: Any, grad: Any, output: Any, q: Any, k: Any, v: Any, mask: Any) -> Any:
+    if grad[0] is None or grad[1] is not None or not _takes_attention(q, k, v, mask) or not _takes(output[1]):
+        return NotImplemented
+    weights, scale = output[1], np.float32(operator.scale)
+    scores = np.matmul(grad[0], v.swapaxes(-1, -2))
+    _native.softmax_grad(scores, weights, weights.shape[-1], False, scores)
+    gq = np.matmul(scores, k * scale) if needs[0] else None
+    gk = np.matmul(scores.swapaxes(-1, -2), q * scale) if needs[1] else None
+    return gq, gk, np.matmul(weights.swapaxes(-1, -2), grad[0]) if needs[2] else None, None
 
 
 def _layer_norm(operator: Any, x: Any, weight: Any, bias: Any) -> Any:

@@ -27,6 +27,16 @@ PENLIGHT_INLINE void store_first(float* p, Vf v, size_t n) {
   for (size_t i = 0; i < n; ++i) p[i] = lanes[i];
 }
 
+/// A whole vector where n floats are left that are enough for one, else the first n.
+PENLIGHT_INLINE Vf load_up_to(const float* p, size_t n) { return n >= static_cast<size_t>(kLanes) ? load(p) : load_first(p, n); }
+
+PENLIGHT_INLINE void store_up_to(float* p, Vf v, size_t n) {
+  if (n >= static_cast<size_t>(kLanes))
+    store(p, v);
+  else
+    store_first(p, v, n);
+}
+
 PENLIGHT_INLINE Vf splat(float x) { return x - Vf{}; }  // x - 0 keeps the sign of a zero
 PENLIGHT_INLINE Vi splat_bits(int32_t x) { return x - Vi{}; }
 PENLIGHT_INLINE Vi bits_of(Vf v) { return reinterpret_cast<Vi>(v); }
