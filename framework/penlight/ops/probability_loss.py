@@ -51,8 +51,7 @@ def kl_div(input: Tensor, target: Tensor, reduction: str = "mean", log_target: b
     if log_target:
         losses = exp(target) * (target - input)
     else:
-        positive = target > 0
-        entropy = where(positive, target * log(where(positive, target, 1.0)), 0.0)
+        entropy = where(target == 0, 0.0, target * log(where(target == 0, 1.0, target)))
         losses = entropy - target * input
     if reduction == "batchmean":
         return losses.sum() / (input.shape[0] if input.ndim else 1)

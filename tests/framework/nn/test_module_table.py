@@ -59,10 +59,10 @@ def compare(label, theirs, ours):
         np.testing.assert_allclose(ours.detach().numpy(), theirs.detach().numpy(), err_msg=label, equal_nan=True, **TOLERANCE)
 
 
-def arguments(call, kind):
-    """(args, kwargs), and the tensors in them that require a gradient."""
-    leaves = [leaf for leaf in _pytree.tree_leaves((call.args, call.kwargs)) if isinstance(leaf, kind) and leaf.requires_grad]
-    return call.args, call.kwargs, leaves
+def arguments(call):
+    """(args, kwargs), and the tensors in them that require a gradient, each once."""
+    leaves = [x for x in _pytree.tree_leaves((call.args, call.kwargs)) if isinstance(x, torch.Tensor) and x.requires_grad]
+    return call.args, call.kwargs, list({id(leaf): leaf for leaf in leaves}.values())
 
 
 def gradients(grad, outputs, inputs, seeds):
@@ -79,9 +79,10 @@ def check(name, module_input, training):
     ours = getattr(pl.nn, name)(*args, **kwargs).to(pl.float64).train(training)
     if called is None:
         return
-    their_args, their_kwargs, their_inputs = arguments(called, torch.Tensor)
-    our_args, our_kwargs = _pytree.tree_map(translate, (their_args, their_kwargs))
-    our_inputs = [x for x in _pytree.tree_leaves((our_args, our_kwargs)) if isinstance(x, pl.Tensor) and x.requires_grad]
+    their_args, their_kwargs, their_inputs = arguments(called)
+    twins = {id(leaf): translate(leaf) for leaf in their_inputs}  # a tensor that is passed twice stays one tensor
+    our_args, our_kwargs = _pytree.tree_map(lambda x: twins[id(x)] if id(x) in twins else translate(x), (their_args, their_kwargs))
+    our_inputs = [twins[id(leaf)] for leaf in their_inputs]
     if name.startswith("Lazy"):  # the first call makes the parameters
         theirs(*their_args, **their_kwargs), ours(*our_args, **our_kwargs)
     state = {key: value.numpy() for key, value in theirs.state_dict().items()}
@@ -106,30 +107,38 @@ def check(name, module_input, training):
     assert len(their_grads) == len(our_grads)
 
 
-def run(name, stride=1):
+def run(name, limit=None):
     info = INFOS[name]
     for training in (True, False) if info.train_and_eval_differ else (True,):
         torch.manual_seed(1)
-        inputs = info.module_inputs_func(
-            info, device="cpu", dtype=torch.float64, requires_grad=True, training=training
-        )
-        for number, module_input in enumerate(inputs):
-            if number % stride == 0:
-                try:
-                    check(name, module_input, training)
-                except Exception as error:
-                    raise AssertionError(f"input {number} ({module_input.desc}), training={training}: {error}") from error
+        inputs = info.module_inputs_func(info, device="cpu", dtype=torch.float64, requires_grad=True, training=training)
+        step = max(1, len(inputs) // limit) if limit else 1
+        for number in range(0, len(inputs), step):
+            try:
+                check(name, inputs[number], training)
+            except Exception as error:
+                raise AssertionError(f"input {number} ({inputs[number].desc}), training={training}: {error}") from error
 
 
-@pytest.mark.parametrize("name", list(INFOS))
-def test_layer_equals_torch(name):
+def compare_layer(name, limit=None):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # torch's, of deprecated arguments and nested tensors
         if name in MISSES:
             with pytest.raises((AssertionError, AttributeError)):
                 run(name)
         else:
-            run(name)
+            run(name, limit)
+
+
+@pytest.mark.parametrize("name", list(INFOS))
+def test_layer_equals_torch(name):
+    compare_layer(name, limit=20)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", list(INFOS))
+def test_layer_equals_torch_on_every_input(name):
+    compare_layer(name)
 
 
 def test_enough_layers():
