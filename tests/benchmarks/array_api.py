@@ -49,6 +49,7 @@ def run(options: argparse.Namespace) -> dict:
     return {
         "suite": "data-apis/array-api-tests",
         "suite_commit": commit(options.suite),
+        "specification_commit": commit(options.suite / "array-api"),
         "command": " ".join([*(f"{k}={v}" for k, v in settings.items()), "pytest", *arguments]),
         "standard": VERSION,
         "versions": versions(),
