@@ -27,19 +27,41 @@ static size_t element_count(const penlight_tensor* tensor) {
 
 static void print_element(const penlight_tensor* tensor, size_t i) {
   switch (tensor->dtype) {
-    case PENLIGHT_F32: printf(" %.9g", (double)((const float*)tensor->data)[i]); break;
-    case PENLIGHT_F64: printf(" %.17g", ((const double*)tensor->data)[i]); break;
-    case PENLIGHT_I64: printf(" %" PRId64, ((const int64_t*)tensor->data)[i]); break;
-    case PENLIGHT_I32: printf(" %" PRId32, ((const int32_t*)tensor->data)[i]); break;
-    case PENLIGHT_I16: printf(" %d", ((const int16_t*)tensor->data)[i]); break;
-    case PENLIGHT_I8: printf(" %d", ((const int8_t*)tensor->data)[i]); break;
-    case PENLIGHT_U64: printf(" %" PRIu64, ((const uint64_t*)tensor->data)[i]); break;
-    case PENLIGHT_U32: printf(" %" PRIu32, ((const uint32_t*)tensor->data)[i]); break;
+    case PENLIGHT_F32:
+      printf(" %.9g", (double)((const float*)tensor->data)[i]);
+      break;
+    case PENLIGHT_F64:
+      printf(" %.17g", ((const double*)tensor->data)[i]);
+      break;
+    case PENLIGHT_I64:
+      printf(" %" PRId64, ((const int64_t*)tensor->data)[i]);
+      break;
+    case PENLIGHT_I32:
+      printf(" %" PRId32, ((const int32_t*)tensor->data)[i]);
+      break;
+    case PENLIGHT_I16:
+      printf(" %d", ((const int16_t*)tensor->data)[i]);
+      break;
+    case PENLIGHT_I8:
+      printf(" %d", ((const int8_t*)tensor->data)[i]);
+      break;
+    case PENLIGHT_U64:
+      printf(" %" PRIu64, ((const uint64_t*)tensor->data)[i]);
+      break;
+    case PENLIGHT_U32:
+      printf(" %" PRIu32, ((const uint32_t*)tensor->data)[i]);
+      break;
     case PENLIGHT_F16: /* as bits */
-    case PENLIGHT_BF16: printf(" 0x%04x", ((const uint16_t*)tensor->data)[i]); break;
-    case PENLIGHT_U16: printf(" %u", ((const uint16_t*)tensor->data)[i]); break;
+    case PENLIGHT_BF16:
+      printf(" 0x%04x", ((const uint16_t*)tensor->data)[i]);
+      break;
+    case PENLIGHT_U16:
+      printf(" %u", ((const uint16_t*)tensor->data)[i]);
+      break;
     case PENLIGHT_U8:
-    case PENLIGHT_BOOL: printf(" %u", ((const uint8_t*)tensor->data)[i]); break;
+    case PENLIGHT_BOOL:
+      printf(" %u", ((const uint8_t*)tensor->data)[i]);
+      break;
   }
 }
 
@@ -71,7 +93,8 @@ static int run_golden(const penlight_program* program, size_t golden, double* di
   penlight_session* session = NULL;
   penlight_error error;
   size_t method = penlight_program_golden_method(program, golden);
-  size_t i, input_count = penlight_program_input_count(program, method), output_count = penlight_program_output_count(program, method);
+  size_t i, input_count = penlight_program_input_count(program, method),
+            output_count = penlight_program_output_count(program, method);
   if (input_count > MAX_OPERANDS) {
     printf("self-test failed: more than %d inputs\n", MAX_OPERANDS);
     return 2;
@@ -101,7 +124,8 @@ int main(void) {
   double difference = 0;
   size_t golden;
   int result = 0;
-  if (penlight_program_load(penlight_model, penlight_model_size, NULL, &program, &error) != PENLIGHT_OK) return fail("load", &error);
+  if (penlight_program_load(penlight_model, penlight_model_size, NULL, &program, &error) != PENLIGHT_OK)
+    return fail("load", &error);
   for (golden = 0; result == 0 && golden < penlight_program_golden_count(program); ++golden)
     result = run_golden(program, golden, &difference);
   /* The library's own comparison decides: it knows the tolerance that the file promises. */
