@@ -69,7 +69,7 @@ def var(x: Any, /, *, axis: Axes | None = None, correction: float = 0.0, keepdim
     check_kind("var", "real floating-point", x.dtype)
     axes = axes_of("var", axis, x.ndim)
     if is_recorded(x):
-        return wrap(operators.var(x, axes, correction, keepdims), x)
+        return wrap(operators.var(x, axes, correction=correction, keepdim=keepdims), x)
     count = math.prod(x.shape[i] for i in axes)
     array = arrays_of("var", x)[0]
     with np.errstate(all="ignore"):

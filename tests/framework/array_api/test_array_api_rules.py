@@ -3,6 +3,8 @@
 
 import itertools
 import math
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -326,3 +328,9 @@ def test_a_model_written_for_the_standard_is_traced_as_the_framework_s_own():
     weight = pl.ones(3, 2)
     graph = trace(layer, (pl.ones(4, 3),))
     assert [node.operator.name for node in graph.nodes] == ["matmul", "add", "tanh"]
+
+
+def test_the_namespace_is_an_attribute_that_costs_nothing_until_used():
+    code = "import sys, penlight; assert 'penlight.array_api' not in sys.modules; "
+    code += "assert penlight.array_api.pi > 3; assert hasattr(penlight, 'array_api') and not hasattr(penlight, 'array_apis')"
+    subprocess.run([sys.executable, "-c", code], check=True)
