@@ -140,7 +140,7 @@ def test_dlpack_shares_memory():
         (lambda: pl.zeros(2, 3).split([1, 1], 1), "add up to 2, dim 1 has 3"),
         (lambda: pl.zeros(0, 3).max(0), "empty"),
         (lambda: pl.zeros(3).topk(4), "k=4"),
-        (lambda: pl.einsum("ij,jk,kl->il", pl.zeros(1, 1), pl.zeros(1, 1), pl.zeros(1, 1)), "one or two"),
+        (lambda: pl.einsum("ij,jk->iz", pl.zeros(1, 1), pl.zeros(1, 1)), "a letter that no operand has"),
         (lambda: pl.zeros(3).matmul(pl.tensor(1.0)), r"use \* to scale"),
         (lambda: pl.nn.functional.conv2d(pl.zeros(1, 3, 4, 4), pl.zeros(2, 4, 3, 3)), "input has 3 channels"),
         (lambda: pl.nn.functional.conv2d(pl.zeros(1, 3, 2, 2), pl.zeros(2, 3, 3, 3)), "larger than the padded input"),

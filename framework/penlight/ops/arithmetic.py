@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 
 from penlight.ops.broadcast import broadcast_shapes, floating, operand, promote, reduced, same_dtype, unbroadcast
 from penlight.ops.dispatch import apply
-from penlight.ops.elementwise import Unary, log
+from penlight.ops.elementwise import Unary, ceil, floor, log
 from penlight.ops.operator import Operator, Spec
 from penlight.ops.registry import register
 from penlight.ops.samples import of, sample, shapes
@@ -321,9 +321,12 @@ def mul(input: Any, other: Any) -> Tensor:
 
 
 def div(input: Any, other: Any, *, rounding_mode: str | None = None) -> Tensor:
-    """Returns `input / other`; integers become float32 first, unless `rounding_mode="floor"`."""
+    """Returns `input / other`; integers become float32 first, unless `rounding_mode` is "floor" or "trunc"."""
     if rounding_mode == "floor":
         return floor_divide(input, other)
+    if rounding_mode == "trunc":
+        quotient, kind = div(input, other), promote(input, other)[0].dtype
+        return where(quotient < 0, ceil(quotient), floor(quotient)).to(kind)
     a, b = promote(input, other)
     if not a.dtype.is_floating_point:
         a, b = floating(a), floating(b)

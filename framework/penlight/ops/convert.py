@@ -10,6 +10,7 @@ from penlight.backends.backend import get_backend
 from penlight.device import device as Device
 from penlight.dtype import as_dtype, bool_, float32, float64, int32
 from penlight.dtype import dtype as DType
+from penlight.layout import channels_last, channels_last_3d, contiguous_format, memory_format
 from penlight.ops.dispatch import apply
 from penlight.ops.operator import NotSampled, Operator, Spec
 from penlight.ops.registry import register
@@ -109,11 +110,40 @@ class Contiguous(Operator):
         return (grad,)
 
 
-def to(input: Tensor, *args: Any, dtype: Any = None, device: Any = None, copy: bool = False) -> Tensor:
+@register
+@dataclass(frozen=True)
+class ChannelsLast(Operator):
+    """The same values, dimension 1 stored innermost"""
+
+    name = "channels_last"
+    onnx = "Identity"
+    saves_inputs = False
+    samples = (shapes(2, 3, 4, 5), shapes(0, 3, 2, 2))
+
+    def infer(self, x: Spec) -> Spec:
+        return x
+
+    def forward(self, xp, x):
+        return xp.moveaxis(xp.ascontiguousarray(xp.moveaxis(x, 1, -1)), -1, 1)
+
+    def vjp(self, grad, output, x):
+        return (grad,)
+
+
+def to(
+    input: Tensor,
+    *args: Any,
+    dtype: Any = None,
+    device: Any = None,
+    non_blocking: bool = False,
+    copy: bool = False,
+    memory_format: memory_format | None = None,
+) -> Tensor:
     """Returns the tensor in another dtype or on another device; itself if nothing changes and `copy` is False.
 
-    `to(dtype)`, `to(device)`, `to(device, dtype)` or `to(other_tensor)`.
+    `to(dtype)`, `to(device)`, `to(device, dtype)` or `to(other_tensor)`; further positions are `non_blocking` and `copy`.
     """
+    copy = copy or [a for a in args if isinstance(a, bool)][1:2] == [True]
     for argument in args:
         if isinstance(argument, Tensor):
             dtype, device = argument.dtype, argument.device
@@ -128,16 +158,28 @@ def to(input: Tensor, *args: Any, dtype: Any = None, device: Any = None, copy: b
             result = apply(Cast(kind), result)
     if device is not None and Device(device) != result.device:
         result = apply(ToDevice(Device(device), result.device), result)
-    return clone(input) if copy and result is input else result
+    result = clone(input) if copy and result is input else result
+    return result if memory_format is None else arranged(result, memory_format)
 
 
-def clone(input: Tensor) -> Tensor:
+def arranged(input: Tensor, format: memory_format) -> Tensor:
+    """The tensor in the wanted order in memory; itself if it lies so already."""
+    if format in (channels_last, channels_last_3d) and input.ndim == (4 if format is channels_last else 5):
+        innermost = input._data.transpose(0, *range(2, input.ndim), 1)
+        return input if innermost.flags.c_contiguous else apply(ChannelsLast(), input)
+    return contiguous(input) if format is contiguous_format else input
+
+
+def clone(input: Tensor, *, memory_format: memory_format | None = None) -> Tensor:
     """Returns a copy, which the gradient passes through."""
-    return apply(Clone(), input)
+    result = apply(Clone(), input)
+    return result if memory_format is None else arranged(result, memory_format)
 
 
-def contiguous(input: Tensor) -> Tensor:
+def contiguous(input: Tensor, memory_format: memory_format = contiguous_format) -> Tensor:
     """Returns the tensor in row-major order; itself if it already is."""
+    if memory_format is not contiguous_format:
+        return arranged(input, memory_format)
     return input if input._data.flags.c_contiguous else apply(Contiguous(), input)
 
 

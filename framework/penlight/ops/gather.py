@@ -187,16 +187,27 @@ def check_index(operator: str, spec: Spec) -> None:
 
 def index_select(input: Tensor, dim: int, index: Tensor) -> Tensor:
     """Returns the slices of `input` at the integer `index` (1-D) along `dim`."""
+    if not input.ndim:
+        return input.clone()
+    if not index.ndim:
+        index = index.reshape(1)
     return apply(Take(_dims.one("index_select", dim, input.ndim)), input, index)
 
 
 def gather(input: Tensor, dim: int, index: Tensor) -> Tensor:
     """Returns `out[i][j] = input[index[i][j]][j]` for dim 0, and so on, in the shape of `index` (int64)."""
+    if not index.numel():
+        return (input.reshape(-1)[:0] * 1).reshape(tuple(index.shape))
+    if not input.ndim or not index.ndim:
+        held = input if input.ndim else input.reshape(1)
+        return apply(Gather(0), held, index.reshape(-1)).reshape(tuple(index.shape))
     return apply(Gather(_dims.one("gather", dim, input.ndim)), input, index)
 
 
-def take_along_dim(input: Tensor, indices: Tensor, dim: int) -> Tensor:
-    """Returns `gather`, with the other dimensions broadcast."""
+def take_along_dim(input: Tensor, indices: Tensor, dim: int | None = None) -> Tensor:
+    """Returns `gather`, with the other dimensions broadcast; of the flattened input for None."""
+    if dim is None:
+        return apply(Gather(0), input.reshape(-1), indices.reshape(-1))
     d = _dims.one("take_along_dim", dim, input.ndim)
     rest = broadcast_shapes("take_along_dim", *((*t.shape[:d], 1, *t.shape[d + 1 :]) for t in (input, indices)))
     full = input.expand(*rest[:d], input.shape[d], *rest[d + 1 :])
@@ -205,4 +216,7 @@ def take_along_dim(input: Tensor, indices: Tensor, dim: int) -> Tensor:
 
 def scatter_add(input: Tensor, dim: int, index: Tensor, src: Tensor) -> Tensor:
     """Returns a copy of `input` with `src` added where `index` (int64) says along `dim`."""
+    if not input.ndim or not index.ndim:
+        whole = apply(ScatterAdd(0), input.reshape(-1), index.reshape(-1), src.reshape(-1))
+        return whole.reshape(tuple(input.shape))
     return apply(ScatterAdd(_dims.one("scatter_add", dim, input.ndim)), input, index, src)

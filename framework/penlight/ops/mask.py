@@ -96,14 +96,20 @@ def masked_fill(input: Tensor, mask: Tensor, value: Any) -> Tensor:
 
 def masked_select(input: Tensor, mask: Tensor) -> Tensor:
     """Returns the elements where `mask` (bool, broadcast) holds, 1-D."""
-    return getitem(input.expand(broadcast_shapes("masked_select", input.shape, mask.shape)), mask.expand(input.shape))
+    shape = broadcast_shapes("masked_select", input.shape, mask.shape)
+    return getitem(input.expand(shape or (1,)), mask.expand(shape or (1,)))
 
 
-def nonzero(input: Tensor) -> Tensor:
-    """Returns the indices of the elements that are not 0, (count, ndim) int64."""
+def nonzero(input: Tensor, *, as_tuple: bool = False) -> Any:
+    """Returns the indices of the elements that are not 0, (count, ndim) int64, or one vector per dimension."""
     if input._traced is not None:
         mode.tracer.refuse_value("nonzero()")
-    return from_array(np.stack(input._data.nonzero(), axis=1).astype(np.int64))
+    data = input._data
+    if as_tuple:
+        return tuple(from_array(i) for i in (data if data.ndim else data.reshape(1)).nonzero())
+    if not data.ndim:
+        return from_array(np.zeros((int(bool(data)), 0), dtype=np.int64))
+    return from_array(np.stack(data.nonzero(), axis=1).astype(np.int64))
 
 
 def tril(input: Tensor, diagonal: int = 0) -> Tensor:

@@ -6,7 +6,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from penlight.errors import ArgumentError, ShapeError
+from penlight.errors import ShapeError
 from penlight.ops.broadcast import broadcast_shapes, promote, reduced, same_dtype, unbroadcast
 from penlight.ops.dispatch import apply
 from penlight.ops.operator import Operator, Spec
@@ -180,56 +180,3 @@ def linear(input: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
         ShapeError: the sizes do not fit.
     """
     return apply(_LINEAR, input, weight, bias)
-
-
-def einsum(equation: str, *operands: Any) -> Tensor:
-    """Returns the sum of products that the equation states, for one or two operands, such as "bij,bjk->bik".
-
-    Raises:
-        ArgumentError: more than two operands, repeated letters in one, or a letter of the result that is in none.
-    """
-    terms, _, result = equation.replace(" ", "").partition("->")
-    inputs = terms.split(",")
-    if len(inputs) != len(operands) or len(inputs) > 2 or any(len(set(t)) != len(t) for t in inputs):
-        raise ArgumentError(f"einsum: expected one or two terms without repeated letters, one per operand, came {equation!r}")
-    if "->" not in equation:
-        result = "".join(sorted(c for c in set(terms) - {","} if terms.count(c) == 1))
-    if not set(result) <= set(terms):
-        raise ArgumentError(f"einsum: the result of {equation!r} has a letter that no operand has")
-    if len(inputs) == 1:
-        return _arrange(operands[0], inputs[0], result)
-    return _einsum_pair(inputs[0], inputs[1], result, operands[0], operands[1])
-
-
-def _arrange(t: Tensor, letters: str, wanted: str) -> Tensor:
-    """The operand summed over the letters that are not wanted, in the wanted order."""
-    gone = tuple(i for i, c in enumerate(letters) if c not in wanted)
-    t = t.sum(gone) if gone else t
-    kept = [c for c in letters if c in wanted]
-    return t.permute(tuple(kept.index(c) for c in wanted)) if kept != list(wanted) else t
-
-
-def _einsum_pair(a: str, b: str, result: str, x: Tensor, y: Tensor) -> Tensor:
-    """Batch letters first, then one matrix product over the shared summed letters."""
-    batch = [c for c in a if c in b and c in result]
-    summed = [c for c in a if c in b and c not in result]
-    rows = [c for c in a if c not in b and c in result]
-    columns = [c for c in b if c not in a and c in result]
-    left = _arrange(x, a, "".join(batch + rows + summed))
-    right = _arrange(y, b, "".join(batch + summed + columns))
-    sizes = {c: left.shape[i] for i, c in enumerate(batch + rows + summed)}
-    sizes.update((c, right.shape[len(batch) + len(summed) + i]) for i, c in enumerate(columns))
-    lead = tuple(sizes[c] for c in batch)
-    product = matmul(
-        left.reshape(*lead, _count(sizes, rows), _count(sizes, summed)),
-        right.reshape(*lead, _count(sizes, summed), _count(sizes, columns)),
-    )
-    letters = batch + rows + columns
-    return _arrange(product.reshape(tuple(sizes[c] for c in letters)), "".join(letters), result)
-
-
-def _count(sizes: dict[str, int], letters: list[str]) -> int:
-    total = 1
-    for c in letters:
-        total = total * sizes[c]
-    return total

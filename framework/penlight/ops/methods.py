@@ -9,29 +9,41 @@ from typing import Any
 
 from penlight import autograd, random
 from penlight.dtype import as_dtype
-from penlight.errors import DTypeError
+from penlight.errors import ShapeError
 from penlight.ops import (
     activation,
     arithmetic,
+    bitwise,
+    blend,
     compare,
     convert,
+    count,
+    create,
+    cumulative,
     elementwise,
     gather,
     index,
     mask,
     matmul,
+    rearrange,
     reduction,
+    rounding,
+    scatter,
     shape,
     softmax,
     sort,
+    special,
+    statistics,
+    trigonometry,
 )
+from penlight.ops import dims as _dims
 from penlight.ops.broadcast import operand
 from penlight.ops.dispatch import write
-from penlight.tensor import Tensor
+from penlight.tensor import Tensor, as_tensor
 
 _METHODS: dict[Any, str] = {
     arithmetic: "add sub mul div floor_divide remainder pow maximum minimum clamp square",
-    elementwise: "neg abs sign floor ceil round exp log log1p expm1 sqrt rsqrt reciprocal sin cos erf",
+    elementwise: "neg abs sign floor ceil exp log log1p expm1 sqrt rsqrt reciprocal sin cos erf",
     activation: "relu sigmoid tanh",
     compare: "eq ne lt le gt ge logical_and logical_or logical_xor logical_not isnan isinf isfinite",
     reduction: "sum sum_to mean var std amax amin max min prod argmax argmin any all cumsum",
@@ -43,6 +55,20 @@ _METHODS: dict[Any, str] = {
     matmul: "matmul bmm mm dot outer",
     softmax: "softmax log_softmax logsumexp",
     convert: "to clone contiguous cpu cuda",
+    trigonometry: "tan asin acos atan sinh cosh asinh acosh atanh atan2",
+    rounding: "trunc frac fmod true_divide signbit copysign round",
+    bitwise: "bitwise_and bitwise_or bitwise_xor bitwise_not bitwise_left_shift bitwise_right_shift",
+    special: "exp2 log2 log10 erfc erfinv xlogy sinc logaddexp logaddexp2",
+    scatter: "scatter scatter_reduce index_add index_copy index_fill index_reduce index_put masked_scatter take",
+    cumulative: "cumprod logcumsumexp cummax cummin diff",
+    rearrange: "diagonal diag_embed diag diagflat trace diagonal_scatter select select_scatter slice_scatter as_strided "
+    "as_strided_scatter unfold broadcast_to tile repeat_interleave movedim ravel fliplr flipud rot90 tensor_split hsplit "
+    "vsplit dsplit",
+    statistics: "count_nonzero aminmax nansum nanmean kthvalue median nanmedian mode msort quantile nanquantile norm dist cov "
+    "corrcoef",
+    count: "unique unique_consecutive bincount histc gcd lcm nextafter",
+    blend: "isclose isposinf isneginf isreal nan_to_num positive sgn deg2rad rad2deg float_power fmax fmin heaviside hypot lerp "
+    "addcmul addcdiv addmm addmv addr addbmm baddbmm mv inner vdot cross clamp_min clamp_max",
 }
 _IN_PLACE = (
     "add", "sub", "mul", "div", "pow", "clamp", "neg", "abs", "exp", "log", "sqrt", "relu", "sigmoid", "tanh", "masked_fill",
@@ -55,6 +81,9 @@ _CASTS = {
     "bfloat16": "bfloat16",
     "long": "int64",
     "int": "int32",
+    "short": "int16",
+    "char": "int8",
+    "byte": "uint8",
     "bool": "bool",
 }
 _SYMBOLS = {
@@ -83,9 +112,9 @@ def attach() -> None:
         setattr(Tensor, name, function)
 
 
-def _cast(dtype: str) -> Callable[[Tensor], Tensor]:
-    def cast(self: Tensor) -> Tensor:
-        return convert.to(self, as_dtype(dtype))
+def _cast(dtype: str) -> Callable[..., Tensor]:
+    def cast(self: Tensor, memory_format: Any = None) -> Tensor:
+        return convert.to(self, as_dtype(dtype), memory_format=memory_format)
 
     cast.__doc__ = f"Returns the tensor as {dtype}."
     return cast
@@ -137,30 +166,6 @@ def backward(self: Tensor, gradient: Tensor | None = None, retain_graph: bool | 
     autograd.backward([self], [gradient], retain_graph, create_graph)
 
 
-def _and(self: Tensor, other: Any) -> Tensor:
-    return compare.logical_and(self, _bools(self, other))
-
-
-def _or(self: Tensor, other: Any) -> Tensor:
-    return compare.logical_or(self, _bools(self, other))
-
-
-def _xor(self: Tensor, other: Any) -> Tensor:
-    return compare.logical_xor(self, _bools(self, other))
-
-
-def _invert(self: Tensor) -> Tensor:
-    _bools(self, self)
-    return compare.logical_not(self)
-
-
-def _bools(a: Tensor, b: Any) -> Tensor:
-    b = operand(b)
-    if a.dtype.name != "bool" or b.dtype.name != "bool":
-        raise DTypeError(f"&, |, ^ and ~ expect bool tensors, came {a.dtype} and {b.dtype}")
-    return b
-
-
 def _equal(self: Tensor, other: Any) -> Any:
     return compare.eq(self, other) if _comparable(other) else NotImplemented
 
@@ -189,12 +194,10 @@ def _expand_as(self: Tensor, other: Tensor) -> Tensor:
     return self.expand(tuple(other.shape))
 
 
-def _clamp_min(self: Tensor, min: float) -> Tensor:
-    return self.clamp(min=min)
-
-
-def _clamp_max(self: Tensor, max: float) -> Tensor:
-    return self.clamp(max=max)
+def _transposed(self: Tensor) -> Tensor:
+    if self.ndim > 2:
+        raise ShapeError(f"t: expected at most two dimensions, came {tuple(self.shape)}; use .mT or .transpose")
+    return self.transpose(0, 1) if self.ndim == 2 else self.view(tuple(self.shape))
 
 
 def _swap_last(self: Tensor) -> Tensor:
@@ -205,15 +208,25 @@ def _reversed(self: Tensor) -> Tensor:
     return self.permute(tuple(range(self.ndim))[::-1])
 
 
+def _new_full(self: Tensor, size: Any, fill_value: Any, *, dtype: Any = None, device: Any = None, **options: Any) -> Tensor:
+    options.pop("layout", None)
+    return create.full(size, fill_value, dtype=dtype or self.dtype, device=device or self.device, **options)
+
+
 _SPECIAL: dict[str, Any] = {
     "__neg__": elementwise.neg,
     "__abs__": elementwise.abs,
     "__eq__": _equal,
     "__ne__": _not_equal,
-    "__and__": _and,
-    "__or__": _or,
-    "__xor__": _xor,
-    "__invert__": _invert,
+    "__and__": bitwise.bitwise_and,
+    "__or__": bitwise.bitwise_or,
+    "__xor__": bitwise.bitwise_xor,
+    "__invert__": bitwise.bitwise_not,
+    "__rand__": lambda self, other: bitwise.bitwise_and(other, self),
+    "__ror__": lambda self, other: bitwise.bitwise_or(other, self),
+    "__rxor__": lambda self, other: bitwise.bitwise_xor(other, self),
+    "__lshift__": bitwise.bitwise_left_shift,
+    "__rshift__": bitwise.bitwise_right_shift,
     "__getitem__": index.getitem,
     "__setitem__": index.setitem,
     "copy_": copy_,
@@ -226,10 +239,17 @@ _SPECIAL: dict[str, Any] = {
     "view_as": _view_as,
     "reshape_as": _reshape_as,
     "expand_as": _expand_as,
-    "clamp_min": _clamp_min,
-    "clamp_max": _clamp_max,
+    "new_full": _new_full,
+    "new_ones": lambda self, *size, **options: _new_full(self, _dims.shape_arguments(size), 1, **options),
+    "new_zeros": lambda self, *size, **options: _new_full(self, _dims.shape_arguments(size), 0, **options),
+    "new_empty": lambda self, *size, **options: _new_full(self, _dims.shape_arguments(size), 0, **options),
+    "new_tensor": lambda self, data, dtype=None, **options: as_tensor(data, dtype=dtype or self.dtype, **options).clone(),
+    "split_with_sizes": lambda self, split_sizes, dim=0: self.split(list(split_sizes), dim),
+    "sum_to_size": lambda self, *size: self.sum_to(_dims.shape_arguments(size)),
+    "H": property(_swap_last),
+    "mH": property(_swap_last),
     "clip": arithmetic.clamp,
-    "t": _swap_last,
+    "t": _transposed,
     "T": property(_reversed),
     "mT": property(_swap_last),
     "uniform_": random.uniform_,

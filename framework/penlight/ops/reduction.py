@@ -324,10 +324,14 @@ def mean(input: Tensor, dim: Dims = None, keepdim: bool = False, *, dtype: Any =
     return apply(Mean(_dims.many("mean", dim, input.ndim), keepdim), input)
 
 
-def var(input: Tensor, dim: Dims = None, correction: float | None = None, keepdim: bool = False, unbiased: bool = True) -> Tensor:
-    """Returns the variance over `dim`, divided by N - correction (1 unless `unbiased=False`)."""
+def var(
+    input: Tensor, dim: Any = None, unbiased: bool | None = None, keepdim: bool = False, *, correction: float | None = None
+) -> Tensor:
+    """Returns the variance over `dim`, divided by N - correction (1 unless `unbiased=False`); `var(x, True)` names `unbiased`."""
+    if isinstance(dim, bool):
+        dim, unbiased = None, dim
     dims = _dims.many("var", dim, input.ndim)
-    correction = (1 if unbiased else 0) if correction is None else correction
+    correction = (0 if unbiased is False else 1) if correction is None else correction
     count: Any = 1
     for d in dims:
         count = count * input.shape[d]
@@ -337,9 +341,11 @@ def var(input: Tensor, dim: Dims = None, correction: float | None = None, keepdi
     return sum(centred * centred, dims, keepdim) / (count - correction if count > correction else 0)
 
 
-def std(input: Tensor, dim: Dims = None, correction: float | None = None, keepdim: bool = False, unbiased: bool = True) -> Tensor:
+def std(
+    input: Tensor, dim: Any = None, unbiased: bool | None = None, keepdim: bool = False, *, correction: float | None = None
+) -> Tensor:
     """Returns the standard deviation over `dim`; see `var`."""
-    return var(input, dim, correction, keepdim, unbiased).sqrt()
+    return var(input, dim, unbiased, keepdim, correction=correction).sqrt()
 
 
 def amax(input: Tensor, dim: Dims = None, keepdim: bool = False) -> Tensor:
@@ -375,13 +381,17 @@ def min(input: Tensor, dim: Any = None, keepdim: bool = False) -> Any:
 
 
 def _with_index(input: Tensor, index: Tensor, dim: int, keepdim: bool) -> tuple[Tensor, Tensor]:
+    if not input.ndim:
+        return input.clone(), index.reshape(())
     values = input.take_along_dim(index, dim)
     return (values, index) if keepdim else (values.squeeze(dim), index.squeeze(dim))
 
 
-def prod(input: Tensor, dim: Dims = None, keepdim: bool = False) -> Tensor:
+def prod(input: Tensor, dim: Dims = None, keepdim: bool = False, *, dtype: Any = None) -> Tensor:
     """Returns the product over `dim`; 1 over nothing."""
-    if not input.dtype.is_floating_point:
+    if dtype is not None:
+        input = input.to(as_dtype(dtype))
+    elif not input.dtype.is_floating_point:
         input = input.to(int64)
     return apply(Prod(_dims.many("prod", dim, input.ndim), keepdim), input)
 
@@ -389,14 +399,20 @@ def prod(input: Tensor, dim: Dims = None, keepdim: bool = False) -> Tensor:
 def argmax(input: Tensor, dim: int | None = None, keepdim: bool = False) -> Tensor:
     """Returns the index of the largest element along `dim` (of the flattened input for None), int64."""
     if dim is None:
-        return apply(Argmax(0), input.reshape(-1))
+        flat = apply(Argmax(0), input.reshape(-1))
+        return flat.reshape((1,) * input.ndim) if keepdim else flat
+    if not input.ndim:
+        return apply(Argmax(0), input.reshape(1))
     return apply(Argmax(_nonempty("argmax", input, (_dims.one("argmax", dim, input.ndim),))[0], keepdim), input)
 
 
 def argmin(input: Tensor, dim: int | None = None, keepdim: bool = False) -> Tensor:
     """Returns the index of the smallest element along `dim` (of the flattened input for None), int64."""
     if dim is None:
-        return apply(Argmin(0), input.reshape(-1))
+        flat = apply(Argmin(0), input.reshape(-1))
+        return flat.reshape((1,) * input.ndim) if keepdim else flat
+    if not input.ndim:
+        return apply(Argmin(0), input.reshape(1))
     return apply(Argmin(_nonempty("argmin", input, (_dims.one("argmin", dim, input.ndim),))[0], keepdim), input)
 
 
@@ -410,11 +426,13 @@ def all(input: Tensor, dim: Dims = None, keepdim: bool = False) -> Tensor:
     return apply(All(_dims.many("all", dim, input.ndim), keepdim), input if input.dtype is bool_ else input != 0)
 
 
-def cumsum(input: Tensor, dim: int) -> Tensor:
+def cumsum(input: Tensor, dim: int, *, dtype: Any = None) -> Tensor:
     """Returns the running sum along `dim`, same shape; bool and small integers become int64."""
-    if not input.dtype.is_floating_point:
+    if dtype is not None:
+        input = input.to(as_dtype(dtype))
+    elif not input.dtype.is_floating_point:
         input = input.to(int64)
-    return apply(Cumsum(_dims.one("cumsum", dim, input.ndim)), input)
+    return apply(Cumsum(_dims.one("cumsum", dim, input.ndim)), input) if input.ndim else input.clone()
 
 
 def _nonempty(operator: str, input: Tensor, dims: tuple[int, ...]) -> tuple[int, ...]:

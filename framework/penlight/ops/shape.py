@@ -400,6 +400,8 @@ def cat(tensors: Sequence[Tensor], dim: int = 0) -> Tensor:
     """
     if not tensors:
         raise ArgumentError("cat: expected at least one tensor, came none")
+    if any(t._data.ndim == 1 and not t._data.size for t in tensors):  # PyTorch skips them whatever the other ranks are
+        tensors = [t for t in tensors if t._data.ndim != 1 or t._data.size] or tensors[:1]
     return apply(Cat(_dims.one("cat", dim, tensors[0].ndim)), *promote_all(tensors))
 
 
@@ -457,16 +459,27 @@ def unbind(input: Tensor, dim: int = 0) -> tuple[Tensor, ...]:
     return tuple(input[(slice(None),) * d + (k,)] for k in range(input.shape[d]))
 
 
-def flip(input: Tensor, *dims: Any) -> Tensor:
+def flip(input: Tensor, *args: Any, dims: Any = None) -> Tensor:
     """Returns a copy reversed along `dims`."""
-    return apply(Flip(_dims.many("flip", _dims.shape_arguments(dims), input.ndim)), input)
+    return apply(Flip(_dims.many("flip", _dims.shape_arguments(args) if dims is None else dims, input.ndim)), input)
 
 
-def roll(input: Tensor, shifts: int, dims: int) -> Tensor:
-    """Returns the elements moved by `shifts` along `dims`; what leaves at one end enters at the other."""
-    size = input.shape[dims]
-    shift = shifts % size if size else 0
-    return cat([narrow(input, dims, size - shift, shift), narrow(input, dims, 0, size - shift)], dims) if shift else input.clone()
+def roll(input: Tensor, shifts: int | Sequence[int], dims: int | Sequence[int] | None = None) -> Tensor:
+    """Returns the elements moved by `shifts` along `dims` (of the flattened input for None); what leaves enters again."""
+    if dims is None or dims == ():
+        return roll(input.reshape(-1), shifts, 0).reshape(tuple(input.shape))
+    pairs = [(shifts, dims)] if isinstance(dims, int) else list(zip(shifts, dims, strict=True))  # type: ignore[arg-type]
+    for shift, dim in pairs:
+        input = _roll_one(input, shift if isinstance(shift, int) else shift[0], dim)  # type: ignore[index]
+    return input
+
+
+def _roll_one(input: Tensor, shift: int, dim: int) -> Tensor:
+    if not input.ndim:
+        return input.clone()
+    size = input.shape[dim]
+    shift = shift % size if size else 0
+    return cat([narrow(input, dim, size - shift, shift), narrow(input, dim, 0, size - shift)], dim) if shift else input.clone()
 
 
 def repeat(input: Tensor, *sizes: Any) -> Tensor:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from penlight.dtype import int64
 from penlight.errors import ArgumentError
 from penlight.ops import dims as _dims
+from penlight.ops.create import zeros
 from penlight.ops.dispatch import apply
 from penlight.ops.gather import GatherAdd, gather
 from penlight.ops.operator import NotDifferentiable, Operator, Spec
@@ -74,19 +75,25 @@ class TopK(Operator):
         return (apply(GatherAdd(self.dim, tuple(x.shape)), grad[0], output[1].detach()),)
 
 
-def argsort(input: Tensor, dim: int = -1, descending: bool = False) -> Tensor:
-    """Returns the indices (int64) that sort along `dim`; the order of equal elements is kept."""
+def argsort(input: Tensor, dim: int = -1, descending: bool = False, *, stable: bool = True) -> Tensor:
+    """Returns the indices (int64) that sort along `dim`; the order of equal elements is always kept."""
+    if not input.ndim:
+        return zeros((), dtype=int64)
     return apply(ArgSort(_dims.one("argsort", dim, input.ndim), descending), input)
 
 
-def sort(input: Tensor, dim: int = -1, descending: bool = False) -> tuple[Tensor, Tensor]:
-    """Returns the sorted values along `dim` and their indices; the order of equal elements is kept."""
+def sort(input: Tensor, dim: int = -1, descending: bool = False, *, stable: bool = True) -> tuple[Tensor, Tensor]:
+    """Returns the sorted values along `dim` and their indices; the order of equal elements is always kept."""
+    if not input.ndim:
+        return input.clone(), zeros((), dtype=int64)
     order = argsort(input, dim, descending)
     return gather(input, dim, order), order
 
 
-def topk(input: Tensor, k: int, dim: int = -1, largest: bool = True) -> tuple[Tensor, Tensor]:
+def topk(input: Tensor, k: int, dim: int = -1, largest: bool = True, sorted: bool = True) -> tuple[Tensor, Tensor]:
     """Returns the k largest (or smallest) values along `dim`, in order, and their indices (int64)."""
+    if not input.ndim:
+        return input.clone(), zeros((), dtype=int64)
     d = _dims.one("topk", dim, input.ndim)
     if not 0 <= k <= input.shape[d]:
         raise ArgumentError(f"topk: k={k} is out of range for dim {dim} of size {input.shape[d]}")

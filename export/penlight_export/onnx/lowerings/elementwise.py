@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 from penlight_export.graph import Value
@@ -72,3 +73,27 @@ def expm1(b: Builder, operator: Any, x: Value) -> Value:
 def rsqrt(b: Builder, operator: Any, x: Value) -> Value:
     """1 / sqrt(x)"""
     return b.op("Reciprocal", b.op("Sqrt", x))
+
+
+@lowering("trunc")
+def trunc(b: Builder, operator: Any, x: Value) -> Value:
+    """The floor of the magnitude with the sign of x."""
+    return b.op("Mul", b.op("Sign", x), b.op("Floor", b.op("Abs", x)))
+
+
+@lowering("fmod")
+def fmod(b: Builder, operator: Any, x: Value, y: Value) -> Value:
+    """The remainder with the sign of x, as in C."""
+    return b.op("Mod", x, y, fmod=1)
+
+
+@lowering("log2", "log10")
+def log_of_base(b: Builder, operator: Any, x: Value) -> Value:
+    """The natural logarithm, scaled."""
+    return b.op("Div", b.op("Log", x), b.like(math.log(2 if operator.name == "log2" else 10), x))
+
+
+@lowering("erfc")
+def erfc(b: Builder, operator: Any, x: Value) -> Value:
+    """1 - erf(x); it loses digits above 3, where the function is below 1e-4."""
+    return b.op("Sub", b.like(1, x), b.op("Erf", x))

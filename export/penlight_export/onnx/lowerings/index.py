@@ -185,3 +185,10 @@ def topk(b: Builder, operator: Any, x: Value) -> tuple[Value, Value]:
 def cast(b: Builder, operator: Any, x: Value) -> Value:
     """Cast to the dtype of the output."""
     return b.op("Cast", x, to=onnx_dtype(b.outputs[0]))
+
+
+@lowering("scatter_reduce")
+def scatter_reduce(b: Builder, operator: Any, x: Value, index: Value, source: Value) -> Value:
+    """ScatterElements with a reduction."""
+    reduction = {"prod": "mul", "amax": "max", "amin": "min"}[operator.reduce]
+    return b.op("ScatterElements", x, index, source, axis=operator.dim, reduction=reduction)
