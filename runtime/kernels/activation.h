@@ -3,7 +3,7 @@
 
 #include <string.h>
 
-#include "kernel.h"
+#include "element.h"
 #include "vector_math.h"
 
 namespace penlight {
@@ -36,6 +36,20 @@ inline Status read_activation(Context& context, Activation* activation) {
     return Status::kOk;
   }
   return context.fail(Status::kUnsupportedOperator, "activation '%s' is not known", name);
+}
+
+/// Applies it in place to elements of any floating dtype, in float.
+template <typename T>
+void activate_elements(const Activation& activation, T* values, int64_t count) {
+  if (activation.function == Unary::kIdentity) return;
+  constexpr int64_t kPiece = 512;
+  float piece[kPiece];
+  for (int64_t begin = 0; begin < count; begin += kPiece) {
+    const int64_t n = count - begin < kPiece ? count - begin : kPiece;
+    for (int64_t i = 0; i < n; ++i) piece[i] = static_cast<float>(values[begin + i]);
+    unary_f32(activation.function, activation.parameters, piece, piece, static_cast<size_t>(n), Parallel{});
+    for (int64_t i = 0; i < n; ++i) values[begin + i] = static_cast<T>(piece[i]);
+  }
 }
 
 }  // namespace penlight

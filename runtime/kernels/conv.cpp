@@ -1,9 +1,11 @@
-// Conv, Conv with an activation, and ConvTranspose of one- and two-dimensional float images. SPDX-License-Identifier: Apache-2.0
+// Conv, Conv with an activation, and ConvTranspose; the fast path is for float images of one or two dimensions.
+// SPDX-License-Identifier: Apache-2.0
 #include <string.h>
 
 #include "activation.h"
 #include "conv2d.h"
 #include "conv2d_gradient.h"
+#include "conv_plain.h"
 #include "shape_rules.h"
 #include "window.h"
 
@@ -11,9 +13,36 @@ namespace penlight {
 
 namespace {
 
+/// A convolution or the one whose input gradient is asked for; `fast` when the float kernels for images take it.
+struct ConvState {
+  Conv2d conv;
+  Window window;
+  bool fast = false;
+};
+
+constexpr uint32_t kConvTypes = kFloatTypes;
+
+ConvChannels conv_channels(const Conv2d& conv) { return {conv.batch, conv.channels, conv.filters, conv.groups}; }
+
+template <typename Function>
+void with_conv_type(DType dtype, Function&& function) {
+  switch (dtype) {
+    case DType::kF32:
+      return function(TypeTag<float>{});
+    case DType::kF64:
+      return function(TypeTag<double>{});
+    case DType::kF16:
+      return function(TypeTag<Half>{});
+    case DType::kBF16:
+      return function(TypeTag<BFloat>{});
+    default:
+      return;
+  }
+}
+
 /// Operands: x (N, C, ...), weight, bias; `channels_out` is the bias's length.
 Status conv_operands(Context& context, int64_t channels_out) {
-  PENLIGHT_TRY(check_dtype(context, 0, dtype_bit(DType::kF32)));
+  PENLIGHT_TRY(check_dtype(context, 0, kConvTypes));
   PENLIGHT_TRY(check_same_dtype(context, 1, 0));
   const Tensor& bias = context.input(2);
   if (!bias.present()) return Status::kOk;
@@ -24,6 +53,7 @@ Status conv_operands(Context& context, int64_t channels_out) {
 
 /// A one-dimensional image has height 1.
 void conv_of_window(const Window& w, Conv2d* conv) {
+  if (w.rank > 2) return;
   const int y = w.rank - 2, x = w.rank - 1;
   if (w.rank == 2) {
     conv->height = w.in[y];
@@ -51,7 +81,7 @@ Status conv_groups(Context& context, int64_t channels, int64_t filters, int64_t*
 }
 
 Status check_conv_ranks(Context& context) {
-  PENLIGHT_TRY(check_rank(context, 0, 3, 4));
+  PENLIGHT_TRY(check_rank(context, 0, 3, 2 + kWindowRank));
   return check_rank(context, 1, context.input(0).shape.rank, context.input(0).shape.rank);
 }
 
@@ -100,8 +130,9 @@ Status conv_infer(Context& context) {
   PENLIGHT_TRY(check_conv_ranks(context));
   const Shape &x = context.input(0).shape, &weight = context.input(1).shape;
   PENLIGHT_TRY(conv_operands(context, weight.dims[0]));
-  Conv2d& conv = context.state_as<Conv2d>();
-  conv = Conv2d{};
+  ConvState& state = context.state_as<ConvState>();
+  state = ConvState{};
+  Conv2d& conv = state.conv;
   conv.batch = x.dims[0];
   conv.channels = x.dims[1];
   conv.filters = weight.dims[0];
@@ -109,14 +140,15 @@ Status conv_infer(Context& context) {
   if (weight.dims[1] != conv.channels / conv.groups)
     return context.fail(Status::kShapeMismatch, "the weight takes %lld channels in a group, x has %lld",
                         static_cast<long long>(weight.dims[1]), static_cast<long long>(conv.channels / conv.groups));
-  Window window;
+  Window& window = state.window;
   PENLIGHT_TRY(read_window(context, x, weight.dims + 2, &window));
   PENLIGHT_TRY(window_outputs(context, &window, false));
   conv_of_window(window, &conv);
-  PENLIGHT_TRY(set_output(context, 0, DType::kF32, window_output_shape(window, conv.batch, conv.filters)));
+  state.fast = window.rank <= 2 && context.input(0).dtype == DType::kF32;
+  PENLIGHT_TRY(set_output(context, 0, context.input(0).dtype, window_output_shape(window, conv.batch, conv.filters)));
   context.macs = conv_macs(static_cast<uint64_t>(context.output(0).shape.count()), weight);
   int64_t floats;
-  if (context.output(0).shape.count() > 0 &&
+  if (state.fast && context.output(0).shape.count() > 0 &&
       (!conv2d_scratch_floats(conv, context.threads(), &floats) || !add_scratch(context, floats, sizeof(float))))
     return scratch_too_large(context);
   return Status::kOk;
@@ -124,15 +156,25 @@ Status conv_infer(Context& context) {
 
 Status fused_conv_infer(Context& context) {
   PENLIGHT_TRY(conv_infer(context));
-  return read_activation(context, &context.state_as<Conv2d>().activation);
+  return read_activation(context, &context.state_as<ConvState>().conv.activation);
 }
 
 Status conv_run(Context& context) {
-  const Tensor& bias = context.input(2);
-  if (context.output(0).shape.count() == 0) return Status::kOk;
-  conv2d_f32(context.state_as<Conv2d>(), context.input(0).as<float>(), context.input(1).as<float>(),
-             bias.present() ? bias.as<float>() : nullptr, context.output(0).as<float>(), static_cast<float*>(context.scratch),
-             context_parallel(context));
+  const ConvState& state = context.state_as<ConvState>();
+  const Tensor &x = context.input(0), &weight = context.input(1), &bias = context.input(2);
+  Tensor& y = context.output(0);
+  if (y.shape.count() == 0) return Status::kOk;
+  if (state.fast) {
+    conv2d_f32(state.conv, x.as<float>(), weight.as<float>(), bias.present() ? bias.as<float>() : nullptr, y.as<float>(),
+               static_cast<float*>(context.scratch), context_parallel(context));
+    return Status::kOk;
+  }
+  with_conv_type(x.dtype, [&](auto tag) {
+    using T = typename decltype(tag)::Type;
+    conv_plain<T>(conv_channels(state.conv), state.window, x.as<T>(), weight.as<T>(), bias.present() ? bias.as<T>() : nullptr,
+                  y.as<T>(), context_parallel(context));
+    activate_elements(state.conv.activation, y.as<T>(), y.shape.count());
+  });
   return Status::kOk;
 }
 
@@ -140,8 +182,9 @@ Status conv_run(Context& context) {
 Status conv_transpose_infer(Context& context) {
   PENLIGHT_TRY(check_conv_ranks(context));
   const Shape &x = context.input(0).shape, &weight = context.input(1).shape;
-  Conv2d& conv = context.state_as<Conv2d>();
-  conv = Conv2d{};
+  ConvState& state = context.state_as<ConvState>();
+  state = ConvState{};
+  Conv2d& conv = state.conv;
   conv.batch = x.dims[0];
   conv.filters = x.dims[1];
   conv.groups = context.attributes->integer("group", 1);
@@ -150,10 +193,10 @@ Status conv_transpose_infer(Context& context) {
                         static_cast<long long>(weight.dims[0]));
   PENLIGHT_TRY(conv_groups(context, conv.channels, conv.filters, &conv.groups));
   PENLIGHT_TRY(conv_operands(context, conv.channels));
-  Window window;
+  Window& window = state.window;
   PENLIGHT_TRY(read_window(context, x, weight.dims + 2, &window));
   PENLIGHT_TRY(transposed_sizes(context, &window));
-  PENLIGHT_TRY(set_output(context, 0, DType::kF32, window_output_shape(window, conv.batch, conv.channels)));
+  PENLIGHT_TRY(set_output(context, 0, context.input(0).dtype, window_output_shape(window, conv.batch, conv.channels)));
   for (int d = 0; d < window.rank; ++d) {  // what is the input here is the output there
     const int64_t in = window.in[d];
     window.in[d] = window.out[d];
@@ -161,17 +204,29 @@ Status conv_transpose_infer(Context& context) {
   }
   conv_of_window(window, &conv);
   context.macs = conv_macs(static_cast<uint64_t>(x.count()), weight);
-  int64_t floats;
+  state.fast = window.rank <= 2 && context.input(0).dtype == DType::kF32;
+  int64_t floats = 0;
+  if (!state.fast) return Status::kOk;
   if (!conv2d_input_gradient_scratch_floats(conv, context.threads(), &floats) || !add_scratch(context, floats, sizeof(float)))
     return scratch_too_large(context);
   return Status::kOk;
 }
 
 Status conv_transpose_run(Context& context) {
-  const Tensor& bias = context.input(2);
-  conv2d_input_gradient_f32(context.state_as<Conv2d>(), context.input(0).as<float>(), context.input(1).as<float>(),
-                            bias.present() ? bias.as<float>() : nullptr, context.output(0).as<float>(),
-                            static_cast<float*>(context.scratch), context_parallel(context));
+  const ConvState& state = context.state_as<ConvState>();
+  const Tensor &x = context.input(0), &weight = context.input(1), &bias = context.input(2);
+  Tensor& y = context.output(0);
+  if (y.shape.count() == 0) return Status::kOk;
+  if (state.fast) {
+    conv2d_input_gradient_f32(state.conv, x.as<float>(), weight.as<float>(), bias.present() ? bias.as<float>() : nullptr,
+                              y.as<float>(), static_cast<float*>(context.scratch), context_parallel(context));
+    return Status::kOk;
+  }
+  with_conv_type(x.dtype, [&](auto tag) {
+    using T = typename decltype(tag)::Type;
+    conv_transpose_plain<T>(conv_channels(state.conv), state.window, x.as<T>(), weight.as<T>(),
+                            bias.present() ? bias.as<T>() : nullptr, y.as<T>(), context_parallel(context));
+  });
   return Status::kOk;
 }
 

@@ -254,7 +254,7 @@ Status gemm_infer(Context& context) {
 }
 
 Status fused_gemm_infer(Context& context) {
-  PENLIGHT_TRY(check_dtype(context, 0, dtype_bit(DType::kF32)));
+  PENLIGHT_TRY(check_dtype(context, 0, kFloatTypes));
   PENLIGHT_TRY(gemm_infer(context));
   return read_activation(context, &context.state_as<GemmState>().activation);
 }
@@ -268,6 +268,7 @@ Status gemm_run(Context& context) {
       using T = typename decltype(tag)::Type;
       const T zero = T(0);
       matmul_plain<T>(state, a.as<T>(), b.as<T>(), bias.present() ? bias.as<T>() : &zero, c.as<T>());
+      if constexpr (Element<T>::kIsFloat) activate_elements(state.activation, c.as<T>(), c.shape.count());
     });
     return Status::kOk;
   }

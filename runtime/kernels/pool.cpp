@@ -59,37 +59,6 @@ Status pool_infer(Context& context, uint32_t dtypes) {
   return add_scratch(context, floats, sizeof(float)) ? Status::kOk : scratch_too_large(context);
 }
 
-/// Window of output `flat` as taps [begin, end) along three dimensions, those that are not there having one.
-struct PoolTaps {
-  int64_t start[kWindowRank] = {}, begin[kWindowRank] = {}, end[kWindowRank] = {1, 1, 1}, padded = 1;
-};
-
-PoolTaps pool_taps(const Window& w, int64_t flat) {
-  PoolTaps t;
-  for (int d = w.rank - 1; d >= 0; --d) {
-    const int64_t o = flat % w.out[d];
-    flat /= w.out[d];
-    t.start[d] = o * w.stride[d] - w.pad_begin[d];
-    window_taps(w, d, o, &t.begin[d], &t.end[d]);
-    const int64_t room = (w.in[d] + w.pad_end[d] - t.start[d] + w.dilation[d] - 1) / w.dilation[d];
-    t.padded *= room < w.kernel[d] ? room : w.kernel[d];
-  }
-  return t;
-}
-
-/// Calls body(flat input position) for every tap within the image.
-template <typename Body>
-void pool_each_tap(const Window& w, const PoolTaps& t, Body&& body) {
-  for (int64_t i = t.begin[0]; i < t.end[0]; ++i)
-    for (int64_t j = t.begin[1]; j < t.end[1]; ++j)
-      for (int64_t k = t.begin[2]; k < t.end[2]; ++k) {
-        const int64_t taps[] = {i, j, k};
-        int64_t place = 0;
-        for (int d = 0; d < w.rank; ++d) place = place * w.in[d] + t.start[d] + taps[d] * w.dilation[d];
-        body(place);
-      }
-}
-
 /// ONNX's storage_order 1 counts the last two spatial dimensions the other way round.
 int64_t pool_index(const PoolState& state, int64_t place) {
   const Window& w = state.window;
@@ -107,7 +76,7 @@ void max_pool_plain(const PoolState& state, const T* x, T* y, int64_t* indices, 
     for (int64_t o = 0; o < out; ++o) {
       int64_t best = -1;
       const T* from = x + plane * in;
-      pool_each_tap(w, pool_taps(w, o), [&](int64_t place) {
+      window_each_tap(w, window_place(w, o), [&](int64_t place, int64_t) {
         if (best < 0 || from[place] > from[best]) best = place;
       });
       y[plane * out + o] = best < 0 ? T(0) : from[best];
@@ -122,10 +91,10 @@ void average_pool_plain(const PoolState& state, const T* x, T* y, int64_t planes
   const int64_t in = w.in[0] * w.in[1] * w.in[2], out = w.out[0] * w.out[1] * w.out[2];
   for (int64_t plane = 0; plane < planes; ++plane)
     for (int64_t o = 0; o < out; ++o) {
-      const PoolTaps taps = pool_taps(w, o);
+      const WindowPlace taps = window_place(w, o);
       C sum{};
       int64_t count = 0;
-      pool_each_tap(w, taps, [&](int64_t place) {
+      window_each_tap(w, taps, [&](int64_t place, int64_t) {
         sum += static_cast<C>(x[plane * in + place]);
         ++count;
       });

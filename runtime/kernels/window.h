@@ -32,4 +32,40 @@ inline void window_taps(const Window& w, int d, int64_t o, int64_t* begin, int64
   if (*begin > *end) *begin = *end;
 }
 
+/// The window of one output: along each dimension its first position and the taps [begin, end) within the image.
+struct WindowPlace {
+  int64_t start[kWindowRank] = {}, begin[kWindowRank] = {}, end[kWindowRank] = {1, 1, 1};
+  int64_t padded = 1;  // taps within the padded image
+};
+
+/// For the output at flat position `output` of window.out.
+inline WindowPlace window_place(const Window& w, int64_t output) {
+  WindowPlace place;
+  for (int d = w.rank - 1; d >= 0; --d) {
+    const int64_t o = output % w.out[d];
+    output /= w.out[d];
+    place.start[d] = o * w.stride[d] - w.pad_begin[d];
+    window_taps(w, d, o, &place.begin[d], &place.end[d]);
+    const int64_t room = (w.in[d] + w.pad_end[d] - place.start[d] + w.dilation[d] - 1) / w.dilation[d];
+    place.padded *= room < w.kernel[d] ? room : w.kernel[d];
+  }
+  return place;
+}
+
+/// Calls body(flat position in the image, flat number of the tap) for every tap within the image.
+template <typename Body>
+void window_each_tap(const Window& w, const WindowPlace& place, Body&& body) {
+  for (int64_t i = place.begin[0]; i < place.end[0]; ++i)
+    for (int64_t j = place.begin[1]; j < place.end[1]; ++j)
+      for (int64_t k = place.begin[2]; k < place.end[2]; ++k) {
+        const int64_t taps[] = {i, j, k};
+        int64_t position = 0, tap = 0;
+        for (int d = 0; d < w.rank; ++d) {
+          position = position * w.in[d] + place.start[d] + taps[d] * w.dilation[d];
+          tap = tap * w.kernel[d] + taps[d];
+        }
+        body(position, tap);
+      }
+}
+
 }  // namespace penlight

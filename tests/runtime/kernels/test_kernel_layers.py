@@ -115,6 +115,47 @@ def test_convolutions(x, weight, stride, pads, dilation, groups, threads):
     check("FusedConv", [images, filters, bias], leaky, activation="LeakyRelu", activation_alpha=0.2, **fused)
 
 
+@pytest.mark.parametrize("dtype", [np.float64, np.float16, ml_dtypes.bfloat16], ids=["f64", "f16", "bf16"])
+def test_convolutions_of_other_floats(dtype):
+    x, weight, bias = (
+        rand(2, 4, 7, 6, dtype=dtype),
+        rand(6, 2, 3, 2, low=-1, high=1, dtype=dtype, seed=1),
+        rand(6, dtype=dtype, seed=2),
+    )
+    arguments = (2, 1), (1, 0, 1, 1), (1, 2), 2
+    wanted = convolve(x, weight.astype(np.float64), bias.astype(np.float64), *arguments)
+    window = {"strides": [2, 1], "pads": [1, 0, 1, 1], "dilations": [1, 2], "group": 2, "threads": 2}
+    rtol = {8: 1e-12, 2: 2e-2}[np.dtype(dtype).itemsize]
+    check("Conv", [x, weight, bias], wanted.astype(dtype), rtol=rtol, atol=5 * rtol, **window)
+    fused = {**window, "domain": "ai.penlight", "version": 1, "activation": "Relu"}
+    check(
+        "FusedConv", [x, weight, bias], np.maximum(wanted, 0).astype(dtype), rtol=max(rtol, 1e-6), atol=max(5 * rtol, 1e-5), **fused
+    )
+
+
+def test_convolutions_of_volumes():
+    x, weight = rand(2, 3, 4, 5, 6), rand(4, 3, 3, 2, 3, seed=1)
+    padded = np.pad(x.astype(np.float64), ((0, 0), (0, 0), (1, 1), (0, 0), (0, 2)))
+    windows = np.lib.stride_tricks.sliding_window_view(padded, (3, 2, 3), (2, 3, 4))[:, :, :, ::2]
+    wanted = np.einsum("ncdhwijk,ocijk->nodhw", windows, weight.astype(np.float64)).astype(np.float32)
+    check("Conv", [x, weight], wanted, rtol=1e-5, atol=1e-4, strides=[1, 2, 1], pads=[1, 0, 0, 1, 0, 2], threads=2)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64], ids=["f32", "f64"])
+@pytest.mark.parametrize(("stride", "pad", "groups"), [(1, 0, 1), (2, 1, 1), (3, 0, 2), (2, 1, 4)])
+def test_transposed_convolutions(stride, pad, groups, dtype):
+    """<y, transposed(x)> = <conv(y), x> defines it."""
+    x, weight = rand(2, 4, 5, 6, dtype=dtype), rand(4, 8 // groups, 3, 3, dtype=dtype, seed=1)
+    out = [(n - 1) * stride + 3 - 2 * pad for n in x.shape[2:]]
+    window = {"strides": [stride] * 2, "pads": [pad] * 4, "group": groups}
+    result = one("ConvTranspose", [x, weight], np.empty((2, 8, *out), dtype), threads=2, **window)
+    y = rand(2, 8, *out, dtype=dtype, seed=2)
+    forward = convolve(y, weight.astype(np.float64), None, (stride, stride), [pad] * 4, (1, 1), groups)
+    np.testing.assert_allclose((result.astype(np.float64) * y).sum(), (forward * x).sum(), rtol=1e-4)
+    shifted = one("ConvTranspose", [x, weight, rand(8, dtype=dtype)], result, threads=2, **window)
+    np.testing.assert_allclose(shifted - result, np.broadcast_to(rand(8, dtype=dtype).reshape(-1, 1, 1), result.shape), atol=1e-4)
+
+
 def test_results_do_not_depend_on_threads():
     x, w = rand(2, 24, 17, 19), rand(50, 24, 3, 3, seed=1)
     a, b = rand(61, 192), rand(192, 100, seed=1)
