@@ -58,12 +58,6 @@ class Array(Tensor):
 
         return array_api
 
-    def __dlpack__(self, *, stream: Any = None, max_version: Any = None, dl_device: Any = None, copy: bool | None = None) -> Any:
-        """The memory as a DLPack capsule, for `from_dlpack` of other libraries."""
-        if self.requires_grad:
-            raise GradientError("__dlpack__: the array requires a gradient; use .detach()")
-        return self._data.__dlpack__(stream=stream, max_version=max_version, dl_device=dl_device, copy=copy)
-
     def __complex__(self) -> complex:
         return complex(self.item())
 
