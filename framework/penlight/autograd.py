@@ -253,8 +253,18 @@ def _run(
     retain = create_graph if retain_graph is None else retain_graph
     pass_ = (_GraphPass if create_graph else _Pass)(retain, inputs)
     with set_grad_enabled(create_graph):
-        pass_.run(outputs, seeds)
+        try:
+            pass_.run(outputs, seeds)
+        finally:
+            callbacks, mode.after_backward = mode.after_backward, ()
+        for callback in callbacks:
+            callback()
     return pass_
+
+
+def queue_callback(callback: Callable[[], None]) -> None:
+    """Calls `callback()` when the backward under way is done; from a hook, such as that of data-parallel training."""
+    mode.after_backward = (*mode.after_backward, callback)
 
 
 def _hooked(hooks: Sequence[Callable[..., Any]], gradient: Tensor) -> Tensor:

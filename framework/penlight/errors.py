@@ -185,3 +185,34 @@ class Interrupted(PenlightError):
 
     code = "PL-E1401"
     exit_code = 130
+
+
+class DistributedError(PenlightError, RuntimeError):
+    """Processes that train together do not agree, or a collective was called outside a process group.
+
+    The message names the first rank that came with another call, shape or dtype than rank 0. All ranks must make the same
+    collective calls in the same order: look for a branch that depends on the rank or on the data of one rank.
+    """
+
+    code = "PL-E1501"
+
+
+class DistributedMissingError(PenlightError, ImportError):
+    """Training in several processes needs a package that is not installed: mpi4py with an MPI library, or NCCL for GPUs.
+
+    The message holds the line that installs it.
+    """
+
+    code = "PL-E1502"
+    exit_code = 4
+
+
+class RankFailedError(PenlightError, RuntimeError):
+    """One of the processes of `penlight launch` failed or died, and so the whole job was ended.
+
+    The message names the rank that was first, and its own error or signal; what it printed stands above. The exit code is
+    that of the job. Resume from the last checkpoint.
+    """
+
+    code = "PL-E1503"
+    exit_code = 1

@@ -23,6 +23,7 @@ class _Mode(threading.local):
 
     enabled = True
     tracer: Any = None
+    after_backward: tuple[Callable[[], None], ...] = ()  # each is called once, when the backward under way is done
 
 
 mode = _Mode()

@@ -14,18 +14,20 @@ from dataclasses import dataclass, field
 from types import FrameType
 from typing import Any
 
+import penlight.distributed.checkpoint as group_checkpoint  # a module: distributed imports penlight.train as well
 import penlight.nn.functional as F
 from penlight.autograd import no_grad
 from penlight.data.collate import to_device
 from penlight.data.loader import DataLoader
 from penlight.device import cpu
+from penlight.distributed.collectives import largest_over_ranks
 from penlight.errors import Interrupted, NumericalError
 from penlight.nn.module import Module
 from penlight.nn.utils import clip_grad_norm_
 from penlight.optim.lr_scheduler import LRScheduler
 from penlight.optim.optimizer import Optimizer
 from penlight.tensor import Tensor
-from penlight.train.checkpoint import has_checkpoint, load_checkpoint, save_checkpoint
+from penlight.train.checkpoint import has_checkpoint
 
 Loss = Callable[[Module, Any], tuple[Tensor, dict[str, float]]]
 Record = dict[str, Any]
@@ -196,21 +198,23 @@ class Trainer:
     def _is_checkpoint_due(self) -> bool:
         by_steps = bool(self.checkpoint_every) and self.step % (self.checkpoint_every or 1) == 0
         by_time = self.checkpoint_seconds is not None and time.monotonic() - self._saved_at >= self.checkpoint_seconds
-        return by_steps or by_time
+        return by_steps or bool(largest_over_ranks(int(by_time)))  # clocks differ, and all ranks save together
 
     def _save(self) -> None:
         if self.checkpoint_folder is None:
             return
         seconds = time.monotonic() - self._started
         extra = {"history": self.history, "sums": self._sums, "summed": self._summed, "seconds": seconds}
-        save_checkpoint(
+        group_checkpoint.save_checkpoint(
             self.checkpoint_folder, self.model, self.optimizer, self.scheduler, self.loader, step=self.step, extra=extra
         )
         self._saved_at = time.monotonic()
 
     def _restore(self) -> None:
         assert self.checkpoint_folder is not None
-        checkpoint = load_checkpoint(self.checkpoint_folder, self.model, self.optimizer, self.scheduler, self.loader)
+        checkpoint = group_checkpoint.load_checkpoint(
+            self.checkpoint_folder, self.model, self.optimizer, self.scheduler, self.loader
+        )
         self.step, extra = checkpoint.step, checkpoint.extra
         self.history, self._sums, self._summed = extra["history"], extra["sums"], extra["summed"]
         self._started = time.monotonic() - extra["seconds"]
@@ -236,6 +240,8 @@ class Trainer:
         signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)  # the second acts at once
 
     def _stop_if_asked(self) -> None:
+        # A signal may reach one rank a step later than another; they stop at the same step, or one would wait forever.
+        self._signal = largest_over_ranks(self._signal or 0) or None
         if self._signal is None:
             return
         self._save()
