@@ -22,6 +22,7 @@ from penlight_cli.failure import failure_of
 VERBS = {
     "quickstart": "Show the whole way in a minute, on real data.",
     "train": "Train a recipe; write checkpoints, curves and models.",
+    "launch": "Train in several processes, with a verb or a script.",
     "export": "Export a trained checkpoint to .onnx or .pen.",
     "convert": "Convert any .onnx file to .pen.",
     "inspect": "Show operators, shapes, parameters, MACs and memory.",
@@ -67,7 +68,7 @@ def load_command(verb: str) -> Any:
 
 def _as_command(name: str, function: Callable[..., Any], text: str) -> Any:
     app = typer.Typer(add_completion=False, rich_markup_mode=None)
-    app.command(name, help=text)(function)
+    app.command(name, help=text, context_settings=getattr(function, "context_settings", None))(function)
     command = typer.main.get_command(app)
     for parameter in command.params:
         # PENLIGHT_<VERB>_<OPTION> works for each; saying so on every line would hide the help.

@@ -9,11 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import penlight as pl
-from penlight import nn
+from penlight import distributed, nn
 from penlight.data import DataLoader
 from penlight.optim import AdamW
 from penlight.optim.lr_scheduler import LambdaLR
 from penlight.train import Trainer, evaluate, has_checkpoint, load_checkpoint
+from penlight_cli import output
 from penlight_cli.errors import InputValue, UsageProblem
 from penlight_cli.output import log, progress
 from penlight_cli.recipes import load_recipe
@@ -33,14 +34,28 @@ class Trained:
     history: list[dict[str, Any]]
 
 
+def join_ranks() -> bool:
+    """Joins the other ranks where `penlight launch` started several; True in the one that writes and prints.
+
+    The others check the command line as well before they come here; nothing is written until all have.
+    """
+    if distributed.is_launched():
+        distributed.init_process_group()
+        distributed.barrier()
+    output.settings.quiet = output.settings.quiet or distributed.get_rank() > 0
+    return distributed.get_rank() == 0
+
+
 def new_run(recipe_name: str, folder: Path, *, data: Path | None = None, seed: int = 0, **overrides: Any) -> tuple[Run, Data]:
     """Reads the data and writes run.json; settings that are None stay the recipe's."""
     recipe = load_recipe(recipe_name)
     loaded = recipe.load(data)
     settings = replace(recipe.settings, **{name: value for name, value in overrides.items() if value is not None})
+    run = Run(folder, recipe, settings, seed, loaded.config, str(data) if data else None)
+    if distributed.get_rank() > 0:
+        return run, loaded
     for name in RESULTS:  # of an older run, which a resumed or interrupted new one must not pick up
         (folder / name).unlink(missing_ok=True)
-    run = Run(folder, recipe, settings, seed, loaded.config, str(data) if data else None)
     run.save()
     return run, loaded
 
@@ -71,12 +86,12 @@ def train_run(run: Run, data: Data, *, resume: bool = False, workers: int = 0) -
         NumericalError: the loss became NaN.
     """
     settings, model = run.settings, run.new_model()
-    loader = DataLoader(data.train, settings.batch_size, shuffle=True, num_workers=workers, seed=run.seed)
+    loader = _training_loader(run, data, workers)
     steps = settings.epochs * len(loader)
     optimizer = AdamW(model.parameters(), lr=settings.lr, weight_decay=settings.weight_decay)
     validation = DataLoader(data.validation, EVALUATION_BATCH)
     trainer = Trainer(
-        model, optimizer, loader, settings.epochs,
+        _shared(model), optimizer, loader, settings.epochs,
         scheduler=LambdaLR(optimizer, warm_up_then_cosine(steps, settings.warmup)),
         max_grad_norm=settings.max_grad_norm,
         evaluate=lambda: evaluate(model, validation),
@@ -86,11 +101,29 @@ def train_run(run: Run, data: Data, *, resume: bool = False, workers: int = 0) -
         checkpoint_seconds=60.0,
     )  # fmt: skip
     with progress(steps, f"{run.recipe.name}") as bar:
-        trainer.observe = Observer(run, trainer, bar, settings.epochs)
+        if distributed.get_rank() == 0:
+            trainer.observe = Observer(run, trainer, bar, settings.epochs)
         trainer.fit(resume=resume)
     history = epochs_of(trainer.history)
-    write_history(run.folder, history)
+    if distributed.get_rank() == 0:
+        write_history(run.folder, history)
     return Trained(run, model.eval(), history)
+
+
+def _training_loader(run: Run, data: Data, workers: int) -> DataLoader:
+    """The shuffled training data; of several ranks, each reads its part of every batch."""
+    ranks, batch_size = distributed.get_world_size(), run.settings.batch_size
+    if batch_size % ranks:
+        raise UsageProblem(f"--batch-size {batch_size}: it does not divide among {ranks} ranks; choose a multiple of {ranks}")
+    if ranks == 1:
+        return DataLoader(data.train, batch_size, shuffle=True, num_workers=workers, seed=run.seed)
+    sampler = distributed.DistributedSampler(data.train, seed=run.seed)
+    return DataLoader(data.train, batch_size // ranks, sampler=sampler, num_workers=workers, seed=run.seed)
+
+
+def _shared(model: nn.Module) -> nn.Module:
+    """The model as several ranks train it, in a fixed order of additions: a resumed run goes on bit for bit."""
+    return model if distributed.get_world_size() == 1 else distributed.DistributedDataParallel(model, deterministic=True)
 
 
 def warm_up_then_cosine(steps: int, warmup: float) -> Any:

@@ -30,6 +30,7 @@ print("loaded:", *sys.modules)
 FAILURES = {
     "quickstart": (["--out", "/dev/null/x"], 3),
     "train": (["no-such-recipe"], 2),
+    "launch": (["--ranks", "0"], 2),
     "export": (["no-such-run"], 3),
     "convert": (["no-such.onnx"], 3),
     "inspect": (["no-such.onnx"], 3),

@@ -38,14 +38,17 @@ def train(
     options: dict[str, Any] = {"epochs": epochs, "batch_size": batch_size, "lr": lr, "weight_decay": weight_decay, "seed": seed}
     if (out / "run.json").exists() and not resume and not overwrite:
         raise UsageProblem(f"--out {out}: the folder holds a run already; add --resume to go on, --overwrite to start anew")
-    from penlight_cli.training import export_model, new_run, resumed_run, save_exports, train_run
+    from penlight_cli.training import export_model, join_ranks, new_run, resumed_run, save_exports, train_run
 
+    is_first = join_ranks()
     if resume and (out / "run.json").exists():
         run, loaded = resumed_run(recipe, out, data=data, **options)
     else:
         options["seed"] = seed or 0
         run, loaded = new_run(recipe, new_folder(out), data=data, **options)
     trained = train_run(run, loaded, resume=resume, workers=workers)
+    if not is_first:
+        raise typer.Exit()
     log("exporting: eager mode, onnxruntime and the edge runtime must agree")
     exported = export_model(run, trained.model)
     files = [written(path) for path in save_exports(run, exported)]
