@@ -16,6 +16,7 @@ import numpy as np
 
 from penlight.backends.backend import backend_of
 from penlight.optim.optimizer import Optimizer, arrays, check_positive, gradients, zeros_like
+from penlight.optim.stepwise import IMPLEMENTATIONS, implementation, number
 from penlight.tensor import Tensor, from_numpy
 
 BLOCK = 1 << 15  # elements; parameter, gradient, both moments and two scratch blocks stay in the second-level cache
@@ -30,7 +31,11 @@ class AdamW(Optimizer):
         betas: decay of the averages of the gradient and of its square.
         eps: added to the denominator.
         weight_decay: part of the parameter, times lr, that is subtracted in each step.
+        amsgrad: whether the largest average so far divides (Reddi et al. 2018).
+        maximize: go up instead of down.
     """
+
+    decoupled = True
 
     def __init__(
         self,
@@ -39,45 +44,64 @@ class AdamW(Optimizer):
         betas: tuple[float, float] = (0.9, 0.999),
         eps: float = 1e-8,
         weight_decay: float = 1e-2,
+        amsgrad: bool = False,
+        *,
+        maximize: bool = False,
+        **options: Any,
     ):
         name = type(self).__name__
+        lr, betas = number(lr), (number(betas[0]), number(betas[1]))
         check_positive(name, lr=lr, eps=eps, weight_decay=weight_decay)
         if not (0 <= betas[0] < 1 and 0 <= betas[1] < 1):
             raise ValueError(f"{name}: betas must lie in [0, 1), got {betas}")
-        super().__init__(params, {"lr": lr, "betas": tuple(betas), "eps": eps, "weight_decay": weight_decay})
+        settings = {"lr": lr, "betas": betas, "eps": eps, "weight_decay": weight_decay, "amsgrad": amsgrad, "maximize": maximize}
+        settings |= {"decoupled_weight_decay": self.decoupled, **implementation(name, IMPLEMENTATIONS, options)}
+        super().__init__(params, settings)
 
     def update(self, group: dict[str, Any], parameters: list[Tensor]) -> None:
         """Moves the parameters by one step."""
-        self._step(group, parameters, gradients(parameters), group["weight_decay"])
+        self._step(group, parameters, self._gradients(group, parameters), group["weight_decay"])
+
+    def _gradients(self, group: dict[str, Any], parameters: list[Tensor]) -> list[Any]:
+        grads = gradients(parameters)
+        return [-grad for grad in grads] if group.get("maximize") else grads
 
     def _step(self, group: dict[str, Any], parameters: list[Tensor], grads: list[Any], weight_decay: float) -> None:
         # Parameters that joined late, or had no gradient at times, have counts of their own.
         by_count: dict[int, list[int]] = {}
         for position, parameter in enumerate(parameters):
-            by_count.setdefault(self._count(parameter), []).append(position)
+            by_count.setdefault(self._count(group, parameter), []).append(position)
         for count, positions in by_count.items():
             chosen = [parameters[p] for p in positions]
             moments = [arrays(self.state[parameter][name] for parameter in chosen) for name in ("exp_avg", "exp_avg_sq")]
             backend = backend_of(chosen[0]._data)
             settings = {"lr": group["lr"], "beta1": group["betas"][0], "beta2": group["betas"][1], "eps": group["eps"]}
             settings |= {"weight_decay": weight_decay, "step": count}
-            kernel = backend.kernels.get("adamw")
             lists = (arrays(chosen), [grads[p] for p in positions], *moments)
+            if group.get("amsgrad"):
+                largest = arrays(self.state[parameter]["max_exp_avg_sq"] for parameter in chosen)
+                amsgrad_step(backend.xp, *lists, largest, **settings)
+                continue
+            kernel = backend.kernels.get("adamw")
             if kernel is None or kernel(*lists, **settings) is NotImplemented:
                 adamw_step(backend.xp, *lists, **settings)
 
-    def _count(self, parameter: Tensor) -> int:
+    def _count(self, group: dict[str, Any], parameter: Tensor) -> int:
         """Advances a parameter's step count, making its state at the first."""
         state = self.state.get(parameter)
         if state is None:
             zero = from_numpy(np.zeros((), np.float32))  # PyTorch keeps the count as a float32 tensor
             state = self.state[parameter] = {"step": zero, "exp_avg": zeros_like(parameter), "exp_avg_sq": zeros_like(parameter)}
+            if group.get("amsgrad"):
+                state["max_exp_avg_sq"] = zeros_like(parameter)
         state["step"]._data += 1
         return int(state["step"]._data)
 
 
 class Adam(AdamW):
     """Adam; `weight_decay` here is added to the gradient (L2), unlike in `AdamW`. Arguments as `AdamW`."""
+
+    decoupled = False
 
     def __init__(
         self,
@@ -86,15 +110,44 @@ class Adam(AdamW):
         betas: tuple[float, float] = (0.9, 0.999),
         eps: float = 1e-8,
         weight_decay: float = 0.0,
+        amsgrad: bool = False,
+        *,
+        maximize: bool = False,
+        **options: Any,
     ):
-        super().__init__(params, lr, betas, eps, weight_decay)
+        super().__init__(params, lr, betas, eps, weight_decay, amsgrad, maximize=maximize, **options)
 
     def update(self, group: dict[str, Any], parameters: list[Tensor]) -> None:
         """Moves the parameters by one step."""
-        grads, decay = gradients(parameters), group["weight_decay"]
+        grads, decay = self._gradients(group, parameters), group["weight_decay"]
         if decay:
             grads = [grad + grad.dtype.type(decay) * parameter._data for grad, parameter in zip(grads, parameters, strict=True)]
         self._step(group, parameters, grads, 0.0)
+
+
+def amsgrad_step(
+    xp: Any,
+    parameters: list[Any],
+    grads: list[Any],
+    exp_avgs: list[Any],
+    exp_avg_sqs: list[Any],
+    largest: list[Any],
+    *,
+    lr: float,
+    beta1: float,
+    beta2: float,
+    eps: float,
+    weight_decay: float,
+    step: int,
+) -> None:
+    """Does one AdamW step in place, with the largest second moment so far in the denominator."""
+    for p, g, m, v, top in zip(parameters, grads, exp_avgs, exp_avg_sqs, largest, strict=True):
+        p *= 1 - lr * weight_decay
+        m += (g - m) * (1 - beta1)
+        v *= beta2
+        v += g * g * (1 - beta2)
+        xp.maximum(top, v, out=top)
+        p -= m / (xp.sqrt(top) / math.sqrt(1 - beta2**step) + eps) * (lr / (1 - beta1**step))
 
 
 def adamw_step(

@@ -109,20 +109,27 @@ class Optimizer:
             for parameter, entry in state.items()
         }
         for group, saved in zip(self.param_groups, groups, strict=True):
-            group.update({name: value for name, value in saved.items() if name != "params"})
+            # A rate may have been saved as a tensor of one element.
+            settings = {name: value.item() if isinstance(value, Tensor) else value for name, value in saved.items()}
+            group.update({name: value for name, value in settings.items() if name != "params"})
 
     def _all(self) -> list[Tensor]:
         return [parameter for group in self.param_groups for parameter in group["params"]]
 
     def _check(self, parameter: Tensor, entry: Mapping[str, Any]) -> None:
         for name, value in entry.items():
-            if isinstance(value, Tensor) and value.shape not in ((), parameter.shape):
+            if isinstance(value, Tensor) and not _fits(value.shape, parameter.shape):
                 shapes = f"{tuple(value.shape)}, its parameter {tuple(parameter.shape)}"
                 raise StateDictError(f"{type(self).__name__}.load_state_dict: {name} has shape {shapes}")
 
     def __repr__(self) -> str:
         settings = ", ".join(f"{name}={value}" for name, value in self.param_groups[0].items() if name != "params")
         return f"{type(self).__name__}({settings}; {len(self._all())} parameters)"
+
+
+def _fits(shape: tuple[int, ...], target: tuple[int, ...]) -> bool:
+    """Whether a state belongs to a parameter: a number, its shape, or sums over some of its dimensions."""
+    return not shape or (len(shape) == len(target) and all(n in (1, size) for n, size in zip(shape, target, strict=True)))
 
 
 def zeros_like(parameter: Tensor) -> Tensor:

@@ -13,6 +13,7 @@ from typing import Any
 
 from penlight.backends.backend import backend_of
 from penlight.optim.optimizer import Optimizer, arrays, check_positive, gradients, zeros_like
+from penlight.optim.stepwise import implementation, number
 from penlight.tensor import Tensor
 
 
@@ -26,6 +27,7 @@ class SGD(Optimizer):
         dampening: part of the gradient that is left out of the running sum.
         weight_decay: part of the parameter that is added to the gradient.
         nesterov: look one step ahead: g + momentum * v instead of v.
+        maximize: go up instead of down.
     """
 
     def __init__(
@@ -36,11 +38,16 @@ class SGD(Optimizer):
         dampening: float = 0.0,
         weight_decay: float = 0.0,
         nesterov: bool = False,
+        *,
+        maximize: bool = False,
+        **options: Any,
     ):
+        lr = number(lr)
         check_positive("SGD", lr=lr, momentum=momentum, weight_decay=weight_decay)
         if nesterov and (momentum <= 0 or dampening != 0):
             raise ValueError(f"SGD: nesterov needs momentum > 0 and dampening 0, got {momentum} and {dampening}")
         settings = {"lr": lr, "momentum": momentum, "dampening": dampening, "weight_decay": weight_decay, "nesterov": nesterov}
+        settings |= {"maximize": maximize, **implementation("SGD", ("foreach", "differentiable", "fused"), options)}
         super().__init__(params, settings)
 
     def update(self, group: dict[str, Any], parameters: list[Tensor]) -> None:
@@ -49,15 +56,17 @@ class SGD(Optimizer):
         fresh = [parameter not in self.state for parameter in parameters]
         buffers = [self._buffer(parameter) for parameter in parameters] if group["momentum"] else None
         kernel = backend_of(parameters[0]._data).kernels.get("sgd") if not group["dampening"] else None
-        lists = (arrays(parameters), gradients(parameters), None if buffers is None else arrays(buffers))
+        grads = gradients(parameters)
+        if group.get("maximize"):
+            grads = [-grad for grad in grads]
+        lists = (arrays(parameters), grads, None if buffers is None else arrays(buffers))
         if kernel is not None and kernel(*lists, **settings) is not NotImplemented:
             return
         for position, parameter in enumerate(parameters):
-            assert parameter.grad is not None
             buffer = None if buffers is None else buffers[position]._data
             # PyTorch does not dampen the first gradient.
             dampening = 0.0 if fresh[position] else group["dampening"]
-            sgd_step(parameter._data, parameter.grad._data, buffer, dampening=dampening, **settings)
+            sgd_step(parameter._data, grads[position], buffer, dampening=dampening, **settings)
 
     def _buffer(self, parameter: Tensor) -> Tensor:
         if parameter not in self.state:
