@@ -12,6 +12,8 @@ from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from penlight.errors import PenlightError
+
 MAX_DEPTH = 100  # of nested containers
 MAX_MARKS = 1000
 MAX_INTEGER_BYTES = 64
@@ -129,7 +131,9 @@ class _Machine:
             raise UnpickleError(f"it calls a {type(function).__name__}, which is not a function of the table")
         try:
             self.stack.append(function.function(*arguments))
-        except TypeError as error:
+        except (UnpickleError, PenlightError):
+            raise
+        except (TypeError, ValueError, OverflowError) as error:
             raise UnpickleError(f"{function.name}: {error}") from None
 
     def append(self, items: list[Any]) -> None:

@@ -2,8 +2,10 @@
 """Damaged and hostile `.pt` files are refused with a message that says what is wrong, and nothing in them runs."""
 
 import contextlib
+import io
 import os
 import pickle
+import random
 import struct
 import sys
 import time
@@ -15,6 +17,9 @@ import pytest
 
 import penlight as pl
 from penlight.errors import FileFormatError, FileMissingError, UnsafeFileError
+from penlight.pt.archive import Archive
+from penlight.pt.read import Table
+from penlight.pt.unpickle import UnpickleError, unpickle
 
 GOOD = build.tensor()
 MIB = 1 << 20
@@ -78,6 +83,7 @@ def deep(levels):
     return b"]" * levels + b"a" * (levels - 1)
 
 
+OPCODES = [bytes([code]) for code in b"()]}0aetusbRQqhKNX\x85\x86\x87\x8f\x90\x91\x93\x94"]
 ODD_KEY = b"}" + b")" + b"\x85" * 200 + b"Ns"  # hashing deep tuples recurses in C
 LAUGHS = b")q\x00" + b"".join(b"h" + bytes([i]) + b"h" + bytes([i]) + b"\x86q" + bytes([i + 1]) for i in range(60))
 
@@ -142,6 +148,10 @@ PROGRAMS = {
     "text that is not UTF-8": (b"X\x01\0\0\0\xff", "not UTF-8"),
     "name without end": (b"c" + b"a" * 300, "does not end"),
     "bytearray of a size": (build.global_("builtins bytearray") + build.tuple_(build.integer(1 << 40)) + b"R", "other than bytes"),
+    "OrderedDict of singles": (
+        build.global_("collections OrderedDict") + build.tuple_(build.tuple_(build.tuple_())) + b"R",
+        "collections.OrderedDict: not enough values",
+    ),
     "codec": (
         build.global_("_codecs encode") + build.tuple_(build.text("x"), build.text("zlib")) + b"R",
         "other than latin1",
@@ -158,6 +168,27 @@ def test_hostile_programs(name, path):
         pl.load(path)
     assert message in str(caught.value) and str(path) in str(caught.value)
     assert time.monotonic() - start < 5
+
+
+def test_a_thousand_random_programs_raise_nothing_else(path):
+    """Mutated programs: opcodes changed, put in, taken out and repeated."""
+    archive = Archive(io.BytesIO(build.write(path, GOOD).read_bytes()), path)
+    nested = b"}(" + build.text("a") + GOOD + build.text("b") + b"](K\x01(K\x02K\x03tNe" + build.text("c") + b"h\x00u"
+    whole = build.program(b"]q\x000" + nested)
+    generator, loaded = random.Random(7), 0
+    for _ in range(1000):
+        program = bytearray(whole)
+        for _ in range(generator.randint(1, 3)):
+            place = generator.randrange(len(program))
+            part = bytes(program[place : place + generator.randint(0, 9)])
+            program[place : place + generator.randint(0, 3)] = generator.choice(
+                [b"", part, bytes([generator.randrange(256)]), generator.choice(OPCODES)]
+            )
+        table = Table(archive)
+        with contextlib.suppress(FileFormatError, UnpickleError):
+            unpickle(bytes(program), table.find, table.storages.find, (pl.Tensor,))
+            loaded += 1
+    assert 0 < loaded < 500
 
 
 def test_billions_of_laughs_cost_nothing(path):
