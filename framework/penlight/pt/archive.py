@@ -35,7 +35,7 @@ class Archive:
         self.path = path
         try:
             self._zip = zipfile.ZipFile(file)
-        except (zipfile.BadZipFile, ValueError, EOFError, OverflowError) as error:
+        except (zipfile.BadZipFile, NotImplementedError, ValueError, EOFError, OverflowError) as error:
             raise self.error(f"it is not a whole zip archive ({error}); it was cut off or damaged: copy it again") from error
         size_bytes = file.seek(0, 2)
         self._members = self._checked_members(size_bytes)

@@ -207,11 +207,12 @@ def test_truncated_at_every_length(path):
             pl.load(path)
 
 
-def test_flipped_bytes_never_do_worse_than_an_error(path):
+@pytest.mark.parametrize("mask", [0x55, 0xFF])
+def test_flipped_bytes_never_do_worse_than_an_error(mask, path):
     """A flipped byte is noticed, or changes a number or a date; CRCs guard all content."""
     whole = build.write(path, GOOD).read_bytes()
-    for position in range(0, len(whole), 3):
-        path.write_bytes(whole[:position] + bytes([whole[position] ^ 0x55]) + whole[position + 1 :])
+    for position in range(len(whole)):
+        path.write_bytes(whole[:position] + bytes([whole[position] ^ mask]) + whole[position + 1 :])
         with contextlib.suppress(FileFormatError):
             assert pl.load(path).shape == (2, 2)
 
