@@ -2,6 +2,7 @@
 """Optimizers, learning-rate schedules in `lr_scheduler`, and averages of weights in `swa_utils`."""
 
 from penlight.optim import lr_scheduler as lr_scheduler
+from penlight.optim import swa_utils as swa_utils
 from penlight.optim.adamw import Adam as Adam
 from penlight.optim.adamw import AdamW as AdamW
 from penlight.optim.adaptive import Adadelta as Adadelta

@@ -9,69 +9,16 @@ from __future__ import annotations
 
 import math
 from bisect import bisect_right
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
 
-from penlight.errors import StateDictError
+from penlight.optim.lr_base import LRScheduler as LRScheduler
+from penlight.optim.lr_combined import ChainedScheduler as ChainedScheduler
+from penlight.optim.lr_combined import ReduceLROnPlateau as ReduceLROnPlateau
+from penlight.optim.lr_combined import SequentialLR as SequentialLR
+from penlight.optim.lr_cycle import CosineAnnealingWarmRestarts as CosineAnnealingWarmRestarts
+from penlight.optim.lr_cycle import CyclicLR as CyclicLR
+from penlight.optim.lr_cycle import OneCycleLR as OneCycleLR
 from penlight.optim.optimizer import Optimizer
-
-
-class LRScheduler:
-    """Base of all schedules: subclasses define `lr_at(step, base_lr)`, or `factor_at(step)` of the first rate.
-
-    Attributes:
-        last_epoch: how often `step()` was called.
-        base_lrs: the first rate of each parameter group.
-    """
-
-    def __init__(self, optimizer: Optimizer):
-        self.optimizer = optimizer
-        for group in optimizer.param_groups:
-            group.setdefault("initial_lr", group["lr"])
-        self.base_lrs = [group["initial_lr"] for group in optimizer.param_groups]
-        self.last_epoch = 0
-        self._apply()
-
-    def factor_at(self, step: int) -> float:
-        """Returns what the first rate is multiplied with at a step."""
-        raise NotImplementedError(f"{type(self).__name__} must define factor_at(step) or lr_at(step, base_lr)")
-
-    def lr_at(self, step: int, base_lr: float) -> float:
-        """Returns the rate at a step."""
-        return base_lr * self.factor_at(step)
-
-    def rates_at(self, step: int) -> list[float]:
-        """Returns the rate of each group at a step."""
-        return [self.lr_at(step, base_lr) for base_lr in self.base_lrs]
-
-    def step(self) -> None:
-        """Goes on by one and sets the rates of the optimizer."""
-        self.last_epoch += 1
-        self._apply()
-
-    def _apply(self) -> None:
-        for group, lr in zip(self.optimizer.param_groups, self.rates_at(self.last_epoch), strict=True):
-            group["lr"] = lr
-
-    def get_last_lr(self) -> list[float]:
-        """Returns the rates in force."""
-        return [group["lr"] for group in self.optimizer.param_groups]
-
-    def state_dict(self) -> dict[str, Any]:
-        """Returns the position; the shape of the schedule is the constructor's."""
-        return {"last_epoch": self.last_epoch, "base_lrs": list(self.base_lrs)}
-
-    def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
-        """Goes to a saved position and sets the rates of the optimizer.
-
-        Raises:
-            StateDictError: it is of an optimizer with another number of groups.
-        """
-        saved, own = len(state_dict["base_lrs"]), len(self.base_lrs)
-        if saved != own:
-            raise StateDictError(f"{type(self).__name__}.load_state_dict: the state has {saved} groups, the optimizer {own}")
-        self.last_epoch, self.base_lrs = state_dict["last_epoch"], list(state_dict["base_lrs"])
-        self._apply()
 
 
 class LambdaLR(LRScheduler):
@@ -141,59 +88,40 @@ class CosineAnnealingLR(LRScheduler):
         return self.eta_min + (base_lr - self.eta_min) * (1 + math.cos(math.pi * step / self.T_max)) / 2
 
 
-class OneCycleLR(LRScheduler):
-    """Up to max_lr and down to almost nothing, both along a cosine (Smith and Topin 2018); the momentum is left alone.
+class MultiplicativeLR(LRScheduler):
+    """The rate times `lr_lambda(step)` at every step; a list of functions has one per parameter group."""
 
-    Args:
-        optimizer: its rate becomes max_lr / div_factor.
-        max_lr: the peak.
-        total_steps: length of the cycle.
-        pct_start: part of it that goes up.
-        div_factor: peak over first rate.
-        final_div_factor: first rate over last.
-    """
-
-    def __init__(
-        self,
-        optimizer: Optimizer,
-        max_lr: float,
-        total_steps: int,
-        pct_start: float = 0.3,
-        div_factor: float = 25.0,
-        final_div_factor: float = 1e4,
-    ):
-        self.max_lr, self.total_steps, self.pct_start = max_lr, total_steps, pct_start
-        self.div_factor, self.final_div_factor = div_factor, final_div_factor
-        super().__init__(optimizer)
-
-    def lr_at(self, step: int, base_lr: float) -> float:
-        first = self.max_lr / self.div_factor
-        peak, last = self.pct_start * self.total_steps - 1, self.total_steps - 1
-        if step <= peak:
-            return _cosine(first, self.max_lr, step / peak)
-        return _cosine(self.max_lr, first / self.final_div_factor, min(1.0, (step - peak) / (last - peak)))
-
-
-def _cosine(start: float, end: float, done: float) -> float:
-    return end + (start - end) / 2 * (1 + math.cos(math.pi * done))
-
-
-class SequentialLR(LRScheduler):
-    """One schedule after the other; each begins at its milestone with its own step 0.
-
-    Args:
-        optimizer: the optimizer of all of them.
-        schedulers: in order.
-        milestones: the steps at which the second, third, ... begin.
-    """
-
-    def __init__(self, optimizer: Optimizer, schedulers: Sequence[LRScheduler], milestones: Sequence[int]):
-        borders = len(schedulers) - 1
-        if len(milestones) != borders or list(milestones) != sorted(milestones):
-            raise ValueError(f"SequentialLR: expected {borders} ascending milestones, got {list(milestones)}")
-        self.schedulers, self.milestones = list(schedulers), list(milestones)
+    def __init__(self, optimizer: Optimizer, lr_lambda: Callable[[int], float] | Sequence[Callable[[int], float]]):
+        self.lr_lambdas = [lr_lambda] * len(optimizer.param_groups) if callable(lr_lambda) else list(lr_lambda)
+        self._products = [[1.0] for _ in self.lr_lambdas]  # products of the factors up to each step
         super().__init__(optimizer)
 
     def rates_at(self, step: int) -> list[float]:
-        which = bisect_right(self.milestones, step)
-        return self.schedulers[which].rates_at(step - (self.milestones[which - 1] if which else 0))
+        for products, function in zip(self._products, self.lr_lambdas, strict=True):
+            while len(products) <= step:
+                products.append(products[-1] * function(len(products)))
+        return [base_lr * products[step] for base_lr, products in zip(self.base_lrs, self._products, strict=True)]
+
+
+class ConstantLR(LRScheduler):
+    """The first rate times `factor` for `total_iters` steps, then the first rate."""
+
+    def __init__(self, optimizer: Optimizer, factor: float = 1 / 3, total_iters: int = 5):
+        if not 0 <= factor <= 1:
+            raise ValueError(f"ConstantLR: factor must be between 0 and 1, got {factor}")
+        self.factor, self.total_iters = factor, total_iters
+        super().__init__(optimizer)
+
+    def factor_at(self, step: int) -> float:
+        return self.factor if step < self.total_iters else 1.0
+
+
+class PolynomialLR(LRScheduler):
+    """The first rate times (1 - step / total_iters)^power, then 0."""
+
+    def __init__(self, optimizer: Optimizer, total_iters: int = 5, power: float = 1.0):
+        self.total_iters, self.power = total_iters, power
+        super().__init__(optimizer)
+
+    def factor_at(self, step: int) -> float:
+        return (1 - min(step, self.total_iters) / self.total_iters) ** self.power
