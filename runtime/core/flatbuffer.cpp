@@ -31,6 +31,13 @@ const char* FlatTable::get(PenString field) const {
   return text != nullptr ? text : "";
 }
 
+const char* FlatTable::get(PenStrings field, size_t i) const {
+  const size_t at = follow(field.slot);
+  const FlatVector<uint32_t> offsets = at == 0 ? FlatVector<uint32_t>() : FlatVector<uint32_t>(bytes_, at);
+  const size_t text = i < offsets.count() ? bytes_->target(offsets.position(i)) : 0;
+  return text == 0 ? nullptr : flat_string(*bytes_, text);
+}
+
 FlatTable FlatTable::get(PenChild field) const {
   const size_t at = follow(field.slot);
   return at == 0 ? FlatTable() : FlatTable(bytes_, at);

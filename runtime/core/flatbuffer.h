@@ -76,6 +76,8 @@ class FlatTable {
   }
   /// "" when absent; NUL-terminated.
   const char* get(PenString field) const;
+  /// Entry i of a list of strings; null when there is none.
+  const char* get(PenStrings field, size_t i) const;
   FlatTable get(PenChild field) const;
   FlatTables get(PenChildren field) const;
   template <typename T>

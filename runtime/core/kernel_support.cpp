@@ -78,6 +78,11 @@ const char* Attributes::text(const char* name) const {
   return attribute_is(attribute, AttributeKind::kText) ? attribute.get(PenAttribute::kText) : nullptr;
 }
 
+const char* Attributes::text_at(const char* name, size_t i) const {
+  const FlatTable attribute = find_attribute(node, name);
+  return attribute_is(attribute, AttributeKind::kTexts) ? attribute.get(PenAttribute::kTexts, i) : nullptr;
+}
+
 int64_t Attributes::integers(const char* name, int64_t* out, int64_t capacity) const {
   const FlatTable attribute = find_attribute(node, name);
   if (!attribute_is(attribute, AttributeKind::kIntegers)) return -1;

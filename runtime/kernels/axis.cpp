@@ -30,8 +30,8 @@ void axis_lines(Context& context, const AxisView& view, Body&& body) {
   const T* x = context.input(0).as<T>();
   T* y = context.output(0).as<T>();
   if (context.input(0).shape.count() == 0) return;
-  parallel_ranges(context_parallel(context), static_cast<size_t>(view.outer * view.inner), static_cast<size_t>(4096 / view.size + 1),
-                  [&](size_t begin, size_t end) {
+  parallel_ranges(context_parallel(context), static_cast<size_t>(view.outer * view.inner),
+                  static_cast<size_t>(4096 / view.size + 1), [&](size_t begin, size_t end) {
                     for (int64_t i = static_cast<int64_t>(begin); i < static_cast<int64_t>(end); ++i) {
                       const int64_t at = i / view.inner * view.size * view.inner + i % view.inner;
                       body(x + at, y + at, view.inner);
@@ -91,7 +91,8 @@ Status lp_normalization_run(Context& context) {
     using T = typename decltype(tag)::Type;
     axis_lines<T>(context, s.view, [&](const T* x, T* y, int64_t step) {
       double sum = 0;
-      for (int64_t i = 0; i < s.view.size; ++i) sum += s.p == 1 ? fabs(axis_wide(x[i * step])) : axis_wide(x[i * step]) * axis_wide(x[i * step]);
+      for (int64_t i = 0; i < s.view.size; ++i)
+        sum += s.p == 1 ? fabs(axis_wide(x[i * step])) : axis_wide(x[i * step]) * axis_wide(x[i * step]);
       const double norm = s.p == 1 ? sum : sqrt(sum);
       for (int64_t i = 0; i < s.view.size; ++i) y[i * step] = narrow_real<T>(norm == 0.0 ? 0.0 : axis_wide(x[i * step]) / norm);
     });

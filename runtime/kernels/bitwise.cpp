@@ -105,15 +105,15 @@ Status bit_shift_run(Context& context) {
 
 /// The attribute `to` is ONNX's number of an element type of the same size.
 Status bit_cast_infer(Context& context) {
-  constexpr DType kTypes[] = {DType::kNone, DType::kF32, DType::kU8,   DType::kI8,  DType::kU16, DType::kI16,
+  constexpr DType kTypes[] = {DType::kNone, DType::kF32, DType::kU8,   DType::kI8,   DType::kU16, DType::kI16,
                               DType::kI32,  DType::kI64, DType::kNone, DType::kBool, DType::kF16, DType::kF64,
                               DType::kU32,  DType::kU64, DType::kNone, DType::kNone, DType::kBF16};
   PENLIGHT_TRY(check_dtype(context, 0, kAllTypes));
   const int64_t to = context.attributes->integer("to", 0);
   const DType dtype = to < 0 || to > 16 ? DType::kNone : kTypes[to];
   if (dtype == DType::kNone || dtype_size(dtype) != dtype_size(context.input(0).dtype) || dtype == DType::kBool)
-    return context.fail(Status::kUnsupportedOperator, "element type %lld does not have the size of %s",
-                        static_cast<long long>(to), dtype_name(context.input(0).dtype));
+    return context.fail(Status::kUnsupportedOperator, "element type %lld does not have the size of %s", static_cast<long long>(to),
+                        dtype_name(context.input(0).dtype));
   context.macs = static_cast<uint64_t>(context.input(0).shape.count());
   return set_output(context, 0, dtype, context.input(0).shape);
 }

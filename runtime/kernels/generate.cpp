@@ -191,7 +191,7 @@ Status one_hot_infer(Context& context) {
   const Tensor& known = context.input(1);
   const Shape& indices = context.input(0).shape;
   if (known.shape.count() != 1 || known.data == nullptr)
-    return context.fail(Status::kUnsupportedOperator, "depth (input 1) must be one number that is known from shapes alone");
+    return context.fail(Status::kUnsupportedOperator, "depth (input 1) must be one number; it must be known from shapes alone");
   const double depth = number_at(known, 0);
   int axis = 0;
   PENLIGHT_TRY(check_rank(context, 0, 0, kMaxRank - 1));

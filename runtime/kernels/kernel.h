@@ -88,6 +88,8 @@ class Attributes {
   double real(const char* name, double fallback) const;
   /// Null when absent; NUL-terminated, lives as long as the program.
   const char* text(const char* name) const;
+  /// Entry i of a list of texts; null when the list is absent or shorter.
+  const char* text_at(const char* name, size_t i) const;
   /// Number of entries, copied into `out` as far as `capacity` reaches; -1 when absent.
   int64_t integers(const char* name, int64_t* out, int64_t capacity) const;
   int64_t reals(const char* name, double* out, int64_t capacity) const;

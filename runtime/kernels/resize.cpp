@@ -1,30 +1,13 @@
-// Resize by the nearest element or linearly along each dimension. SPDX-License-Identifier: Apache-2.0
+// Resize by the nearest element, or linearly or cubically along each dimension. SPDX-License-Identifier: Apache-2.0
 #include <math.h>
 #include <string.h>
 
 #include "index.h"
+#include "resize_taps.h"
 
 namespace penlight {
 
 namespace {
-
-enum class ResizeMode : int { kNearest, kLinear };
-enum class ResizeCoordinates : int { kHalfPixel, kPytorchHalfPixel, kAlignCorners, kAsymmetric, kHalfPixelSymmetric };
-enum class ResizeRounding : int { kPreferFloor, kPreferCeil, kFloor, kCeil };
-
-struct ResizeState {
-  ResizeMode mode = ResizeMode::kNearest;
-  ResizeCoordinates coordinates = ResizeCoordinates::kHalfPixel;
-  ResizeRounding rounding = ResizeRounding::kPreferFloor;
-  float scales[kMaxRank] = {};
-  int64_t table[kMaxRank] = {};  // where a dimension's entries begin
-};
-
-/// Where an output position reads: one element, or two with weights 1 - weight and weight.
-struct ResizeEntry {
-  int64_t low, high;
-  float weight;
-};
 
 Status resize_choice(Context& context, const char* attribute, const char* const* names, int count, int* choice) {
   const char* text = context.attributes->text(attribute);
@@ -38,31 +21,35 @@ Status resize_choice(Context& context, const char* attribute, const char* const*
 }
 
 Status read_resize_attributes(Context& context, ResizeState* state) {
-  const char* const modes[] = {"nearest", "linear"};
-  const char* const coordinates[] = {"half_pixel", "pytorch_half_pixel", "align_corners", "asymmetric", "half_pixel_symmetric"};
+  const char* const modes[] = {"nearest", "linear", "cubic"};
+  const char* const coordinates[] = {"half_pixel", "pytorch_half_pixel",   "align_corners",
+                                     "asymmetric", "half_pixel_symmetric", "tf_crop_and_resize"};
   const char* const roundings[] = {"round_prefer_floor", "round_prefer_ceil", "floor", "ceil"};
   int mode = 0, coordinate = 0, rounding = 0;
-  PENLIGHT_TRY(resize_choice(context, "mode", modes, 2, &mode));
-  PENLIGHT_TRY(resize_choice(context, "coordinate_transformation_mode", coordinates, 5, &coordinate));
+  PENLIGHT_TRY(resize_choice(context, "mode", modes, 3, &mode));
+  PENLIGHT_TRY(resize_choice(context, "coordinate_transformation_mode", coordinates, 6, &coordinate));
   PENLIGHT_TRY(resize_choice(context, "nearest_mode", roundings, 4, &rounding));
   state->mode = static_cast<ResizeMode>(mode);
   state->coordinates = static_cast<ResizeCoordinates>(coordinate);
   state->rounding = static_cast<ResizeRounding>(rounding);
-  if (context.attributes->integer("antialias", 0) != 0 || context.attributes->integer("exclude_outside", 0) != 0)
-    return context.fail(Status::kUnsupportedOperator, "antialias and exclude_outside are not supported");
+  state->antialias = context.attributes->integer("antialias", 0) != 0;
+  state->exclude_outside = context.attributes->integer("exclude_outside", 0) != 0;
+  state->cubic = context.attributes->real("cubic_coeff_a", -0.75);
+  state->extrapolation = context.attributes->real("extrapolation_value", 0.0);
   return Status::kOk;
 }
 
 Status read_resize_scales(Context& context, int count, const int64_t* axes, const Shape& x, ResizeState* state, Shape* out) {
   const Tensor& scales = context.input(2);
   if (scales.dtype != DType::kF32 || scales.shape.count() != count || scales.data == nullptr)
-    return context.fail(Status::kUnsupportedOperator, "scales must be %d float32 values that are known before the run", count);
+    return context.fail(Status::kUnsupportedOperator, "scales must be %d float32 values; they must be known from shapes alone",
+                        count);
   for (int i = 0; i < count; ++i) {
     const float scale = scales.as<float>()[i];
     const double size = floor(static_cast<double>(x.dims[axes[i]]) * static_cast<double>(scale));
     if (!(scale > 0.0f) || !(size < 4.0e18)) return context.fail(Status::kShapeMismatch, "scale %d is not usable", i);
     out->dims[axes[i]] = static_cast<int64_t>(size);
-    state->scales[axes[i]] = scale;
+    state->scales[axes[i]] = static_cast<double>(scale);
   }
   return Status::kOk;
 }
@@ -75,10 +62,10 @@ Status read_resize_sizes(Context& context, int count, const int64_t* axes, const
   PENLIGHT_TRY(read_known_integers(context, 3, "sizes", sizes, kMaxRank, &given));
   PENLIGHT_TRY(resize_choice(context, "keep_aspect_ratio_policy", policies, 3, &policy));
   if (given != count) return context.fail(Status::kShapeMismatch, "sizes has %d entries, expected %d", given, count);
-  float common = 0.0f;
+  double common = 0.0;
   for (int i = 0; i < count; ++i) {
     if (sizes[i] < 0 || x.dims[axes[i]] == 0) return context.fail(Status::kShapeMismatch, "size %d is not usable", i);
-    const float scale = static_cast<float>(sizes[i]) / static_cast<float>(x.dims[axes[i]]);
+    const double scale = static_cast<double>(sizes[i]) / static_cast<double>(x.dims[axes[i]]);
     const bool replaces = policy == 1 ? scale < common : scale > common;
     common = i == 0 || replaces ? scale : common;
     state->scales[axes[i]] = scale;
@@ -86,84 +73,62 @@ Status read_resize_sizes(Context& context, int count, const int64_t* axes, const
   }
   for (int i = 0; policy != 0 && i < count; ++i) {
     state->scales[axes[i]] = common;
-    out->dims[axes[i]] = static_cast<int64_t>(floor(static_cast<double>(x.dims[axes[i]]) * static_cast<double>(common) + 0.5));
+    out->dims[axes[i]] = static_cast<int64_t>(floor(static_cast<double>(x.dims[axes[i]]) * common + 0.5));
   }
   return Status::kOk;
 }
 
-double resize_position(const ResizeState& s, int64_t o, int64_t in, int64_t out, float scale) {
-  const double x = static_cast<double>(o), factor = static_cast<double>(scale);
-  switch (s.coordinates) {
-    case ResizeCoordinates::kHalfPixel:
-      break;
-    case ResizeCoordinates::kPytorchHalfPixel:
-      if (out == 1) return 0.0;
-      break;
-    case ResizeCoordinates::kAlignCorners:
-      return out == 1 ? 0.0 : x * static_cast<double>(in - 1) / static_cast<double>(out - 1);
-    case ResizeCoordinates::kAsymmetric:
-      return x / factor;
-    case ResizeCoordinates::kHalfPixelSymmetric: {
-      const double adjustment = static_cast<double>(out) / (factor * static_cast<double>(in)),
-                   centre = static_cast<double>(in) / 2.0;
-      return centre * (1.0 - adjustment) + (x + 0.5) / factor - 0.5;
-    }
-  }
-  return (x + 0.5) / factor - 0.5;
+Status check_resize_region(Context& context, const ResizeState& state) {
+  if (state.coordinates != ResizeCoordinates::kCropAndResize) return Status::kOk;
+  PENLIGHT_TRY(check_dtype(context, 1, dtype_bit(DType::kF32) | dtype_bit(DType::kF64) | dtype_bit(DType::kF16)));
+  if (context.input(1).shape.count() == 2 * state.roi_count) return Status::kOk;
+  return context.fail(Status::kShapeMismatch, "roi must have %d numbers", 2 * state.roi_count);
 }
 
-int64_t clamp_position(double position, int64_t in) {
-  if (!(position > 0.0)) return 0;
-  return position >= static_cast<double>(in - 1) ? in - 1 : static_cast<int64_t>(position);
+double resize_region(const Tensor& roi, int i) {
+  if (roi.dtype == DType::kF64) return roi.as<double>()[i];
+  return static_cast<double>(roi.dtype == DType::kF32 ? roi.as<float>()[i] : static_cast<float>(roi.as<Half>()[i]));
 }
 
-double resize_round(ResizeRounding rounding, double x) {
-  switch (rounding) {
-    case ResizeRounding::kPreferFloor:
-      return ceil(x - 0.5);
-    case ResizeRounding::kPreferCeil:
-      return floor(x + 0.5);
-    case ResizeRounding::kFloor:
-      return floor(x);
-    case ResizeRounding::kCeil:
-      return ceil(x);
-  }
-  return x;
-}
-
-ResizeEntry resize_entry(const ResizeState& s, int64_t o, int64_t in, int64_t out, float scale) {
-  if (in == out && scale == 1.0f) return {o, o, 0.0f};
-  const double position = resize_position(s, o, in, out, scale);
-  if (s.mode == ResizeMode::kNearest) {
-    const int64_t place = clamp_position(resize_round(s.rounding, position), in);
-    return {place, place, 0.0f};
-  }
-  const double whole = floor(position);
-  return {clamp_position(whole, in), clamp_position(whole + 1.0, in), static_cast<float>(position - whole)};
-}
-
-/// The linear combination of the corners around one output, over the dimensions before the last `depth` ones.
+/// The weighted sum over the taps of dimensions d and later, `offset` counting the elements before.
 template <typename T>
-double resize_value(const Shape& x, const ResizeEntry* const* entries, const T* data, int d, int64_t offset) {
+double resize_value(const ResizeState& s, const Shape& x, const ResizeTap* const* taps, const T* data, int d, int64_t offset) {
   if (d == x.rank) return static_cast<double>(static_cast<typename Element<T>::Compute>(data[offset]));
-  const ResizeEntry& e = *entries[d];
-  const double low = resize_value(x, entries, data, d + 1, offset * x.dims[d] + e.low);
-  if (e.weight == 0.0f) return low;
-  const double high = resize_value(x, entries, data, d + 1, offset * x.dims[d] + e.high), w = static_cast<double>(e.weight);
-  return low * (1.0 - w) + high * w;
+  double sum = 0;
+  for (int64_t i = 0; i < s.taps[d]; ++i) {
+    const ResizeTap& tap = taps[d][i];
+    if (tap.weight != 0.0) sum += tap.weight * resize_value(s, x, taps, data, d + 1, offset * x.dims[d] + tap.index);
+  }
+  return sum;
 }
 
-/// Calls body(output position, entries per dimension) for outputs [begin, end).
+/// Calls body(output position, taps per dimension, whether the region covers it) for outputs [begin, end).
 template <typename Body>
-void resize_each(const ResizeState& s, const Shape& y, const ResizeEntry* table, size_t begin, size_t end, Body&& body) {
+void resize_each(const ResizeState& s, const Shape& y, const ResizeTap* table, size_t begin, size_t end, Body&& body) {
   for (int64_t o = static_cast<int64_t>(begin); o < static_cast<int64_t>(end); ++o) {
-    const ResizeEntry* entries[kMaxRank];
+    const ResizeTap* taps[kMaxRank];
+    bool inside = true;
     int64_t rest = o;
     for (int d = y.rank - 1; d >= 0; --d) {
-      entries[d] = table + s.table[d] + rest % y.dims[d];
+      taps[d] = table + s.table[d] + rest % y.dims[d] * s.taps[d];
+      inside = inside && taps[d]->index >= 0;
       rest /= y.dims[d];
     }
-    body(o, entries);
+    body(o, taps, inside);
+  }
+}
+
+/// The taps of every output position along every dimension.
+void fill_resize_table(Context& context, const ResizeState& s, ResizeTap* table) {
+  const Shape &x = context.input(0).shape, &y = context.output(0).shape;
+  const bool crops = s.coordinates == ResizeCoordinates::kCropAndResize;
+  for (int d = 0; d < x.rank; ++d) {
+    ResizeLine line = {x.dims[d], y.dims[d], s.scales[d], 0.0, 1.0};
+    if (crops && s.roi_place[d] >= 0) {
+      line.begin = resize_region(context.input(1), s.roi_place[d]);
+      line.end = resize_region(context.input(1), s.roi_count + s.roi_place[d]);
+    }
+    for (int64_t o = 0; o < y.dims[d]; ++o) resize_taps(s, line, o, s.taps[d], table + s.table[d] + o * s.taps[d]);
   }
 }
 
@@ -174,7 +139,8 @@ Status resize_infer(Context& context) {
   state = ResizeState{};
   PENLIGHT_TRY(read_resize_attributes(context, &state));
   const bool nearest = state.mode == ResizeMode::kNearest;
-  PENLIGHT_TRY(check_dtype(context, 0, nearest ? kAllTypes : kFloatTypes));
+  const bool copies = nearest && state.coordinates != ResizeCoordinates::kCropAndResize;
+  PENLIGHT_TRY(check_dtype(context, 0, copies ? kAllTypes : kFloatTypes));
   const Shape& x = context.input(0).shape;
   int64_t axes[kMaxRank];
   const int64_t named = context.attributes->integers("axes", axes, kMaxRank);
@@ -182,20 +148,33 @@ Status resize_infer(Context& context) {
   uint32_t mask = 0;
   if (named >= 0) PENLIGHT_TRY(axes_to_mask(context, axes, count, x.rank, &mask));
   Shape out = x;
-  for (int i = 0; i < x.rank; ++i) state.scales[i] = 1.0f;
-  for (int i = 0; i < count; ++i) axes[i] = named < 0 ? i : axes[i] < 0 ? axes[i] + x.rank : axes[i];
+  for (int i = 0; i < x.rank; ++i) {
+    state.scales[i] = 1.0;
+    state.roi_place[i] = -1;
+  }
+  state.roi_count = count;
+  for (int i = 0; i < count; ++i) {
+    axes[i] = named < 0 ? i : axes[i] < 0 ? axes[i] + x.rank : axes[i];
+    state.roi_place[axes[i]] = i;
+  }
+  PENLIGHT_TRY(check_resize_region(context, state));
   const bool by_sizes = context.input(3).present() && context.input(3).shape.count() > 0;
   PENLIGHT_TRY(by_sizes ? read_resize_sizes(context, count, axes, x, &state, &out)
                         : read_resize_scales(context, count, axes, x, &state, &out));
   PENLIGHT_TRY(set_output(context, 0, context.input(0).dtype, out));
   if (x.count() == 0 && out.count() > 0) return context.fail(Status::kShapeMismatch, "the input is empty");
   int64_t entries = 0;
+  uint64_t taps = 1;
   for (int i = 0; i < x.rank; ++i) {
+    int64_t own = 0;
     state.table[i] = entries;
-    if (!checked_add(entries, out.dims[i], &entries)) return scratch_too_large(context);
+    state.taps[i] = resize_tap_count(state, {x.dims[i], out.dims[i], state.scales[i], 0.0, 1.0});
+    taps = saturating_mul(taps, static_cast<uint64_t>(state.taps[i]));
+    if (state.taps[i] == 0 || !checked_mul(out.dims[i], state.taps[i], &own) || !checked_add(entries, own, &entries))
+      return scratch_too_large(context);
   }
-  context.macs = saturating_mul(static_cast<uint64_t>(out.count()), nearest ? 1 : 4);
-  return add_scratch(context, entries, sizeof(ResizeEntry)) ? Status::kOk : scratch_too_large(context);
+  context.macs = saturating_mul(static_cast<uint64_t>(out.count()), taps);
+  return add_scratch(context, entries, sizeof(ResizeTap)) ? Status::kOk : scratch_too_large(context);
 }
 
 Status resize_run(Context& context) {
@@ -203,24 +182,24 @@ Status resize_run(Context& context) {
   const Tensor& x = context.input(0);
   Tensor& y = context.output(0);
   if (y.shape.count() == 0) return Status::kOk;
-  ResizeEntry* table = static_cast<ResizeEntry*>(context.scratch);
-  for (int d = 0; d < x.shape.rank; ++d)
-    for (int64_t o = 0; o < y.shape.dims[d]; ++o)
-      table[s.table[d] + o] = resize_entry(s, o, x.shape.dims[d], y.shape.dims[d], s.scales[d]);
+  ResizeTap* table = static_cast<ResizeTap*>(context.scratch);
+  fill_resize_table(context, s, table);
+  const bool copies = s.mode == ResizeMode::kNearest && s.coordinates != ResizeCoordinates::kCropAndResize;
   const size_t size = dtype_size(x.dtype);
   parallel_ranges(context_parallel(context), static_cast<size_t>(y.shape.count()), 4096, [&](size_t begin, size_t end) {
-    if (s.mode == ResizeMode::kNearest) {
-      resize_each(s, y.shape, table, begin, end, [&](int64_t o, const ResizeEntry* const* entries) {
+    if (copies) {
+      resize_each(s, y.shape, table, begin, end, [&](int64_t o, const ResizeTap* const* taps, bool) {
         int64_t at = 0;
-        for (int d = 0; d < x.shape.rank; ++d) at = at * x.shape.dims[d] + entries[d]->low;
+        for (int d = 0; d < x.shape.rank; ++d) at = at * x.shape.dims[d] + taps[d]->index;
         copy_element(x.as<char>() + static_cast<size_t>(at) * size, y.as<char>() + static_cast<size_t>(o) * size, size);
       });
       return;
     }
     with_numeric_type(x.dtype, [&](auto tag) {
       using T = typename decltype(tag)::Type;
-      resize_each(s, y.shape, table, begin, end, [&](int64_t o, const ResizeEntry* const* entries) {
-        y.as<T>()[o] = T(static_cast<typename Element<T>::Compute>(resize_value(x.shape, entries, x.as<T>(), 0, int64_t{0})));
+      resize_each(s, y.shape, table, begin, end, [&](int64_t o, const ResizeTap* const* taps, bool inside) {
+        const double value = inside ? resize_value(s, x.shape, taps, x.as<T>(), 0, int64_t{0}) : s.extrapolation;
+        y.as<T>()[o] = T(static_cast<typename Element<T>::Compute>(value));
       });
     });
   });

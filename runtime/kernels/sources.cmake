@@ -1,6 +1,9 @@
 # Every source of the kernels, relative to this folder.
 set(PENLIGHT_KERNEL_SOURCES
+  attention.cpp
+  axis.cpp
   binary.cpp
+  bitwise.cpp
   cast.cpp
   clip.cpp
   compare.cpp
@@ -8,12 +11,16 @@ set(PENLIGHT_KERNEL_SOURCES
   conv2d.cpp
   conv2d_gradient.cpp
   conv_layout.cpp
+  fourier.cpp
   gather.cpp
   gemm.cpp
   generate.cpp
+  grid_sample.cpp
+  integer_matmul.cpp
   join.cpp
   kernels.cpp
   layout.cpp
+  lp_pool.cpp
   matmul.cpp
   norm.cpp
   normalize.cpp
@@ -22,9 +29,12 @@ set(PENLIGHT_KERNEL_SOURCES
   pool.cpp
   pool2d.cpp
   power.cpp
+  quantize.cpp
+  recurrent.cpp
   reduce.cpp
   reshape.cpp
   resize.cpp
+  resize_taps.cpp
   scatter.cpp
   softmax.cpp
   strided.cpp

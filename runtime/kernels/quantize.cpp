@@ -1,0 +1,155 @@
+// QuantizeLinear and DequantizeLinear: one scale for a tensor, for each index of an axis, or for blocks along it.
+// SPDX-License-Identifier: Apache-2.0
+#include "quantize.h"
+
+#include <math.h>
+
+namespace penlight {
+
+namespace {
+
+constexpr uint32_t kScaleTypes = dtype_bit(DType::kF32) | dtype_bit(DType::kF16) | dtype_bit(DType::kBF16);
+
+/// Element (outer, place, inner) has scale (outer, place / block, inner) * the strides.
+struct QuantizeState {
+  int64_t size = 1, inner = 1, block = 1;
+  int64_t outer_step = 0, place_step = 0, inner_step = 0;
+};
+
+Status quantize_shapes(Context& context, QuantizeState* s) {
+  const Shape &x = context.input(0).shape, &scale = context.input(1).shape;
+  const Tensor& zero = context.input(2);
+  if (zero.present() && !(same_shape(zero.shape, scale) || (zero.shape.count() == 1 && scale.count() == 1)))
+    return context.fail(Status::kShapeMismatch, "the zero point must have the shape of the scale");
+  *s = QuantizeState{};
+  s->inner = x.count();
+  const int64_t block = context.attributes->integer("block_size", 0);
+  if (scale.rank == 0 || (scale.rank == 1 && scale.dims[0] == 1 && block == 0)) return Status::kOk;
+  int axis = 0;
+  PENLIGHT_TRY(normalize_axis(context, context.attributes->integer("axis", 1), x.rank, &axis));
+  s->size = x.dims[axis];
+  s->inner = dims_product(x, axis + 1, x.rank);
+  s->place_step = 1;
+  if (block == 0) {
+    if (scale.rank == 1 && scale.dims[0] == s->size) return Status::kOk;
+    return context.fail(Status::kShapeMismatch, "the scale must be one number or have shape (%lld,)",
+                        static_cast<long long>(s->size));
+  }
+  if (block < 0 || scale.rank != x.rank) return context.fail(Status::kShapeMismatch, "blocks need a scale of the input's rank");
+  for (int d = 0; d < x.rank; ++d) {
+    const int64_t expected = d == axis ? (x.dims[d] > 0 ? (x.dims[d] - 1) / block + 1 : 0) : x.dims[d];
+    if (scale.dims[d] != expected)
+      return context.fail(Status::kShapeMismatch, "the scale has size %lld along dimension %d, expected %lld",
+                          static_cast<long long>(scale.dims[d]), d, static_cast<long long>(expected));
+  }
+  s->block = block;
+  s->place_step = s->inner;
+  s->inner_step = 1;
+  s->outer_step = scale.dims[axis] * s->inner;
+  return Status::kOk;
+}
+
+int64_t scale_place(const QuantizeState& s, int64_t i) {
+  const int64_t inside = i % s.inner, line = i / s.inner;
+  return line / s.size * s.outer_step + line % s.size / s.block * s.place_step + inside * s.inner_step;
+}
+
+/// Calls body(i, place of its scale) for every element, on several threads.
+template <typename Body>
+void quantize_each(Context& context, const QuantizeState& s, Body&& body) {
+  parallel_ranges(context_parallel(context), static_cast<size_t>(context.input(0).shape.count()), 4096,
+                  [&](size_t begin, size_t end) {
+                    for (int64_t i = static_cast<int64_t>(begin); i < static_cast<int64_t>(end); ++i) body(i, scale_place(s, i));
+                  });
+}
+
+template <typename T>
+float zero_point_of(const Tensor& zero, int64_t place) {
+  return zero.present() ? static_cast<float>(zero.as<T>()[zero.shape.count() == 1 ? 0 : place]) : 0.0f;
+}
+
+/// The dtype that ONNX numbers `number`; kNone for those that are no choice here.
+DType quantize_choice(int64_t number) {
+  switch (number) {
+    case 1:
+      return DType::kF32;
+    case 2:
+      return DType::kU8;
+    case 3:
+      return DType::kI8;
+    case 4:
+      return DType::kU16;
+    case 5:
+      return DType::kI16;
+    case 10:
+      return DType::kF16;
+    case 16:
+      return DType::kBF16;
+    default:
+      return DType::kNone;
+  }
+}
+
+}  // namespace
+
+Status quantize_linear_infer(Context& context) {
+  PENLIGHT_TRY(check_dtype(context, 0, kScaleTypes | dtype_bit(DType::kI32)));
+  PENLIGHT_TRY(check_dtype(context, 1, kScaleTypes));
+  const Tensor& zero = context.input(2);
+  if (zero.present()) PENLIGHT_TRY(check_dtype(context, 2, kQuantizedTypes));
+  const DType asked = quantize_choice(context.attributes->integer("output_dtype", 0));
+  const DType dtype = zero.present() ? zero.dtype : context.attributes->integer("output_dtype", 0) == 0 ? DType::kU8 : asked;
+  if ((dtype_bit(dtype) & kQuantizedTypes) == 0)
+    return context.fail(Status::kUnsupportedOperator, "output_dtype must be int8, uint8, int16 or uint16");
+  PENLIGHT_TRY(quantize_shapes(context, &context.state_as<QuantizeState>()));
+  context.macs = static_cast<uint64_t>(context.input(0).shape.count());
+  return set_output(context, 0, dtype, context.input(0).shape);
+}
+
+Status quantize_linear_run(Context& context) {
+  const QuantizeState& s = context.state_as<QuantizeState>();
+  const Tensor &x = context.input(0), &scale = context.input(1), &zero = context.input(2);
+  Tensor& y = context.output(0);
+  with_quantized_type(y.dtype, [&](auto to) {
+    using Q = typename decltype(to)::Type;
+    with_numeric_type(x.dtype, [&](auto from) {
+      using T = typename decltype(from)::Type;
+      quantize_each(context, s, [&](int64_t i, int64_t place) {
+        const float value = static_cast<float>(static_cast<typename Element<T>::Compute>(x.as<T>()[i]));
+        y.as<Q>()[i] = quantized<Q>(value / scale_value(scale, place), zero_point_of<Q>(zero, place));
+      });
+    });
+  });
+  return Status::kOk;
+}
+
+Status dequantize_linear_infer(Context& context) {
+  PENLIGHT_TRY(check_dtype(context, 0, kQuantizedTypes | dtype_bit(DType::kI32)));
+  PENLIGHT_TRY(check_dtype(context, 1, kScaleTypes));
+  if (context.input(2).present()) PENLIGHT_TRY(check_same_dtype(context, 2, 0));
+  const int64_t asked = context.attributes->integer("output_dtype", 0);
+  const DType dtype = asked == 0 ? context.input(1).dtype : quantize_choice(asked);
+  if ((dtype_bit(dtype) & kScaleTypes) == 0)
+    return context.fail(Status::kUnsupportedOperator, "output_dtype must be float32, float16 or bfloat16");
+  PENLIGHT_TRY(quantize_shapes(context, &context.state_as<QuantizeState>()));
+  context.macs = static_cast<uint64_t>(context.input(0).shape.count());
+  return set_output(context, 0, dtype, context.input(0).shape);
+}
+
+Status dequantize_linear_run(Context& context) {
+  const QuantizeState& s = context.state_as<QuantizeState>();
+  const Tensor &x = context.input(0), &scale = context.input(1), &zero = context.input(2);
+  Tensor& y = context.output(0);
+  with_numeric_type(x.dtype, [&](auto from) {
+    using Q = typename decltype(from)::Type;
+    if constexpr (!Element<Q>::kIsFloat && sizeof(Q) <= 4) {
+      quantize_each(context, s, [&](int64_t i, int64_t place) {
+        const float value = (static_cast<float>(x.as<Q>()[i]) - zero_point_of<Q>(zero, place)) * scale_value(scale, place);
+        store_scale(y, i, value);
+      });
+    }
+  });
+  return Status::kOk;
+}
+
+}  // namespace penlight
