@@ -65,6 +65,7 @@ class DistributedDataParallel(Module):
         self._bucket_of = {id(p): bucket for bucket in self._buckets for p in bucket.parameters}
         self._sync = True
         self._expected: Counter[int] | None = None  # how often each parameter gets a gradient in one backward
+        self._abandoned: list[Any] = []
         self._begin()
         for parameter in trained:
             parameter.register_post_accumulate_grad_hook(self._on_gradient)
@@ -121,6 +122,8 @@ class DistributedDataParallel(Module):
         self._next = 0  # the bucket that leaves next; the same order on all ranks, or messages would mix
         self._missing = Counter({id(b): self._awaited(b) for b in self._buckets})
         for bucket in self._buckets:
+            if bucket.work is not None:  # MPI may still write into its arrays: they must outlive it
+                self._abandoned.append(bucket.work)
             bucket.work, bucket.is_late = None, False
 
     def _awaited(self, bucket: Bucket) -> int:

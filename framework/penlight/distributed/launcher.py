@@ -25,6 +25,7 @@ from penlight.distributed.rank import DONE, SOCKET_VARIABLE
 from penlight.errors import DistributedMissingError, RankFailedError
 
 GRACE_SECONDS = 2.0  # between the first death and our own end of the job, where mpiexec did not act
+SILENCE_SECONDS = 0.3  # by which a death without a word counts as later than a report
 
 
 @dataclass(frozen=True)
@@ -77,7 +78,7 @@ def launch(ranks: int, arguments: Sequence[str], *, options: Sequence[str] = (),
             env=environment(os.environ, ranks, watcher.path),
             start_new_session=True,
         )
-        with _signals_to(process):
+        with _signals_to(process, watcher):
             code = _wait(process, watcher)
         watcher.settle()
     if code or watcher.failure is not None:
@@ -108,9 +109,13 @@ def _wait(process: subprocess.Popen[Any], watcher: Watcher) -> int:
 
 
 @contextlib.contextmanager
-def _signals_to(process: subprocess.Popen[Any]) -> Iterator[None]:
+def _signals_to(process: subprocess.Popen[Any], watcher: Watcher) -> Iterator[None]:
+    """Sends signals to the ranks, which checkpoint and end; mpiexec by itself would drop some and kill on others."""
+
     def pass_on(number: int, frame: FrameType | None) -> None:
-        process.send_signal(number)
+        for pid in watcher.pids or {process.pid}:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, number)
 
     if threading.current_thread() is not threading.main_thread():
         yield
@@ -142,14 +147,13 @@ class Watcher:
     """Listens to the ranks on a Unix socket.
 
     Attributes:
-        failure: the first rank that failed, or None.
+        pids: the processes of the ranks on this machine that are at work.
     """
 
     def __init__(self, path: str) -> None:
         self.path = path
-        self.failure: Failure | None = None
-        self._failed_at = 0.0
-        self._lock = threading.Lock()
+        self.pids: set[int] = set()
+        self._failures: list[tuple[float, Failure]] = []
         self._readers: list[threading.Thread] = []
         self._server = socket.socket(socket.AF_UNIX)
         self._server.bind(path)
@@ -166,9 +170,14 @@ class Watcher:
         self._server.close()
         self._listener.join(timeout=1)
 
+    @property
+    def failure(self) -> Failure | None:
+        """The first rank that failed; the others end because of it."""
+        return min(self._failures, key=lambda entry: entry[0])[1] if self._failures else None
+
     def failed_for(self) -> float:
         """Seconds since the first failure; 0 when there is none."""
-        return time.monotonic() - self._failed_at if self.failure is not None else 0.0
+        return time.monotonic() - min(at for at, _ in self._failures) if self._failures else 0.0
 
     def settle(self) -> None:
         """Waits until what the ended ranks have sent is read."""
@@ -180,17 +189,27 @@ class Watcher:
             while True:
                 connection, _ = self._server.accept()
                 reader = threading.Thread(target=self._read, args=(connection,), daemon=True)
-                reader.start()
                 self._readers.append(reader)
+                reader.start()
 
     def _read(self, connection: socket.socket) -> None:
-        lines: list[str] = []
-        with connection, contextlib.suppress(OSError), connection.makefile(encoding="utf-8", errors="replace") as stream:
-            lines.extend(line.rstrip("\n") for line in stream)
-        if not lines or lines[-1] == DONE:
-            return
-        rank, _, pid = lines[0].partition(" ")
-        code, _, reason = lines[1].partition(" ") if len(lines) > 1 else ("", "", "")
-        with self._lock:
-            if self.failure is None:  # the others are ended because of the first
-                self.failure, self._failed_at = Failure(int(rank), int(pid), int(code) if code else None, reason), time.monotonic()
+        with connection, connection.makefile(encoding="utf-8", errors="replace") as stream:
+            rank, _, pid = _line(stream).partition(" ")
+            if not pid:
+                return
+            self.pids.add(int(pid))
+            code, _, reason = _line(stream).partition(" ")
+            self.pids.discard(int(pid))
+        if not code:
+            # A rank that reports is still alive while the others are ended: its word counts before their silence.
+            self._failures.append((time.monotonic() + SILENCE_SECONDS, Failure(int(rank), int(pid), None, "")))
+        elif code != DONE:
+            self._failures.append((time.monotonic(), Failure(int(rank), int(pid), int(code), reason)))
+
+
+def _line(stream: IO[str]) -> str:
+    """The next line; empty when the other side is gone."""
+    try:
+        return stream.readline().rstrip("\n")
+    except OSError:
+        return ""

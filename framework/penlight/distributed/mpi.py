@@ -152,7 +152,7 @@ def reduce_in_order(stacked: Any, operation: str) -> Any:
     The order never changes, so neither does the result. Halves are added in float32 and rounded once at the end.
     """
     wide = stacked.dtype.itemsize == 2 and stacked.dtype.kind not in "iu"  # float16 and bfloat16 (kind V)
-    total = stacked[0].astype("float32" if wide else stacked.dtype)  # a copy
-    for row in stacked[1:]:
-        _UFUNCS[operation](total, row.astype(total.dtype) if wide else row, out=total)
-    return total.astype(stacked.dtype) if wide else total
+    total = stacked[:1].astype("float32" if wide else stacked.dtype)  # slices: an index would make scalars of 0-dim rows
+    for rank in range(1, len(stacked)):
+        _UFUNCS[operation](total, stacked[rank : rank + 1].astype(total.dtype, copy=False), out=total)
+    return total.astype(stacked.dtype, copy=False).reshape(stacked.shape[1:])

@@ -1,0 +1,104 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`penlight launch`: exit codes, the rank that was first to fail, training in two ranks, signals."""
+
+import json
+import signal
+import subprocess
+import time
+
+import pytest
+from cli_runner import command_line, in_process, in_shell
+from ranks import SCRIPTS, require_mpi
+
+from penlight import distributed
+
+
+def test_unknown_targets(capsys, tmp_path):
+    in_process(capsys, "launch", "trian").failed_cleanly(2, "did you mean 'train'?")
+    in_process(capsys, "launch", "serve").failed_cleanly(2, "expected a .py script or train")
+    in_process(capsys, "launch", tmp_path / "none.py").failed_cleanly(3, "there is no such script")
+
+
+class TestTwoRanks:
+    @pytest.fixture(autouse=True)
+    def mpi(self):
+        require_mpi()
+
+    def test_arguments_reach_the_script_and_json_is_one_object(self):
+        outcome = in_shell(
+            "launch", "--json", "-n", 2, SCRIPTS / "failing.py", "arguments", "-n", "3", "--json", OMP_NUM_THREADS="1"
+        )
+        assert outcome.code == 0, outcome.err
+        assert outcome.json == {
+            "schema": "penlight.launch/1", "ok": True, "target": str(SCRIPTS / "failing.py"), "ranks": 2,
+        }  # fmt: skip
+        for rank in range(2):
+            assert f"rank {rank} of 2: ['arguments', '-n', '3', '--json'] __main__ 1" in outcome.err
+
+    @pytest.mark.parametrize(
+        ("how", "exit_code", "words"),
+        [
+            ("killed", 9, "died without a word"),
+            ("vanished", None, "died without a word"),
+            ("exit", 7, "failed, and the job was ended: exit code 7"),
+            ("raised", 1, "failed, and the job was ended: ValueError: the disk of rank 1 is gone"),
+            ("before", 1, "failed, and the job was ended: no data here"),
+        ],
+    )
+    def test_a_rank_that_fails_is_named_and_ends_the_job(self, how, exit_code, words):
+        started = time.monotonic()
+        process = subprocess.Popen(
+            command_line("launch", "-n", 2, SCRIPTS / "failing.py", how),
+            stderr=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
+            text=True,
+        )
+        dying = started
+        lines = []
+        for line in process.stderr:
+            lines.append(line)
+            dying = time.monotonic() if line.startswith("dying") else dying
+        code = process.wait(timeout=30)
+        process.stderr.close()
+        text = "".join(lines)
+        if how != "before":
+            assert time.monotonic() - dying < 5, text
+        assert time.monotonic() - started < 20
+        assert code == exit_code if exit_code else code != 0, text
+        assert "error PL-E1503: launch: rank 1 of 2 (process " in text and words in text, text
+
+    def test_training_in_two_ranks(self, tmp_path):
+        outcome = in_shell(*training(tmp_path / "run", "--json"))
+        assert outcome.code == 0, outcome.err
+        assert outcome.json["schema"] == "penlight.train/1" and outcome.json["history"][-1]["validation_accuracy"] > 0.85
+        assert "epoch 1/1" in outcome.err and len(list((tmp_path / "run/checkpoint").iterdir())) == 2
+
+    @pytest.mark.slow
+    @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+    def test_a_signal_makes_a_checkpoint_and_resume_gives_the_same_bits(self, tmp_path, number):
+        assert in_shell(*training(tmp_path / "whole")).code == 0
+        process = subprocess.Popen(command_line(*training(tmp_path / "cut")), stderr=subprocess.PIPE, text=True)
+        try:
+            line = process.stderr.readline()  # the first step is done
+            process.send_signal(number)
+            text = line + process.communicate(timeout=30)[1]
+        finally:
+            process.kill()
+        assert process.returncode == 128 + number, text
+        assert "training stopped by" in text and "PL-E1503" in text
+        assert 0 < json.loads((tmp_path / "cut/checkpoint/checkpoint.json").read_text())["step"] < 22
+        resumed = in_shell(*training(tmp_path / "cut", "--resume"))
+        assert resumed.code == 0, resumed.err
+        assert (tmp_path / "cut/model.onnx").read_bytes() == (tmp_path / "whole/model.onnx").read_bytes()
+
+
+def training(folder, *more):
+    """The command that trains digits-cnn for an epoch in two ranks."""
+    return ["launch", "-n", 2, "train", "digits-cnn", "--epochs", 1, "--batch-size", 64, "--seed", 1, "--out", folder, *more]
+
+
+def test_batches_that_do_not_divide(capsys, tmp_path, monkeypatch):
+    monkeypatch.setattr(distributed, "get_world_size", lambda: 2)
+    in_process(capsys, "train", "digits-cnn", "--batch-size", 63, "--out", tmp_path / "run").failed_cleanly(
+        2, "--batch-size 63", "of 2"
+    )
