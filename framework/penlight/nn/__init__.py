@@ -19,9 +19,11 @@ from penlight.nn.activation import SiLU as SiLU
 from penlight.nn.activation import Softmax as Softmax
 from penlight.nn.activation import Softplus as Softplus
 from penlight.nn.activation import Tanh as Tanh
+from penlight.nn.adaptive_softmax import AdaptiveLogSoftmaxWithLoss as AdaptiveLogSoftmaxWithLoss
 from penlight.nn.attention import MultiheadAttention as MultiheadAttention
 from penlight.nn.container import ModuleDict as ModuleDict
 from penlight.nn.container import ModuleList as ModuleList
+from penlight.nn.container import ParameterDict as ParameterDict
 from penlight.nn.container import ParameterList as ParameterList
 from penlight.nn.container import Sequential as Sequential
 from penlight.nn.conv import Conv1d as Conv1d

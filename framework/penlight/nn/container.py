@@ -124,3 +124,45 @@ class ParameterList(Module):
 
     def __getitem__(self, index: int) -> Any:
         return list(self._parameters.values())[index]
+
+
+class ParameterDict(Module):
+    """A dict of parameters; tensors become parameters."""
+
+    def __init__(self, parameters: Mapping[str, Any] | Iterable[tuple[str, Any]] | None = None):
+        self.update(parameters or {})
+
+    def update(self, parameters: Mapping[str, Any] | Iterable[tuple[str, Any]]) -> None:
+        """Adds parameters by name."""
+        for name, parameter in parameters.items() if isinstance(parameters, Mapping) else parameters:
+            self[name] = parameter
+
+    def __setitem__(self, name: str, parameter: Any) -> None:
+        self.register_parameter(name, parameter if isinstance(parameter, Parameter) else Parameter(parameter))
+
+    def __getitem__(self, name: str) -> Any:
+        return self._parameters[name]
+
+    def __delitem__(self, name: str) -> None:
+        delattr(self, name)
+
+    def __len__(self) -> int:
+        return len(self._parameters)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._parameters)
+
+    def __contains__(self, name: str) -> bool:
+        return name in self._parameters
+
+    def keys(self) -> Iterable[str]:
+        """Returns the names."""
+        return self._parameters.keys()
+
+    def values(self) -> Iterable[Any]:
+        """Returns the parameters."""
+        return self._parameters.values()
+
+    def items(self) -> Iterable[tuple[str, Any]]:
+        """Returns the (name, parameter) pairs."""
+        return self._parameters.items()

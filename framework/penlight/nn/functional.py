@@ -81,6 +81,9 @@ from penlight.ops.pool_nd import lp_pool3d as lp_pool3d
 from penlight.ops.pool_nd import max_pool1d as max_pool1d
 from penlight.ops.pool_nd import max_pool2d as max_pool2d
 from penlight.ops.pool_nd import max_pool3d as max_pool3d
+from penlight.ops.pool_nd import max_unpool1d as max_unpool1d
+from penlight.ops.pool_nd import max_unpool2d as max_unpool2d
+from penlight.ops.pool_nd import max_unpool3d as max_unpool3d
 from penlight.ops.probability_loss import binary_cross_entropy as binary_cross_entropy
 from penlight.ops.probability_loss import gaussian_nll_loss as gaussian_nll_loss
 from penlight.ops.probability_loss import kl_div as kl_div

@@ -8,10 +8,11 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from penlight.random import Generator, rand, randn
+from penlight.random import Generator, rand, randn, randperm
 from penlight.tensor import Tensor, from_numpy
 
-GAINS = {"linear": 1.0, "conv1d": 1.0, "conv2d": 1.0, "sigmoid": 1.0, "tanh": 5 / 3, "relu": math.sqrt(2), "selu": 3 / 4}
+_LINEAR = "linear conv1d conv2d conv3d conv_transpose1d conv_transpose2d conv_transpose3d"
+GAINS = {**dict.fromkeys(_LINEAR.split(), 1.0), "sigmoid": 1.0, "tanh": 5 / 3, "relu": math.sqrt(2), "selu": 3 / 4}
 
 
 def empty(*shape: int) -> Tensor:
@@ -74,6 +75,33 @@ def eye_(tensor: Tensor) -> Tensor:
     """Fills a matrix with 1 on the diagonal and 0 elsewhere."""
     rows, columns = tensor.shape
     return _write(tensor, from_numpy(np.eye(rows, columns, dtype=np.float32)))
+
+
+def dirac_(tensor: Tensor, groups: int = 1) -> Tensor:
+    """Fills a convolution's weight (out, in, ...) so that it copies its input channels, in each group."""
+    if tensor.ndim not in (3, 4, 5) or tensor.shape[0] % groups:
+        raise ValueError(
+            f"dirac_: expected (out, in, ...) of 3 to 5 dimensions, out divisible by {groups}, got {tuple(tensor.shape)}"
+        )
+    values = np.zeros(tuple(tensor.shape), np.float32)
+    per_group = tensor.shape[0] // groups
+    middle = tuple(size // 2 for size in tensor.shape[2:])
+    for group in range(groups):
+        for channel in range(min(per_group, tensor.shape[1])):
+            place = (group * per_group + channel, channel, *middle)
+            values[place] = 1
+    return _write(tensor, from_numpy(values))
+
+
+def sparse_(tensor: Tensor, sparsity: float, std: float = 0.01, generator: Generator | None = None) -> Tensor:
+    """Fills a matrix with normal draws, and a part of each column with zeros (Martens 2010)."""
+    if tensor.ndim != 2:
+        raise ValueError(f"sparse_: expected a matrix, got {tuple(tensor.shape)}")
+    rows, columns = tensor.shape
+    values = (randn(rows, columns, generator=generator) * std).numpy().copy()
+    for column in range(columns):
+        values[randperm(rows, generator=generator).numpy()[: math.ceil(sparsity * rows)], column] = 0
+    return _write(tensor, from_numpy(values))
 
 
 def orthogonal_(tensor: Tensor, gain: float = 1.0, generator: Generator | None = None) -> Tensor:

@@ -32,7 +32,7 @@ class _Lazy(Module):
         (given, named), training = self._arguments, self.training
         del self._arguments
         self.__class__ = self.made  # type: ignore[assignment]
-        type(self).__init__(self, size, *given, **named)  # type: ignore[misc]
+        type(self).__init__(self, size, *given, **named)
         self.to(input.device, input.dtype).train(training)
         return self.forward(input, *args, **kwargs)
 

@@ -7,8 +7,6 @@ from typing import Any
 
 import penlight.nn.functional as F
 from penlight.nn.module import Module
-from penlight.ops.pool_nd import max_unpool
-from penlight.ops.pool_nd import sizes as _sizes
 from penlight.tensor import Tensor
 
 Size = int | tuple[int, ...]
@@ -270,11 +268,8 @@ class _MaxUnpool(_Window):
 
     def forward(self, x: Tensor, indices: Tensor, output_size: Any = None) -> Tensor:
         """Returns the values of x at `indices`; `output_size` settles what rounding left open."""
-        window = (_sizes(value, self.dimensions) for value in (self.kernel_size, self.stride, self.padding))
-        spatial = x.shape[-self.dimensions :]
-        default = tuple((n - 1) * s - 2 * p + k for n, k, s, p in zip(spatial, *window, strict=True))
-        size = default if output_size is None else tuple(output_size)[-self.dimensions :]
-        return max_unpool(x, indices, size)
+        function = getattr(F, f"max_unpool{self.dimensions}d")
+        return function(x, indices, self.kernel_size, self.stride, self.padding, output_size)
 
 
 class MaxUnpool1d(_MaxUnpool):

@@ -70,7 +70,7 @@ class _Recurrent(Module):
     def _add(self, layer: int, suffix: str) -> None:
         rows, out = GATES[self.kind] * self.hidden_size, self.proj_size or self.hidden_size
         size = self.input_size if layer == 0 else out * (2 if self.bidirectional else 1)
-        shapes = {"weight_ih": (rows, size), "weight_hh": (rows, out)}
+        shapes: dict[str, tuple[int, ...]] = {"weight_ih": (rows, size), "weight_hh": (rows, out)}
         if self.bias:
             shapes |= {"bias_ih": (rows,), "bias_hh": (rows,)}
         if self.proj_size:
@@ -228,7 +228,8 @@ class LSTM(_Recurrent):
     kind = "LSTM"
 
     def _step(self, projected: Tensor, state: State, suffix: str) -> State:
-        h, c = lstm_step(projected, *state, *self._hidden(suffix))  # type: ignore[misc]
+        h, c = state
+        h, c = lstm_step(projected, h, c, *self._hidden(suffix))
         return (linear(h, getattr(self, f"weight_hr{suffix}")) if self.proj_size else h), c
 
 

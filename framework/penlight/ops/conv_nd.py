@@ -112,7 +112,7 @@ def conv_transpose1d(
     """
     if input.ndim == 2:
         return conv_transpose1d(input.unsqueeze(0), weight, bias, stride, padding, output_padding, groups, dilation).squeeze(0)
-    sizes = [(1, single(stride)), (0, single(padding)), (0, single(output_padding)), groups, (1, single(dilation))]
+    sizes: list[Any] = [(1, single(stride)), (0, single(padding)), (0, single(output_padding)), groups, (1, single(dilation))]
     return conv_transpose2d(input.unsqueeze(2), weight.unsqueeze(2), bias, *sizes).squeeze(2)
 
 

@@ -39,9 +39,9 @@ def ctc_loss(
         zero_infinity: whether the loss of a target that is too long for its frames is 0 and not infinite.
     """
     if log_probs.ndim == 2:
-        lengths = [np.reshape(_numbers(n), 1) for n in (input_lengths, target_lengths)]
-        one = ctc_loss(log_probs.unsqueeze(1), targets.reshape((1, -1)), *lengths, blank, "none", zero_infinity)
-        return one.squeeze(0) if reduction == "none" else _over_length(one, lengths[1]).sum() if reduction == "mean" else one.sum()
+        frame, span = (np.reshape(_numbers(n), 1) for n in (input_lengths, target_lengths))
+        one = ctc_loss(log_probs.unsqueeze(1), targets.reshape((1, -1)), frame, span, blank, "none", zero_infinity)
+        return one.squeeze(0) if reduction == "none" else _over_length(one, span).sum() if reduction == "mean" else one.sum()
     frames, spans = _numbers(input_lengths), _numbers(target_lengths)
     labels = _padded(targets, spans, blank)
     losses = _losses(log_probs, labels, frames, spans, blank) + _normalisation(log_probs, frames)

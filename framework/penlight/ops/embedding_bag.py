@@ -84,5 +84,5 @@ def _bags(input: Tensor, offsets: Tensor | None, include_last_offset: bool) -> t
 
 def _maxima(rows: Tensor, kept: Tensor, counted: np.ndarray) -> Tensor:
     best = where(kept.unsqueeze(-1), rows, float("-inf")).detach().argmax(1, keepdim=True)
-    empty = from_numpy(~counted.any(1, keepdims=True))
+    empty = from_numpy(np.logical_not(counted.any(1, keepdims=True)))
     return where(empty, 0.0, gather(rows, 1, best).squeeze(1))

@@ -11,7 +11,7 @@ from penlight.ops.shape import pad as pad_constant
 from penlight.ops.shape import stack
 from penlight.tensor import Tensor
 
-Size = int | tuple[int, ...]
+Size = int | tuple[int, int]
 
 
 def _counts(size: Any, kernel: Any, dilation: Any, padding: Any, stride: Any) -> list[int]:

@@ -11,6 +11,7 @@ from penlight.errors import ArgumentError
 from penlight.ops.arithmetic import where
 from penlight.ops.gather import gather, index_select
 from penlight.ops.pool_nd import sizes
+from penlight.ops.shape import stack
 from penlight.random import rand
 from penlight.tensor import Tensor, from_numpy
 
@@ -53,7 +54,8 @@ def _mean_along(input: Tensor, dim: int, size: int) -> Tensor:
     return (windows * _filler(weights, dim, input.ndim).to(input.device).to(input.dtype)).sum(dim + 1)
 
 
-def _adaptive_mean(input: Tensor, output_size: Any, dimensions: int) -> Tensor:
+def adaptive_mean(input: Tensor, output_size: Any, dimensions: int) -> Tensor:
+    """Returns means over the last `dimensions` dimensions, in windows chosen for `output_size`."""
     for number, size in enumerate(_targets(input, output_size, dimensions)):
         input = _mean_along(input, input.ndim - dimensions + number, size)
     return input
@@ -61,12 +63,12 @@ def _adaptive_mean(input: Tensor, output_size: Any, dimensions: int) -> Tensor:
 
 def adaptive_avg_pool1d(input: Tensor, output_size: Any) -> Tensor:
     """Returns means of (N, C, L) or (C, L) over windows chosen so that the last size is `output_size`."""
-    return _adaptive_mean(input, output_size, 1)
+    return adaptive_mean(input, output_size, 1)
 
 
 def adaptive_avg_pool3d(input: Tensor, output_size: Any) -> Tensor:
     """Returns means of (N, C, D, H, W) or (C, D, H, W) over boxes chosen for `output_size`; None keeps a size."""
-    return _adaptive_mean(input, output_size, 3)
+    return adaptive_mean(input, output_size, 3)
 
 
 def _largest(input: Tensor, dimensions: int, plans: list[tuple[np.ndarray, np.ndarray]]) -> tuple[Tensor, Tensor]:
@@ -131,8 +133,6 @@ def _fractional(input: Tensor, kernel_size: Any, output_size: Any, output_ratio:
         samples = rand(x.shape[0], x.shape[1], dims)
     draws = samples.numpy() if samples.ndim == 3 else samples.unsqueeze(0).numpy()
     # The windows differ per plane, so planes are pooled one by one; the last draw is for the first dimension.
-    from penlight.ops.shape import stack
-
     rows: list[Any] = []
     for batch in range(x.shape[0]):
         for channel in range(x.shape[1]):

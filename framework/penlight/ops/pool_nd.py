@@ -10,7 +10,7 @@ from typing import Any
 
 from penlight.errors import ShapeError
 from penlight.ops import pool
-from penlight.ops.create import arange
+from penlight.ops.create import arange, zeros
 from penlight.ops.dispatch import apply
 from penlight.ops.gather import gather
 from penlight.ops.shape import pad as pad_constant
@@ -39,8 +39,8 @@ def max_pool1d(
 ) -> Any:
     """Returns the largest element of each window of (N, C, L) or (C, L); arguments as in `max_pool2d`."""
     values = [sizes(v, 1) for v in (kernel_size, _steps(stride, kernel_size), padding, dilation)]
-    row = [(neutral, *value) for neutral, value in zip((1, 1, 0, 1), values, strict=True)]
-    result = max_pool2d(input.unsqueeze(-2), *row, ceil_mode, return_indices)
+    k, s, p, d = ((neutral, *value) for neutral, value in zip((1, 1, 0, 1), values, strict=True))
+    result = max_pool2d(input.unsqueeze(-2), k, s, p, d, ceil_mode, return_indices)
     return tuple(part.squeeze(-2) for part in result) if return_indices else result.squeeze(-2)
 
 
@@ -224,7 +224,32 @@ def max_unpool(input: Tensor, indices: Tensor, size: tuple[int, ...]) -> Tensor:
     flat, place = input.reshape((*lead, -1)), indices.reshape((*lead, -1))
     if place.numel() and not (int(place._data.min()) >= 0 and int(place._data.max()) < count):
         raise ShapeError(f"max_unpool: an index lies outside of the output of size {tuple(size)}")
-    from penlight.ops.create import zeros
-
     blank = zeros(*lead, count, dtype=input.dtype, device=input.device)
     return blank.scatter_add(-1, place, flat).reshape((*lead, *size))
+
+
+def _unpool(input: Tensor, indices: Tensor, kernel_size: Any, stride: Any, padding: Any, output_size: Any, dims: int) -> Tensor:
+    window = (sizes(value, dims) for value in (kernel_size, _steps(stride, kernel_size), padding))
+    default = tuple((n - 1) * s - 2 * p + k for n, k, s, p in zip(input.shape[-dims:], *window, strict=True))
+    return max_unpool(input, indices, default if output_size is None else tuple(output_size)[-dims:])
+
+
+def max_unpool1d(
+    input: Tensor, indices: Tensor, kernel_size: Size, stride: Any = None, padding: Size = 0, output_size: Any = None
+) -> Tensor:
+    """Returns the maxima of (N, C, L) or (C, L) put back where they were; `output_size` settles what rounding left open."""
+    return _unpool(input, indices, kernel_size, stride, padding, output_size, 1)
+
+
+def max_unpool2d(
+    input: Tensor, indices: Tensor, kernel_size: Size, stride: Any = None, padding: Size = 0, output_size: Any = None
+) -> Tensor:
+    """Returns the maxima of (N, C, H, W) or (C, H, W) put back where they were; see `max_unpool1d`."""
+    return _unpool(input, indices, kernel_size, stride, padding, output_size, 2)
+
+
+def max_unpool3d(
+    input: Tensor, indices: Tensor, kernel_size: Size, stride: Any = None, padding: Size = 0, output_size: Any = None
+) -> Tensor:
+    """Returns the maxima of (N, C, D, H, W) or (C, D, H, W) put back where they were; see `max_unpool1d`."""
+    return _unpool(input, indices, kernel_size, stride, padding, output_size, 3)

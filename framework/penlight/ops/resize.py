@@ -11,6 +11,7 @@ import numpy as np
 from penlight.errors import ArgumentError
 from penlight.ops.gather import index_select
 from penlight.ops.matmul import matmul
+from penlight.ops.pool_adaptive import adaptive_mean
 from penlight.tensor import Tensor, from_numpy
 
 _RANKS = {"linear": 3, "bilinear": 4, "bicubic": 4, "trilinear": 5}
@@ -48,9 +49,7 @@ def interpolate(
         raise ArgumentError(f"interpolate: align_corners is for linear and cubic modes, not for {mode!r}")
     sizes, factors = _sizes(input, size, scale_factor, spatial, bool(recompute_scale_factor))
     if mode == "area":
-        from penlight.ops.pool_adaptive import _adaptive_mean
-
-        return _adaptive_mean(input, sizes, spatial)
+        return adaptive_mean(input, sizes, spatial)
     for number, (out, factor) in enumerate(zip(sizes, factors, strict=True)):
         dim = 2 + number
         n = int(input.shape[dim])

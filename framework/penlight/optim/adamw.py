@@ -77,7 +77,7 @@ class AdamW(Optimizer):
             backend = backend_of(chosen[0]._data)
             settings = {"lr": group["lr"], "beta1": group["betas"][0], "beta2": group["betas"][1], "eps": group["eps"]}
             settings |= {"weight_decay": weight_decay, "step": count}
-            lists = (arrays(chosen), [grads[p] for p in positions], *moments)
+            lists: Any = (arrays(chosen), [grads[p] for p in positions], *moments)
             if group.get("amsgrad"):
                 largest = arrays(self.state[parameter]["max_exp_avg_sq"] for parameter in chosen)
                 amsgrad_step(backend.xp, *lists, largest, **settings)

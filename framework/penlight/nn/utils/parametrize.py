@@ -87,14 +87,14 @@ def register_parametrization(module: Module, tensor_name: str, parametrization: 
         ValueError: there is no such tensor, or its shape or dtype would change.
     """
     if is_parametrized(module, tensor_name):
-        known = module.parametrizations[tensor_name]
+        known = functions_of(module)[tensor_name]
         before = getattr(module, tensor_name)
         _check(tensor_name, before, parametrization(before), unsafe)
         if hasattr(parametrization, "right_inverse") and known.is_tensor:
             _start_from(known, parametrization.right_inverse(before))
         known.append(parametrization)
         return module
-    original = module._parameters.get(tensor_name)
+    original: Tensor | None = module._parameters.get(tensor_name)
     original = module._buffers.get(tensor_name) if original is None else original
     if original is None:
         raise ValueError(f"register_parametrization: {type(module).__name__} has no parameter or buffer {tensor_name!r}")
@@ -104,18 +104,24 @@ def register_parametrization(module: Module, tensor_name: str, parametrization: 
     delattr(module, tensor_name)
     if not is_parametrized(module):
         _make_class(module)
-        module.parametrizations = ModuleDict()
-    module.parametrizations[tensor_name] = functions
+        module.add_module("parametrizations", ModuleDict())
+    functions_of(module)[tensor_name] = functions
     _add_property(module, tensor_name)
     return module
+
+
+def functions_of(module: Module) -> ModuleDict:
+    """Returns the parametrizations of a module by the names of their tensors."""
+    return module._modules["parametrizations"]  # type: ignore[return-value]
 
 
 def _start_from(functions: ParametrizationList, wanted: Tensor) -> None:
     with no_grad():
         for module in list(functions)[::-1]:
             wanted = module.right_inverse(wanted) if hasattr(module, "right_inverse") else wanted
-    functions.original._data[...] = wanted._data
-    functions.original.bump_version()
+    (original,) = functions.originals()
+    original._data[...] = wanted._data
+    original.bump_version()
 
 
 def _check(name: str, before: Tensor, after: Any, unsafe: bool) -> None:
@@ -169,7 +175,7 @@ def remove_parametrizations(module: Module, tensor_name: str, leave_parametrized
     """
     if not is_parametrized(module, tensor_name):
         raise ValueError(f"remove_parametrizations: {type(module).__name__} has no parametrization on {tensor_name!r}")
-    functions = module.parametrizations[tensor_name]
+    functions = functions_of(module)[tensor_name]
     originals = functions.originals()
     if not leave_parametrized and not functions.is_tensor:
         raise ValueError(
@@ -179,9 +185,9 @@ def remove_parametrizations(module: Module, tensor_name: str, leave_parametrized
     with no_grad():
         value = (getattr(module, tensor_name) if leave_parametrized else originals[0]).detach().clone()
     delattr(type(module), tensor_name)
-    del module.parametrizations._modules[tensor_name]
-    object.__delattr__(module.parametrizations, tensor_name)
-    if not len(module.parametrizations):
+    del functions_of(module)._modules[tensor_name]
+    object.__delattr__(functions_of(module), tensor_name)
+    if not len(functions_of(module)):
         delattr(module, "parametrizations")
         module.__class__ = type(module)._unparametrized  # type: ignore[attr-defined]
     if learned:
