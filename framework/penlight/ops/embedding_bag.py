@@ -6,7 +6,7 @@ from __future__ import annotations
 import numpy as np
 
 from penlight.errors import ArgumentError, ShapeError
-from penlight.ops.arithmetic import where
+from penlight.ops.arithmetic import maximum, where
 from penlight.ops.embedding import embedding
 from penlight.ops.gather import gather
 from penlight.tensor import Tensor, from_numpy
@@ -46,32 +46,32 @@ def embedding_bag(
         raise ArgumentError(
             f'embedding_bag: mode must be "sum" (the only one for per_sample_weights), "mean" or "max", not {mode!r}'
         )
-    positions, counted = _bags(input, offsets, include_last_offset)
-    places = from_numpy(positions.reshape(-1))
-    flat = input.reshape(-1).index_select(0, places).reshape(positions.shape)
+    if input.ndim == 2 and offsets is None:
+        bags, weights, counted = input, per_sample_weights, None
+    else:
+        positions, ends = _bags(input, offsets, include_last_offset)
+        bags, weights, counted = input[positions], per_sample_weights, ends
+        weights = None if weights is None else weights[positions]
     if padding_idx is not None:
-        counted = counted & (flat.numpy() != padding_idx % weight.shape[0])
-    rows = embedding(flat, weight)  # (B, L, D)
-    kept = from_numpy(counted)
+        real = bags != padding_idx % weight.shape[0]
+        counted = real if counted is None else counted & real
+    rows = embedding(bags, weight)  # (B, L, D)
     if mode == "max":
-        return _maxima(rows, kept, counted)
-    if per_sample_weights is not None:
-        rows = rows * per_sample_weights.reshape(-1).index_select(0, from_numpy(positions.reshape(-1))).reshape(
-            (*positions.shape, 1)
-        )
-    total = where(kept.unsqueeze(-1), rows, 0.0).sum(1)
+        return _maxima(rows, counted)
+    if weights is not None:
+        rows = rows * weights.unsqueeze(-1)
+    if counted is None:
+        return rows.sum(1) if mode == "sum" else rows.mean(1)
+    total = where(counted.unsqueeze(-1), rows, 0.0).sum(1)
     if mode == "sum":
         return total
-    return total / from_numpy(np.maximum(counted.sum(1, keepdims=True), 1)).to(weight.dtype)
+    return total / maximum(counted.to(weight.dtype).sum(1, keepdim=True), 1.0)
 
 
-def _bags(input: Tensor, offsets: Tensor | None, include_last_offset: bool) -> tuple[np.ndarray, np.ndarray]:
-    """(positions in the flat input, whether they count), both (B, L) with L the longest bag."""
+def _bags(input: Tensor, offsets: Tensor | None, include_last_offset: bool) -> tuple[Tensor, Tensor]:
+    """(positions in the input, whether they count), both (B, L) with L the longest bag."""
     if input.ndim == 2:
-        if offsets is not None:
-            raise ShapeError("embedding_bag: offsets are for a one-dimensional input; (B, L) holds bags of equal length")
-        positions = np.arange(input.numel()).reshape(tuple(input.shape))
-        return positions, np.ones(positions.shape, bool)
+        raise ShapeError("embedding_bag: offsets are for a one-dimensional input; (B, L) holds bags of equal length")
     if input.ndim != 1 or offsets is None:
         raise ShapeError(f"embedding_bag: expected input (B, L), or (N,) with offsets, came {tuple(input.shape)}")
     starts = offsets.numpy()
@@ -79,10 +79,11 @@ def _bags(input: Tensor, offsets: Tensor | None, include_last_offset: bool) -> t
     lengths = np.diff(borders)
     steps = np.arange(int(lengths.max(initial=0)))
     counted = steps < lengths[:, None]
-    return np.where(counted, borders[:-1, None] + steps, 0), counted
+    return from_numpy(np.where(counted, borders[:-1, None] + steps, 0)), from_numpy(counted)
 
 
-def _maxima(rows: Tensor, kept: Tensor, counted: np.ndarray) -> Tensor:
-    best = where(kept.unsqueeze(-1), rows, float("-inf")).detach().argmax(1, keepdim=True)
-    empty = from_numpy(np.logical_not(counted.any(1, keepdims=True)))
-    return where(empty, 0.0, gather(rows, 1, best).squeeze(1))
+def _maxima(rows: Tensor, counted: Tensor | None) -> Tensor:
+    if counted is None:
+        return gather(rows, 1, rows.detach().argmax(1, keepdim=True)).squeeze(1)
+    best = where(counted.unsqueeze(-1), rows, float("-inf")).detach().argmax(1, keepdim=True)
+    return where(counted.any(1, keepdim=True), gather(rows, 1, best).squeeze(1), 0.0)
