@@ -12,7 +12,7 @@ from penlight_cli.errors import CliError, InputMissing, InputValue, Interrupted,
 _DISK_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
 # Import name to what `pip install` wants; an installation of penlight has the others.
-_EXTRAS = {"cupy": "penlight[cuda13]", "tritonclient": "penlight[test]"}
+_EXTRAS = {"cupy": "penlight[cuda13]", "mpi4py": "penlight[mpi]", "tritonclient": "penlight[test]"}
 
 
 @dataclass(frozen=True)

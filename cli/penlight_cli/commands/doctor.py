@@ -29,6 +29,7 @@ REQUIRED = (
 # Import name: (distribution, what it is for, how to get it).
 EXTRAS = {
     "cupy": ("cupy-cuda13x", "training on an NVIDIA GPU", "pip install 'penlight[cuda13]'"),
+    "mpi4py": ("mpi4py", "training in several processes", "pip install 'penlight[mpi]'"),
     "tritonclient": ("tritonclient", "a client for the server's tests", "pip install 'penlight[test]'"),
     "onnxscript": ("onnxscript", "torch.onnx as a source of .onnx files", "pip install onnxscript"),
 }

@@ -21,15 +21,16 @@ DATATYPES = {
     "bool": "UINT8", "uint8": "UINT8", "int8": "INT8", "int32": "INT32", "uint32": "UINT32", "int64": "INT64",
     "uint64": "UINT64", "float16": "FLOAT16", "bfloat16": "BFLOAT16", "float32": "FLOAT32", "float64": "FLOAT64",
 }  # fmt: skip
+ID_BYTES = 128  # NCCL_UNIQUE_ID_BYTES
 OPERATIONS = {"sum": "SUM", "product": "PROD", "min": "MIN", "max": "MAX"}
 
 
 class NcclWork(Work):
     """A collective on the side stream; waiting for it makes the computing stream wait, not the host."""
 
-    def __init__(self, event: Any, result: Any) -> None:
+    def __init__(self, event: Any, result: Any, source: Any) -> None:
         super().__init__(None, result)
-        self.event = event
+        self.event, self.source = event, source  # the source lives as long, or the pool would give its memory away
 
     def wait(self) -> Any:
         import cupy
@@ -50,10 +51,16 @@ class NcclEngine(MpiEngine):
 
         cupy.cuda.Device(self._local_device(cupy.cuda.runtime.getDeviceCount())).use()
         self.stream = cupy.cuda.Stream(non_blocking=True)
-        # The id is a tuple of small integers; as an array it needs no pickle.
-        shared = np.array(self.nccl.get_unique_id() if self.rank == 0 else [0] * self.nccl.NCCL_UNIQUE_ID_BYTES, np.int64)
+        self.communicator = self.nccl.NcclCommunicator(self.size, self._shared_id(), self.rank)
+
+    def _shared_id(self) -> Any:
+        """The id that rank 0 draws: bytes, in older releases of CuPy a tuple of small integers."""
+        own: Any = self.nccl.get_unique_id() if self.rank == 0 else b""
+        shared = np.zeros(1 + ID_BYTES, np.int64)
+        shared[0] = isinstance(own, bytes) and bool(own)
+        shared[1 : 1 + len(own)] = list(own)
         self.world.Bcast(shared, 0)
-        self.communicator = self.nccl.NcclCommunicator(self.size, tuple(shared.tolist()), self.rank)
+        return bytes(shared[1:].tolist()) if shared[0] else tuple(shared[1:].tolist())
 
     def _local_device(self, count: int) -> int:
         local = self.world.Split_type(self.mpi.COMM_TYPE_SHARED)
@@ -72,13 +79,13 @@ class NcclEngine(MpiEngine):
         self.communicator.destroy()
         super().close()
 
-    def _launch(self, collective: Any, result: Any) -> NcclWork:
+    def _launch(self, collective: Any, result: Any, source: Any = None) -> NcclWork:
         """Runs `collective(stream pointer)` after what the computing stream has queued."""
         import cupy
 
         self.stream.wait_event(cupy.cuda.get_current_stream().record())
         collective(self.stream.ptr)
-        return NcclWork(self.stream.record(), result)
+        return NcclWork(self.stream.record(), result, source)
 
     def _type_and_count(self, array: Any) -> tuple[int, int]:
         if array.dtype.kind == "c":
@@ -99,7 +106,7 @@ class NcclEngine(MpiEngine):
 
         result = cupy.empty((self.size, *array.shape), array.dtype)
         kind, source, target, size = self._constant("UINT8"), array.data.ptr, result.data.ptr, array.nbytes
-        return self._launch(lambda stream: self.communicator.allGather(source, target, size, kind, stream), result)
+        return self._launch(lambda stream: self.communicator.allGather(source, target, size, kind, stream), result, array)
 
     def start_all_reduce(self, array: Any, operation: str) -> Work:
         """Begins to reduce in place; what NCCL cannot add (bool, 16-bit integers) is gathered and reduced here."""
