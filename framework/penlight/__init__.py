@@ -4,9 +4,13 @@
 from penlight import autograd as autograd
 from penlight import data as data
 from penlight import distributed as distributed
+from penlight import fft as fft
+from penlight import linalg as linalg
+from penlight import masked as masked
 from penlight import models as models
 from penlight import nn as nn
 from penlight import optim as optim
+from penlight import special as special
 from penlight import train as train
 from penlight.autograd import enable_grad as enable_grad
 from penlight.autograd import is_grad_enabled as is_grad_enabled
@@ -103,6 +107,10 @@ from penlight.ops.compare import logical_or as logical_or
 from penlight.ops.compare import logical_xor as logical_xor
 from penlight.ops.compare import lt as lt
 from penlight.ops.compare import ne as ne
+from penlight.ops.complex_parts import angle as angle
+from penlight.ops.complex_parts import conj as conj
+from penlight.ops.complex_parts import imag as imag
+from penlight.ops.complex_parts import real as real
 from penlight.ops.convert import clone as clone
 from penlight.ops.count import bincount as bincount
 from penlight.ops.count import bucketize as bucketize
@@ -151,6 +159,13 @@ from penlight.ops.elementwise import rsqrt as rsqrt
 from penlight.ops.elementwise import sign as sign
 from penlight.ops.elementwise import sin as sin
 from penlight.ops.elementwise import sqrt as sqrt
+from penlight.ops.factor import cholesky as cholesky
+from penlight.ops.factor import inverse as inverse
+from penlight.ops.factor import logdet as logdet
+from penlight.ops.factor import norm as norm
+from penlight.ops.factor import pinverse as pinverse
+from penlight.ops.factor import qr as qr
+from penlight.ops.factor import svd as svd
 from penlight.ops.gather import gather as gather
 from penlight.ops.gather import index_select as index_select
 from penlight.ops.gather import scatter_add as scatter_add
@@ -165,6 +180,10 @@ from penlight.ops.matmul import dot as dot
 from penlight.ops.matmul import matmul as matmul
 from penlight.ops.matmul import mm as mm
 from penlight.ops.matmul import outer as outer
+from penlight.ops.matrix import det as det
+from penlight.ops.matrix import matrix_exp as matrix_exp
+from penlight.ops.matrix import matrix_power as matrix_power
+from penlight.ops.matrix import slogdet as slogdet
 from penlight.ops.native_norm import native_batch_norm as native_batch_norm
 from penlight.ops.native_norm import native_group_norm as native_group_norm
 from penlight.ops.native_norm import native_layer_norm as native_layer_norm
@@ -285,7 +304,6 @@ from penlight.ops.statistics import nanmean as nanmean
 from penlight.ops.statistics import nanmedian as nanmedian
 from penlight.ops.statistics import nanquantile as nanquantile
 from penlight.ops.statistics import nansum as nansum
-from penlight.ops.statistics import norm as norm
 from penlight.ops.statistics import quantile as quantile
 from penlight.ops.statistics import std_mean as std_mean
 from penlight.ops.statistics import var_mean as var_mean

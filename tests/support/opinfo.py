@@ -38,6 +38,8 @@ SHIMS: dict[str, Any] = {
     "__rdiv__": lambda input, other: input.__rtruediv__(other),
     "nn.functional.embedding": lambda weight, index, **options: pl.nn.functional.embedding(index, weight, **options),
     "einsum": lambda operands, equation: pl.einsum(equation, *operands),
+    "linalg.lstsq/grad_oriented": lambda a, b, driver: pl.linalg.lstsq(a, b, driver=driver)[:2],
+    "linalg.pinv/singular": lambda a, b: pl.linalg.pinv(a @ b.mT),
     "constant_pad_nd": lambda input, pad, value=0: pl.constant_pad_nd(input, pad, value),
 }
 _DTYPES = (torch.float64, torch.complex128, torch.int64, torch.bool)
@@ -99,7 +101,7 @@ def run(name: str, limit: int | None) -> Outcome:
         for number, sample in enumerate(itertools.islice(samples_of(entry), limit)):
             outcome.samples += 1
             try:
-                compare_sample(entry, function, sample)
+                compare_sample(entry, SHIMS.get(f"{name}/{entry.variant_test_name}", function), sample)
             except Exception as error:  # every kind of failure is a miss
                 outcome.failed += 1
                 variant = entry.variant_test_name

@@ -45,6 +45,7 @@ class Add(Binary):
     """a + b"""
 
     name = "add"
+    complex_gradient = True
     onnx = "Add"
     saves_inputs = False
     samples = (*_BINARY, sample(of(3, dtype="int64"), of(2, 1, dtype="int64")))
@@ -65,6 +66,7 @@ class Sub(Binary):
     """a - b"""
 
     name = "sub"
+    complex_gradient = True
     onnx = "Sub"
     saves_inputs = False
 

@@ -13,13 +13,12 @@ from penlight.ops.arithmetic import Binary
 from penlight.ops.broadcast import promote
 from penlight.ops.dispatch import apply
 from penlight.ops.elementwise import Unary
-from penlight.ops.operator import NotDifferentiable, NotExported, NotOnEdge
+from penlight.ops.operator import NotDifferentiable, NotExported
 from penlight.ops.registry import register
 from penlight.ops.samples import of, sample
 from penlight.tensor import Tensor
 
 _INTEGERS = NotDifferentiable("integers have no gradient")
-_EDGE = NotOnEdge("the edge kernels have no operators on bits")
 _SAMPLES = (
     sample(of(3, 4, dtype="int64", low=-9, high=9), of(4, dtype="int64", low=-9, high=9)),
     sample(of(0, dtype="int64"), of(0, dtype="int64")),
@@ -29,7 +28,6 @@ _SHIFTS = (sample(of(3, 4, dtype="int64", low=0, high=99), of(4, dtype="int64", 
 
 class _Bits(Binary):
     gradient = _INTEGERS
-    edge = _EDGE
     samples: ClassVar[tuple[Any, ...]] = _SAMPLES
 
 
@@ -77,7 +75,6 @@ class BitwiseNot(Unary):
     name = "bitwise_not"
     onnx = "BitwiseNot"
     gradient = _INTEGERS
-    edge = _EDGE
     samples = (sample(of(3, 4, dtype="int64", low=-9, high=9)), sample(of(0, dtype="int64")))
 
     def forward(self, xp, x):

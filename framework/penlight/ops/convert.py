@@ -51,6 +51,7 @@ class Clone(Operator):
     """A copy in row-major order"""
 
     name = "clone"
+    complex_gradient = True
     onnx = "Identity"
     saves_inputs = False
     samples = (shapes(3, 4), shapes(0), sample(of(5, 3, strided=True)))
@@ -95,6 +96,7 @@ class Contiguous(Operator):
     """The same values in row-major order without gaps: x itself where it already is"""
 
     name = "contiguous"
+    complex_gradient = True
     onnx = "Identity"
     saves_inputs = False
     is_view, may_copy = True, True

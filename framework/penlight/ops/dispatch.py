@@ -13,7 +13,7 @@ import numpy as np
 from penlight.backends.backend import backend_of
 from penlight.backends.cpu import CPU
 from penlight.dtype import FROM_NUMPY
-from penlight.errors import DeviceError, InPlaceError, PenlightError
+from penlight.errors import DeviceError, GradientError, InPlaceError, PenlightError
 from penlight.ops.operator import Operator, Spec
 from penlight.tape import Node, Saved, mode
 from penlight.tensor import APPLY, Tensor, from_array
@@ -69,7 +69,9 @@ def apply(operator: Operator, *tensors: Tensor | None) -> Any:
     else:
         output = _new(Tensor)
         output._data = result
-        if needs_grad and mode.enabled and result.dtype.kind in "fV":  # V: bfloat16
+        if needs_grad and mode.enabled and result.dtype.kind in "fVc":  # V: bfloat16
+            if result.dtype.kind == "c":
+                _check_complex(operator)
             output.requires_grad = True
             node = output._node = Node(operator, tensors, (result,))
             if node.outputs is not None:
@@ -133,6 +135,12 @@ def _wrap_many(operator: Operator, tensors: Sequence[Any], arrays: tuple[Any, ..
             if output._data.dtype.kind in "fV":
                 output.requires_grad, output._node, output._index = True, node, index
     return outputs
+
+
+def _check_complex(operator: Operator) -> None:
+    """Refuses a gradient through complex numbers where the vjp is written for real ones."""
+    if not operator.complex_gradient:
+        raise GradientError(f"{operator.name}: has no gradient for complex tensors; detach() the input, or take its real part")
 
 
 def _link_view(operator: Operator, source: Tensor, view: Tensor) -> None:

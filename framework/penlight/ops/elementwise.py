@@ -44,6 +44,7 @@ class Neg(Unary):
     """-x"""
 
     name = "neg"
+    complex_gradient = True
     onnx = "Neg"
     saves_inputs = False
 

@@ -64,6 +64,7 @@ class Slice(Operator):
     """x[items] with integers, ranges and new dimensions: a view"""
 
     name = "slice"
+    complex_gradient = True
     saves_inputs = False
     is_view = True
     samples = _SLICES
@@ -89,6 +90,7 @@ class SliceScatter(Operator):
     """Zeros of `shape` with x at the place `items`"""
 
     name = "slice_scatter"
+    complex_gradient = True
     saves_inputs = False
     onnx = NotExported("it occurs in gradients only")
     samples = tuple(shapes(*_sliced_shape(s.fields["items"]), shape=s.inputs[0].shape, **s.fields) for s in _SLICES if s.inputs[0])

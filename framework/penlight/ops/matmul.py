@@ -43,7 +43,7 @@ class MatMul(Operator):
         return Spec((*lead, a.shape[-2], b.shape[-1]), same_dtype("matmul", a, b))
 
     def forward(self, xp, a, b):
-        if b.ndim == 2 and a.ndim > 2 and a.flags.c_contiguous:  # one large GEMM instead of one per batch entry
+        if b.ndim == 2 and a.ndim > 2 and a.size and a.flags.c_contiguous:  # one large GEMM instead of one per batch entry
             return xp.matmul(a.reshape(-1, a.shape[-1]), b).reshape(*a.shape[:-1], b.shape[-1])
         return xp.matmul(a, b)
 
@@ -60,7 +60,7 @@ class MatMul(Operator):
         ga = reduced(xp.matmul(grad, b.swapaxes(-1, -2)), a) if needs[0] else None
         if not needs[1]:
             return ga, None
-        if len(b.shape) == 2 and a.ndim > 2:
+        if len(b.shape) == 2 and a.ndim > 2 and a.size and grad.size:
             return ga, a.reshape(-1, a.shape[-1]).T @ grad.reshape(-1, grad.shape[-1])
         return ga, reduced(xp.matmul(a.swapaxes(-1, -2), grad), b)
 

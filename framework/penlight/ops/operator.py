@@ -102,6 +102,7 @@ class Operator(metaclass=_Interned):
             is `None` unless `saves_output`.
         is_view, may_copy: the output shares memory with the first input; or may not, depending on the layout.
         is_random: the result differs from call to call, so a trace refuses it.
+        complex_gradient: `vjp` also holds for complex inputs.
         outputs: how many outputs `forward` returns (a tuple where more than one).
     """
 
@@ -117,6 +118,7 @@ class Operator(metaclass=_Interned):
     may_copy: ClassVar[bool] = False
     is_random: ClassVar[bool] = False
     outputs: ClassVar[int] = 1
+    complex_gradient: ClassVar[bool] = False
     backward: ClassVar[Any] = None
     _instances: ClassVar[dict[Any, Any]] = {}
 

@@ -61,6 +61,7 @@ class Sum(Reduction):
     """The sum over `dims`"""
 
     name = "sum"
+    complex_gradient = True
     saves_inputs = False
     samples = (*_SAMPLES, *_EMPTY)
 
@@ -83,6 +84,7 @@ class SumTo(Operator):
     """The sum over what broadcasting repeated: x back in `shape`"""
 
     name = "sum_to"
+    complex_gradient = True
     saves_inputs = False
     onnx = NotExported("it occurs in gradients only")
     samples = (shapes(2, 3, 4, shape=(3, 1)), shapes(3, 4, shape=()), shapes(0, 3, shape=(3,)))

@@ -23,6 +23,7 @@ class Reshape(Operator):
     """The same elements in row-major order in another shape"""
 
     name = "reshape"
+    complex_gradient = True
     saves_inputs = False
     is_view, may_copy = True, True
     samples = (
@@ -66,6 +67,7 @@ class Permute(Operator):
     """The dimensions in another order"""
 
     name = "permute"
+    complex_gradient = True
     onnx = "Transpose(perm=dims)"
     saves_inputs = False
     is_view = True
@@ -92,6 +94,7 @@ class Expand(Operator):
     """Size-1 dimensions repeated without a copy"""
 
     name = "expand"
+    complex_gradient = True
     saves_inputs = False
     is_view = True
     samples = (shapes(3, 1, shape=(2, 3, 4)), shapes(shape=(2, 3)), shapes(1, 3, shape=(0, 3)))
@@ -119,6 +122,7 @@ class Unsqueeze(Operator):
     """New dimensions of size 1 at the places `dims` of the result"""
 
     name = "unsqueeze"
+    complex_gradient = True
     saves_inputs = False
     is_view = True
     samples = (shapes(3, 4, dims=(0,)), shapes(3, dims=(0, 2)), shapes(0, dims=(1,)))
@@ -142,6 +146,7 @@ class Squeeze(Operator):
     """Without the dimensions `dims`, whose size is 1"""
 
     name = "squeeze"
+    complex_gradient = True
     saves_inputs = False
     is_view = True
     samples = (shapes(1, 3, dims=(0,)), shapes(1, 3, 1, dims=(0, 2)), shapes(0, 1, dims=(1,)))
@@ -196,6 +201,7 @@ class Cat(Operator):
     """Tensors joined along `dim`"""
 
     name = "cat"
+    complex_gradient = True
     onnx = "Concat(axis=dim)"
     saves_inputs = False
     samples = (
@@ -238,6 +244,7 @@ class Flip(Operator):
     """Reversed along `dims`"""
 
     name = "flip"
+    complex_gradient = True
     saves_inputs = False
     samples = (shapes(3, 4, dims=(1,)), shapes(2, 3, dims=(0, 1)), shapes(0, 3, dims=(0,)))
 

@@ -1,0 +1,111 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Parts of complex numbers. Gradients follow PyTorch: the gradient of z is that of its real part plus i times the other."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from penlight.dtype import complex64, complex128, float32, float64
+from penlight.ops.arithmetic import where
+from penlight.ops.dispatch import apply
+from penlight.ops.operator import NotExported, Operator, Spec
+from penlight.ops.registry import register
+from penlight.ops.samples import shapes
+from penlight.ops.trigonometry import atan2
+from penlight.tensor import Tensor
+
+_NO_ONNX = NotExported("ONNX has no complex numbers")
+
+
+@register
+@dataclass(frozen=True)
+class ToComplex(Operator):
+    """x + 0i"""
+
+    name = "to_complex"
+    onnx = _NO_ONNX
+    saves_inputs = False
+    complex_gradient = True
+    samples = (shapes(3, 4), shapes(0))
+
+    def infer(self, x: Spec) -> Spec:
+        return Spec(x.shape, complex128 if x.dtype is float64 else complex64)
+
+    def forward(self, xp, x):
+        return x.astype(xp.complex128 if x.dtype == xp.float64 else xp.complex64)
+
+    def vjp(self, grad, output, x):
+        return (real(grad),)
+
+
+@register
+@dataclass(frozen=True)
+class Real(Operator):
+    """The real part, as a copy"""
+
+    name = "real"
+    onnx = _NO_ONNX
+    saves_inputs = False
+    complex_gradient = True
+    samples = (shapes(3, 4), shapes(0))
+
+    def infer(self, x: Spec) -> Spec:
+        return Spec(x.shape, {complex64: float32, complex128: float64}.get(x.dtype, x.dtype))
+
+    def forward(self, xp, x):
+        return x.real.copy()
+
+    def vjp(self, grad, output, x):
+        return (apply(ToComplex(), grad) if x.dtype.kind == 3 else grad,)
+
+
+@register
+@dataclass(frozen=True)
+class Conj(Operator):
+    """The imaginary part turned over"""
+
+    name = "conj"
+    onnx = _NO_ONNX
+    saves_inputs = False
+    complex_gradient = True
+    samples = (shapes(3, 4), shapes(0))
+
+    def infer(self, x: Spec) -> Spec:
+        return x
+
+    def forward(self, xp, x):
+        return xp.conj(x)
+
+    def vjp(self, grad, output, x):
+        return (conj(grad),)
+
+
+def real(input: Tensor) -> Tensor:
+    """Returns the real part; the input itself where it is real."""
+    return apply(Real(), input) if input.dtype.kind == 3 else input
+
+
+def conj(input: Tensor) -> Tensor:
+    """Returns the complex conjugate; the input itself where it is real."""
+    return apply(Conj(), input) if input.dtype.kind == 3 else input
+
+
+def imag(input: Tensor) -> Tensor:
+    """Returns the imaginary part of a complex tensor, without a gradient."""
+    return Tensor(input._data.imag.copy())
+
+
+def to_complex(input: Tensor) -> Tensor:
+    """Returns the input as complex64, or complex128 for float64 and complex128."""
+    if input.dtype.kind == 3:
+        return input
+    return apply(ToComplex(), input if input.dtype.is_floating_point else input.to(float32))
+
+
+def angle(input: Tensor) -> Tensor:
+    """Returns the angle of each number: 0 or pi for a real one."""
+    if input.dtype.kind == 3:
+        return atan2(imag(input), real(input).detach())
+    zero = input * 0.0 if input.dtype.kind == 2 else input.to(float32) * 0.0
+    return where(input < 0, zero + math.pi, zero)
