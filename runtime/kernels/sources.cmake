@@ -16,10 +16,12 @@ set(PENLIGHT_KERNEL_SOURCES
   gemm.cpp
   generate.cpp
   grid_sample.cpp
+  integer_conv.cpp
   integer_matmul.cpp
   join.cpp
   kernels.cpp
   layout.cpp
+  linear_attention.cpp
   lp_pool.cpp
   matmul.cpp
   norm.cpp
@@ -32,10 +34,12 @@ set(PENLIGHT_KERNEL_SOURCES
   quantize.cpp
   recurrent.cpp
   reduce.cpp
+  region.cpp
   reshape.cpp
   resize.cpp
   resize_taps.cpp
   scatter.cpp
+  select.cpp
   softmax.cpp
   strided.cpp
   trigonometry.cpp

@@ -190,6 +190,12 @@ def _grid_sample_modes(node: Node) -> Node:
     return _rebuild(node, "GridSample", list(node.inputs), mode=modes.get(mode, mode))
 
 
+def _dft_axis_to_input(node: Node) -> Node:
+    length = node.inputs[1] if len(node.inputs) > 1 else None
+    inputs = [node.inputs[0], length, _integers(node, find_attribute(node, "axis", 1), "axis")]
+    return _rebuild(node, "DFT", inputs, drop=("axis",))
+
+
 def _group_norm_per_channel(node: Node) -> Node:
     x, *factors = node.inputs
     arrays = [constant_of(value) for value in factors]
@@ -216,6 +222,6 @@ _CHANGES: dict[int, dict[str, Callable[[Node], Node]]] = {
     14: {"BatchNormalization": _batch_norm_for_inference},
     16: {"RoiAlign": _roi_align_without_offset},
     18: {**dict.fromkeys((f"Reduce{name}" for name in _REDUCTIONS), _axes_to_input), "Split": _name_split_count},
-    20: {"GridSample": _grid_sample_modes},
+    20: {"DFT": _dft_axis_to_input, "GridSample": _grid_sample_modes},
     21: {"GroupNormalization": _group_norm_per_channel},
 }

@@ -1,0 +1,115 @@
+// Operators whose output's size depends on values: NonZero and Compress. What decides must be known while shapes are
+// prepared, as a constant or from shapes; the core then runs them right away. SPDX-License-Identifier: Apache-2.0
+#include <string.h>
+
+#include "shape_rules.h"
+
+namespace penlight {
+
+namespace {
+
+Status known_data(Context& context, int i) {
+  if (context.input(i).data != nullptr || context.input(i).shape.count() == 0) return Status::kOk;
+  return context.fail(Status::kUnsupportedOperator,
+                      "the size of the output depends on input %d; it must be known from shapes alone", i);
+}
+
+bool is_zero_element(const Tensor& x, int64_t i) {
+  bool zero = true;
+  with_any_type(x.dtype, [&](auto tag) {
+    using T = typename decltype(tag)::Type;
+    using C = typename Element<T>::Compute;
+    zero = static_cast<C>(x.as<T>()[i]) == C(0);
+  });
+  return zero;
+}
+
+struct CompressState {
+  int axis = -1;  // -1: of the flattened input
+  int64_t outer = 1, size = 0;
+  int64_t inner = 1;
+};
+
+}  // namespace
+
+Status non_zero_infer(Context& context) {
+  PENLIGHT_TRY(check_dtype(context, 0, kAllTypes));
+  PENLIGHT_TRY(known_data(context, 0));
+  const Tensor& x = context.input(0);
+  const int64_t n = x.shape.count();
+  int64_t found = 0;
+  for (int64_t i = 0; i < n; ++i) found += is_zero_element(x, i) ? 0 : 1;
+  const int64_t out[] = {x.shape.rank, found};
+  context.macs = static_cast<uint64_t>(n);
+  return set_output(context, 0, DType::kI64, make_shape(out, 2));
+}
+
+Status non_zero_run(Context& context) {
+  const Tensor& x = context.input(0);
+  const int64_t n = x.shape.count(), found = context.output(0).shape.dims[1];
+  int64_t* y = context.output(0).as<int64_t>();
+  int64_t column = 0;
+  for (int64_t i = 0; i < n && column < found; ++i) {
+    if (is_zero_element(x, i)) continue;
+    int64_t rest = i;
+    for (int d = x.shape.rank - 1; d >= 0; --d) {
+      y[d * found + column] = rest % x.shape.dims[d];
+      rest /= x.shape.dims[d];
+    }
+    ++column;
+  }
+  return column == found ? Status::kOk : context.fail(Status::kInvalidValue, "the input has changed since its shape was prepared");
+}
+
+Status compress_infer(Context& context) {
+  PENLIGHT_TRY(check_dtype(context, 0, kAllTypes));
+  PENLIGHT_TRY(check_dtype(context, 1, dtype_bit(DType::kBool)));
+  PENLIGHT_TRY(check_rank(context, 1, 1, 1));
+  PENLIGHT_TRY(known_data(context, 1));
+  const Shape& x = context.input(0).shape;
+  const Tensor& condition = context.input(1);
+  CompressState& s = context.state_as<CompressState>();
+  s = CompressState{};
+  s.size = x.count();
+  constexpr int64_t kNoAxis = INT64_MIN;
+  const int64_t axis = context.attributes->integer("axis", kNoAxis);
+  if (axis != kNoAxis) {
+    PENLIGHT_TRY(normalize_axis(context, axis, x.rank, &s.axis));
+    s.outer = dims_product(x, 0, s.axis);
+    s.size = x.dims[s.axis];
+    s.inner = dims_product(x, s.axis + 1, x.rank);
+  }
+  int64_t found = 0;
+  for (int64_t i = 0; i < condition.shape.dims[0]; ++i) {
+    if (condition.as<uint8_t>()[i] == 0) continue;
+    if (i >= s.size)
+      return context.fail(Status::kShapeMismatch, "the condition selects element %lld of %lld", static_cast<long long>(i),
+                          static_cast<long long>(s.size));
+    ++found;
+  }
+  Shape out = x;
+  if (s.axis < 0) out.rank = 1;
+  out.dims[s.axis < 0 ? 0 : s.axis] = found;
+  context.macs = static_cast<uint64_t>(x.count());
+  return set_output(context, 0, context.input(0).dtype, out);
+}
+
+Status compress_run(Context& context) {
+  const CompressState& s = context.state_as<CompressState>();
+  const Tensor& condition = context.input(1);
+  const int64_t found = context.output(0).shape.dims[s.axis < 0 ? 0 : s.axis];
+  const size_t row = static_cast<size_t>(s.inner) * dtype_size(context.input(0).dtype);
+  char* to = context.output(0).as<char>();
+  for (int64_t o = 0; row > 0 && o < s.outer; ++o) {
+    int64_t written = 0;
+    for (int64_t i = 0; i < condition.shape.dims[0] && written < found; ++i) {
+      if (condition.as<uint8_t>()[i] == 0 || i >= s.size) continue;
+      memcpy(to, context.input(0).as<char>() + static_cast<size_t>(o * s.size + i) * row, row);
+      to += row;
+      ++written;
+    }
+  }
+  return Status::kOk;
+}
+
+}  // namespace penlight
