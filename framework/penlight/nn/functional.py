@@ -102,5 +102,7 @@ from penlight.ops.rectifier import softsign as softsign
 from penlight.ops.rectifier import tanhshrink as tanhshrink
 from penlight.ops.rectifier import threshold as threshold
 from penlight.ops.resize import interpolate as interpolate
+from penlight.ops.resize import upsample_bilinear as upsample_bilinear
+from penlight.ops.resize import upsample_nearest as upsample_nearest
 from penlight.ops.softmax import log_softmax as log_softmax
 from penlight.ops.softmax import softmax as softmax

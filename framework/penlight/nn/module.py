@@ -11,7 +11,9 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from penlight.backends.backend import backend_of
+from penlight.dtype import bfloat16, float16, float32, float64
 from penlight.errors import StateDictError
+from penlight.nn.backward_hooks import BackwardHook, Watch
 from penlight.nn.parameter import Parameter
 from penlight.tape import mode
 from penlight.tensor import Tensor, from_numpy
@@ -71,12 +73,13 @@ class Module(metaclass=_ModuleType):
     _not_saved: set[str]
     _forward_hooks: dict[int, Any]
     _forward_pre_hooks: dict[int, Any]
+    _backward_hooks: dict[int, Any]
 
     def __new__(cls, *args: Any, **kwargs: Any) -> Any:
         # Not in __init__: a subclass that forgets super().__init__() works all the same.
         module = super().__new__(cls)
         state: dict[str, Any] = {"_parameters": {}, "_buffers": {}, "_modules": {}, "_not_saved": set(), "training": True}
-        state |= {"_forward_hooks": {}, "_forward_pre_hooks": {}}
+        state |= {"_forward_hooks": {}, "_forward_pre_hooks": {}, "_backward_hooks": {}}
         module.__dict__.update(state)
         return module
 
@@ -88,7 +91,7 @@ class Module(metaclass=_ModuleType):
         if mode.tracer is not None:
             with mode.tracer.module(self):
                 return self._call(args, kwargs)
-        if self._forward_hooks or self._forward_pre_hooks:
+        if self._forward_hooks or self._forward_pre_hooks or self._backward_hooks:
             return self._call(args, kwargs)
         return self.forward(*args, **kwargs)
 
@@ -97,11 +100,12 @@ class Module(metaclass=_ModuleType):
             changed = hook(self, args)
             if changed is not None:
                 args = changed if isinstance(changed, tuple) else (changed,)
-        output = self.forward(*args, **kwargs)
+        watch = Watch(self, list(self._backward_hooks.values())) if self._backward_hooks else None
+        output = self.forward(*(args if watch is None else watch.watch_inputs(args)), **kwargs)
         for hook in list(self._forward_hooks.values()):
             changed = hook(self, args, output)
             output = output if changed is None else changed
-        return output
+        return output if watch is None else watch.watch_outputs(output)
 
     def register_forward_hook(self, hook: Callable[[Module, Any, Any], Any]) -> RemovableHandle:
         """Calls `hook(module, args, output)` after each forward; what it returns, unless None, replaces the output."""
@@ -110,6 +114,13 @@ class Module(metaclass=_ModuleType):
     def register_forward_pre_hook(self, hook: Callable[[Module, Any], Any]) -> RemovableHandle:
         """Calls `hook(module, args)` before each forward; what it returns, unless None, replaces the arguments."""
         return RemovableHandle(self._forward_pre_hooks, hook)
+
+    def register_full_backward_hook(self, hook: BackwardHook) -> RemovableHandle:
+        """Calls `hook(module, grad_input, grad_output)` when the gradients have passed; a tuple it returns replaces grad_input.
+
+        grad_input holds those of the positional tensors that require a gradient.
+        """
+        return RemovableHandle(self._backward_hooks, hook)
 
     # Registration. Every entry is an attribute too, so reading `self.weight` costs no lookup of ours.
 
@@ -233,6 +244,23 @@ class Module(metaclass=_ModuleType):
             module = found
         return module
 
+    def get_parameter(self, target: str) -> Parameter:
+        """Returns the parameter at a path such as "layers.0.weight"."""
+        return self._get("_parameters", target)
+
+    def get_buffer(self, target: str) -> Tensor:
+        """Returns the buffer at a path such as "norm.running_mean"."""
+        return self._get("_buffers", target)
+
+    def _get(self, kind: str, target: str) -> Any:
+        path, _, name = target.rpartition(".")
+        entries = getattr(self.get_submodule(path), kind)
+        if entries.get(name) is None:
+            raise AttributeError(
+                f"{path or type(self).__name__} has no {kind[1:-1]} {name!r}; it has {', '.join(entries) or 'none'}"
+            )
+        return entries[name]
+
     # State
 
     def state_dict(self, prefix: str = "") -> dict[str, Tensor]:
@@ -304,6 +332,22 @@ class Module(metaclass=_ModuleType):
             if tensor.grad is not None:
                 tensor.grad = tensor.grad.to(tensor.device, tensor.dtype)
         return self
+
+    def float(self) -> Any:
+        """Converts floating-point parameters and buffers to float32."""
+        return self.to(float32)
+
+    def double(self) -> Any:
+        """Converts floating-point parameters and buffers to float64."""
+        return self.to(float64)
+
+    def half(self) -> Any:
+        """Converts floating-point parameters and buffers to float16."""
+        return self.to(float16)
+
+    def bfloat16(self) -> Any:
+        """Converts floating-point parameters and buffers to bfloat16."""
+        return self.to(bfloat16)
 
     def cpu(self) -> Any:
         """Moves to the CPU."""

@@ -79,8 +79,8 @@ class AdamW(Optimizer):
             settings |= {"weight_decay": weight_decay, "step": count}
             lists: Any = (arrays(chosen), [grads[p] for p in positions], *moments)
             if group.get("amsgrad"):
-                largest = arrays(self.state[parameter]["max_exp_avg_sq"] for parameter in chosen)
-                amsgrad_step(backend.xp, *lists, largest, **settings)
+                with_largest: Any = (*lists, arrays(self.state[parameter]["max_exp_avg_sq"] for parameter in chosen))
+                amsgrad_step(backend.xp, *with_largest, **settings)
                 continue
             kernel = backend.kernels.get("adamw")
             if kernel is None or kernel(*lists, **settings) is NotImplemented:

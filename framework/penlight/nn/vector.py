@@ -1,0 +1,64 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Parameters as one vector, and batch norms folded into the layer before."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterable
+from typing import Any
+
+from penlight.autograd import no_grad
+from penlight.nn.module import Module
+from penlight.nn.parameter import Parameter
+from penlight.ops.shape import cat
+from penlight.tensor import Tensor
+
+
+def parameters_to_vector(parameters: Iterable[Tensor]) -> Tensor:
+    """Returns all elements of the parameters in one vector."""
+    return cat([parameter.reshape(-1) for parameter in parameters])
+
+
+def vector_to_parameters(vec: Tensor, parameters: Iterable[Tensor]) -> None:
+    """Writes a vector into the parameters, in the order of `parameters_to_vector`.
+
+    Raises:
+        ValueError: the vector has another length than the parameters together.
+    """
+    chosen = list(parameters)
+    total = sum(parameter.numel() for parameter in chosen)
+    if vec.ndim != 1 or vec.shape[0] != total:
+        raise ValueError(f"vector_to_parameters: expected ({total},), got {tuple(vec.shape)}")
+    start = 0
+    for parameter in chosen:
+        size = parameter.numel()
+        parameter.detach()._data[...] = vec._data[start : start + size].reshape(parameter._data.shape)
+        parameter.bump_version()
+        start += size
+
+
+def _fuse(layer: Any, bn: Any, out_dim: int) -> Any:
+    if layer.training or bn.training:
+        raise ValueError("fuse: both modules must be in evaluation mode; call .eval() first")
+    fused = copy.deepcopy(layer)
+    with no_grad():
+        scale = (bn.running_var + bn.eps).rsqrt()
+        scale = scale if bn.weight is None else scale * bn.weight
+        shape = [1] * layer.weight.ndim
+        shape[out_dim] = -1
+        shift = -bn.running_mean if layer.bias is None else layer.bias - bn.running_mean
+        bias = shift * scale
+        bias = bias if bn.bias is None else bias + bn.bias
+        fused.weight = Parameter((layer.weight * scale.reshape(shape)).detach())
+        fused.bias = Parameter(bias.detach())
+    return fused
+
+
+def fuse_conv_bn_eval(conv: Module, bn: Module, transpose: bool = False) -> Any:
+    """Returns a copy of a convolution in which the batch norm after it is contained; both in evaluation mode."""
+    return _fuse(conv, bn, 1 if transpose else 0)
+
+
+def fuse_linear_bn_eval(linear: Module, bn: Module) -> Any:
+    """Returns a copy of a linear layer in which the batch norm after it is contained; both in evaluation mode."""
+    return _fuse(linear, bn, 0)
