@@ -20,9 +20,14 @@ from penlight_export.errors import UnsupportedFeatureError, UnsupportedOperators
 from penlight_export.graph import from_proto
 from penlight_export.pipeline import edge_graph
 
-FLOOR = 1250  # raise it when more pass
+FLOOR, STANDARD_FLOOR = 1543, 1398  # of 1,884 tests, and of the 1,495 whose inputs and outputs have standard dtypes
+
+STANDARD_DTYPES = {onnx.TensorProto.DataType.Value(n) for n in ("FLOAT", "FLOAT16", "INT64", "INT32", "INT8", "UINT8", "BOOL")}
+# Inputs that real models have as constants beside those of integers.
+CONSTANT_INPUTS = ("scales", "roi", "depth", "start", "limit", "delta")
 
 EXCEPTIONS = {
+    r"test_dft_inverse(_opset19)?$": "the expected zeros hold 2e-7 of float32 noise, the tolerance there is 1e-7",
     r"_bf16(_expanded)?$": "the expected numbers were rounded to bfloat16 after every step",
     r"attention_.*_fp16(_expanded)?$": "the expected numbers were rounded to float16 after every step",
 }
@@ -42,9 +47,7 @@ def with_constants(model, arrays):
     copy.CopyFrom(model)
     kept = []
     for value, array in zip(model.graph.input, arrays, strict=True):
-        if (array.dtype in (np.int64, np.int32) and array.size <= 64) or (
-            array.dtype == np.float32 and value.name in ("scales", "roi")
-        ):
+        if (array.dtype in (np.int64, np.int32, np.bool_) and array.size <= 64) or (array.size <= 8 and value.name in CONSTANT_INPUTS):
             copy.graph.initializer.append(onnx.numpy_helper.from_array(array, value.name))
             copy.graph.input.remove(next(v for v in copy.graph.input if v.name == value.name))
         else:
@@ -70,6 +73,18 @@ def run_case(case):
                 raise
             model, kept = with_constants(case.model, arrays)
             compare(case, program_of(model).session(), kept, expected)
+
+
+def is_standard(case):
+    """Whether every input and output is a tensor of a dtype that phones and browsers have."""
+    types = [value.type for value in (*case.model.graph.input, *case.model.graph.output)]
+    return all(t.WhichOneof("value") == "tensor_type" and t.tensor_type.elem_type in STANDARD_DTYPES for t in types)
+
+
+def refused_operator(words):
+    """The operator that a refusal is about, or its first words."""
+    found = re.search(r"no kernel for (\S+?)(-\d+)? |^node \d+ '.*?' \((\w+)\)", words)
+    return next((name for name in (found[1], found[3]) if name), words[:60]) if found else words[:60]
 
 
 REFUSALS = (
@@ -99,22 +114,29 @@ def outcomes():
 
     with warnings.catch_warnings(), np.errstate(all="ignore"):
         warnings.simplefilter("ignore")
-        return {case.name: outcome(case) for case in collect_testcases(None)}
+        return {case.name: (*outcome(case), is_standard(case)) for case in collect_testcases(None)}
 
 
-def test_enough_pass(outcomes):
-    counts = Counter(kind for kind, _ in outcomes.values())
-    print(f"ONNX node tests on the edge runtime: {counts['pass']} of {len(outcomes)} pass, {counts['refused']} refused")
-    assert counts["pass"] >= FLOOR
+def test_enough_pass(outcomes, record_property):
+    passed = Counter(standard for kind, _, standard in outcomes.values() if kind == "pass")
+    total = Counter(standard for *_, standard in outcomes.values())
+    refused = Counter(refused_operator(words) for kind, words, standard in outcomes.values() if kind == "refused" and standard)
+    record_property("passed", passed[True] + passed[False])
+    record_property("passed_standard", passed[True])
+    print(f"ONNX node tests on the edge runtime: {passed[True]} of {total[True]} with standard dtypes pass, ", end="")
+    print(f"{passed[True] + passed[False]} of all {len(outcomes)}; refused of standard dtypes by operator:")
+    print(", ".join(f"{name} {count}" for name, count in refused.most_common()))
+    assert passed[True] >= STANDARD_FLOOR
+    assert passed[True] + passed[False] >= FLOOR
 
 
 def test_the_rest_is_refused_or_listed(outcomes):
-    failed = {name: words for name, (kind, words) in outcomes.items() if kind == "fail"}
+    failed = {name: words for name, (kind, words, _) in outcomes.items() if kind == "fail"}
     unknown = {name: words[:100] for name, words in failed.items() if not any(re.search(pattern, name) for pattern in EXCEPTIONS)}
     assert not unknown
 
 
 def test_no_exception_is_out_of_date(outcomes):
-    failed = [name for name, (kind, _) in outcomes.items() if kind == "fail"]
+    failed = [name for name, (kind, *_) in outcomes.items() if kind == "fail"]
     for pattern, reason in EXCEPTIONS.items():
         assert any(re.search(pattern, name) for name in failed), f"{pattern} ({reason}) is no longer needed"

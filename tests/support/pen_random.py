@@ -45,6 +45,23 @@ INTEGERS = {
     "stash_type": [1],
     "fmod": [0, 1],
     "select_last_index": [0, 1],
+    "inverse": [0, 1],
+    "onesided": [0, 1],
+    "layout": [0, 1],
+    "linear_before_reset": [0, 1],
+    "is_causal": [0, 1],
+    "left_window_size": [-1, 0, 2, 2**62],
+    "align_corners": [0, 1],
+    "exclude_outside": [0, 1],
+    "block_size": [-1, 0, 1, 2, 2**62],
+    "output_dtype": [0, 2, 3, 5, 16],
+    "p": [0, 1, 2, 3],
+    "size": [-1, 1, 3],
+    "output_height": [-1, 1, 3],
+    "sampling_ratio": [0, 2],
+    "q_num_heads": [1, 2],
+    "kv_num_heads": [1, 2],
+    "qk_matmul_output_mode": [0, 1, 2, 3],
 }
 LISTS = (
     "axes",
@@ -63,10 +80,23 @@ TEXTS = {
     "mode": ["constant", "edge", "reflect", "wrap", "nearest", "linear", "cubic", "DCR", "CRD", "x"],
     "auto_pad": ["NOTSET", "SAME_UPPER", "SAME_LOWER", "VALID", "x"],
     "approximate": ["none", "tanh", "x"],
+    "direction": ["LEFT", "RIGHT", "forward", "reverse", "bidirectional"],
+    "padding_mode": ["zeros", "border", "reflection"],
+    "update_rule": ["linear", "gated", "delta", "gated_delta"],
     "reduction": ["none", "add", "mul", "max", "min"],
     "coordinate_transformation_mode": ["half_pixel", "asymmetric", "align_corners", "pytorch_half_pixel", "tf_crop_and_resize"],
     "nearest_mode": ["floor", "ceil", "round_prefer_floor"],
     "activation": ["Relu", "Clip", "Tanh", "x"],
+}
+INDEX_OPERANDS = {
+    ("MaxUnpool", 1): "int64",
+    ("RoiAlign", 2): "int64",
+    ("TensorScatter", 2): "int64",
+    ("Attention", 6): "int64",
+    ("DequantizeLinear", 0): "int8",
+    ("DequantizeLinear", 2): "int8",
+    ("QuantizeLinear", 2): "int8",
+    **{(name, 4): "int32" for name in ("RNN", "GRU", "LSTM")},
 }
 REALS = {"alpha": [0.5, -1.0, 3e38], "beta": [1.0, float("nan")], "epsilon": [1e-5, 0.0], "value": [2.0], "lambd": [0.5]}
 
@@ -110,6 +140,33 @@ def likely_shapes(name: str, rng: np.random.Generator) -> list[tuple[int, ...]]:
         return [(n, c, *spatial), (c,), (c,), (c,), (c,)]
     if name in ("LayerNormalization", "RMSNormalization"):
         return [(n, c, m), (m,), (m,)]
+    gates = {"RNN": 1, "GRU": 3, "LSTM": 4}.get(name, 0)
+    if gates:
+        return [(n, c, m), (1, gates * k, m), (1, gates * k, k), (1, 2 * gates * k), (c,), (1, c, k), (1, c, k), (1, 3 * k)]
+    if name in ("Attention", "FlexAttention"):
+        return [(n, 2, c, k), (n, 1, m, k), (n, 1, m, 3), (c, m), (n, 1, 2, k), (n, 1, 2, 3), (n,)]
+    if name == "GridSample":
+        return [(n, c, *spatial), (n, *window, len(spatial))]
+    if name in ("DFT", "STFT"):
+        return [(n, 5, c, 2) if name == "DFT" else (n, 5, 1)]
+    if name in ("ConvInteger", "QLinearConv"):
+        return (
+            [(n, c, *spatial), (m, c, *window)]
+            if name == "ConvInteger"
+            else [(n, c, *spatial), (), (), (m, c, *window), (), (), (), ()]
+        )
+    if name in ("MatMulInteger", "QLinearMatMul"):
+        return [(n, k), (k, m)] if name == "MatMulInteger" else [(n, k), (), (), (k, m), (), (), (), ()]
+    if name == "MaxUnpool":
+        return [(n, c, *spatial), (n, c, *spatial)]
+    if name == "RoiAlign":
+        return [(n, c, 4, 4), (m, 4), (m,)]
+    if name == "TensorScatter":
+        return [(n, 4, c), (n, 2, c), (n,)]
+    if name in ("QuantizeLinear", "DequantizeLinear"):
+        return [(n, c, m), (), ()]
+    if name == "Det":
+        return [(n, k, k)]
     if name in ("And", "Or", "Xor", "Not", "Where", "Expand", "Tile", "Reshape", "OneHot", "ScatterND", "Range", "EyeLike"):
         return [(n, c), (n, c), (n, c)]
     return []
@@ -118,6 +175,10 @@ def likely_shapes(name: str, rng: np.random.Generator) -> list[tuple[int, ...]]:
 def likely_dtype(name: str, number: int, rng: np.random.Generator) -> str:
     if name in ("And", "Or", "Xor", "Not") or (name == "Where" and number == 0):
         return "bool"
+    if name in ("ConvInteger", "MatMulInteger") or (name.startswith("QLinear") and number in (0, 2, 3, 5, 7)):
+        return "uint8" if number in (0, 2, 5) else "int8"
+    if (name, number) in INDEX_OPERANDS:
+        return INDEX_OPERANDS[name, number]
     return "int64" if name in ("Range", "OneHot") or rng.random() < 0.1 else "float32"
 
 
