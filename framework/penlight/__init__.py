@@ -143,6 +143,7 @@ from penlight.ops.cumulative import diff as diff
 from penlight.ops.cumulative import gradient as gradient
 from penlight.ops.cumulative import logcumsumexp as logcumsumexp
 from penlight.ops.cumulative import trapezoid as trapezoid
+from penlight.ops.cumulative import trapz as trapz
 from penlight.ops.einsum import einsum as einsum
 from penlight.ops.elementwise import abs as abs
 from penlight.ops.elementwise import ceil as ceil
@@ -170,6 +171,9 @@ from penlight.ops.gather import gather as gather
 from penlight.ops.gather import index_select as index_select
 from penlight.ops.gather import scatter_add as scatter_add
 from penlight.ops.gather import take_along_dim as take_along_dim
+from penlight.ops.grid import grid_sampler_2d as grid_sampler_2d
+from penlight.ops.grid import grid_sampler_3d as grid_sampler_3d
+from penlight.ops.mask import argwhere as argwhere
 from penlight.ops.mask import masked_fill as masked_fill
 from penlight.ops.mask import masked_select as masked_select
 from penlight.ops.mask import nonzero as nonzero
@@ -289,6 +293,7 @@ from penlight.ops.special import log2 as log2
 from penlight.ops.special import log10 as log10
 from penlight.ops.special import logaddexp as logaddexp
 from penlight.ops.special import logaddexp2 as logaddexp2
+from penlight.ops.special import logit as logit
 from penlight.ops.special import sinc as sinc
 from penlight.ops.special import xlogy as xlogy
 from penlight.ops.statistics import aminmax as aminmax

@@ -37,6 +37,7 @@ from penlight.ops.fold import fold as fold
 from penlight.ops.fold import pixel_shuffle as pixel_shuffle
 from penlight.ops.fold import pixel_unshuffle as pixel_unshuffle
 from penlight.ops.fold import unfold as unfold
+from penlight.ops.grid import grid_sample as grid_sample
 from penlight.ops.loss import binary_cross_entropy_with_logits as binary_cross_entropy_with_logits
 from penlight.ops.loss import cross_entropy as cross_entropy
 from penlight.ops.loss import l1_loss as l1_loss

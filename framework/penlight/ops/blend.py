@@ -198,9 +198,10 @@ def tensordot(a: Tensor, b: Tensor, dims: Any = 2) -> Tensor:
     rows = [d for d in range(a.ndim) if d not in left]
     columns = [d for d in range(b.ndim) if d not in right]
     shape = (*(a.shape[d] for d in rows), *(b.shape[d] for d in columns))
-    inner_size = 1
-    for d in left:
-        inner_size *= a.shape[d]
+    common = [(p, q) for p, q in zip(left, right, strict=True) if a.shape[p] != b.shape[q]]
+    for p, q in common:  # a size of 1 broadcasts: the other one is summed up
+        a, b = (a, b.sum(q, keepdim=True)) if a.shape[p] == 1 else (a.sum(p, keepdim=True), b)
+    inner_size = _total(a, left)
     x = a.permute((*rows, *left)).reshape((_total(a, rows), inner_size))
     y = b.permute((*right, *columns)).reshape((inner_size, _total(b, columns)))
     return matmul(x, y).reshape(shape)

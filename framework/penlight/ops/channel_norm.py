@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import math
+
 from penlight.errors import ShapeError
 from penlight.ops.norm import _update, batch_norm, group_norm
 from penlight.ops.pool_nd import avg_pool2d
@@ -45,7 +47,7 @@ def instance_norm(
 def local_response_norm(input: Tensor, size: int, alpha: float = 1e-4, beta: float = 0.75, k: float = 1.0) -> Tensor:
     """Returns x / (k + alpha * mean of x^2 over `size` neighbouring channels)^beta of (N, C, ...) (Krizhevsky et al. 2012)."""
     n, channels = input.shape[:2]
-    squares = (input * input).reshape((n, 1, channels, -1))
+    squares = (input * input).reshape((n, 1, channels, math.prod(input.shape[2:])))
     padded = pad_constant(squares, (0, 0, size // 2, (size - 1) // 2))
     means = avg_pool2d(padded, (size, 1), 1).reshape(tuple(input.shape))
     return input / (means * alpha + k) ** beta

@@ -211,6 +211,8 @@ class Conv2dInputGrad(_Conv):
 
     def vjp(self, grad, output, g, weight):
         gg = apply(Conv2d(*self.arguments()), grad, weight, None) if g.requires_grad else None
+        if gg is not None and gg.shape != g.shape:  # output_padding of a stride or more: no input reaches the rest
+            gg = gg[:, :, : g.shape[2], : g.shape[3]]
         kernel = tuple(weight.shape[2:])
         return gg, apply(Conv2dWeightGrad(*self.arguments(), kernel), grad, g) if weight.requires_grad else None
 

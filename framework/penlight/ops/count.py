@@ -100,7 +100,8 @@ def searchsorted(
     if data.ndim == 1:
         places = np.searchsorted(data, wanted, side=where)  # type: ignore[call-overload]
     else:
-        lines = zip(data.reshape(-1, data.shape[-1]), wanted.reshape(-1, wanted.shape[-1]), strict=True)
+        rows = int(np.prod(data.shape[:-1]))
+        lines = zip(data.reshape(rows, data.shape[-1]), wanted.reshape(rows, wanted.shape[-1]), strict=True)
         found = [np.searchsorted(line, row, side=where) for line, row in lines]  # type: ignore[call-overload]
         places = np.asarray(found, dtype=np.int64).reshape(wanted.shape)
     return _tensor(np.asarray(places).astype(np.int32 if out_int32 else np.int64))

@@ -149,6 +149,7 @@ def arange(
 def linspace(start: float, end: float, steps: int, *, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Tensor:
     """Returns `steps` values from `start` to `end`, both included."""
     kind = as_dtype(dtype or default_dtype)
+    start, end = (float(v) for v in (start, end))
     return device_as_given(np.linspace(start, end, steps).astype(kind.numpy), device, requires_grad)
 
 

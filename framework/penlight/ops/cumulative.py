@@ -76,7 +76,8 @@ class LogCumsumExp(_Running):
         return xp.logaddexp.accumulate(x, axis=self.dim)
 
     def vjp(self, grad, output, x):
-        return (reversed_sum(grad * exp(-output), self.dim) * exp(x),)
+        top = x.detach().amax(self.dim, True) if x._data.size else x  # keeps the exponentials in range
+        return (reversed_sum(grad * exp(top - output), self.dim) * exp(x - top),)
 
 
 @register
@@ -214,3 +215,8 @@ def _ends(at: Any, size: int, widths: np.ndarray, edge_order: int) -> tuple[Tens
         + at(size - 1, 1) * ((2 * k + h) / (k * (h + k)))
     )
     return first, last
+
+
+def trapz(y: Tensor, x: Tensor | None = None, *, dx: float = 1, dim: int = -1) -> Tensor:
+    """Returns `trapezoid`."""
+    return trapezoid(y, x, dx=dx, dim=dim)

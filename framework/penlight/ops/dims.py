@@ -45,6 +45,8 @@ def shape_arguments(sizes: tuple[Any, ...]) -> tuple[int, ...]:
     return sizes
 
 
-def pair(value: int | tuple[int, int]) -> tuple[int, int]:
-    """(n, n) of n; pairs stay."""
-    return (value, value) if isinstance(value, int) else (int(value[0]), int(value[1]))
+def pair(value: int | tuple[int, ...]) -> tuple[int, int]:
+    """(n, n) of n; pairs stay; nothing is (0, 0)."""
+    if isinstance(value, int):
+        return value, value
+    return (int(value[0]), int(value[-1])) if value else (0, 0)

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from penlight.errors import ShapeError
-from penlight.ops.arithmetic import clamp
+from penlight.ops.arithmetic import clamp, where
 from penlight.ops.elementwise import abs as magnitude
 from penlight.ops.elementwise import sqrt
 from penlight.ops.matmul import matmul
@@ -18,6 +18,8 @@ def vector_length(input: Tensor, p: float, dim: Any, keepdim: bool = False) -> T
     """Returns (sum |x|^p)^(1/p) along `dim`: the largest magnitude for p = infinity."""
     if p == float("inf"):
         return magnitude(input).amax(dim, keepdim=keepdim)
+    if p == 0:
+        return where(input == 0, input * 0.0, 1.0).sum(dim, keepdim=keepdim)
     if p == 1:
         return magnitude(input).sum(dim, keepdim=keepdim)
     if p == 2:

@@ -43,4 +43,4 @@ def _drop(input: Tensor, p: float, training: bool, shape: tuple[int, ...], gener
         return input * 0.0
     keep = (generator or default_generator).numpy.random(shape, dtype=np.float32) >= p
     mask = np.multiply(keep, 1 / (1 - p), dtype=np.float32).astype(input._data.dtype, copy=False)
-    return input * from_array(mask).to(input.device)
+    return input * from_array(np.asarray(mask)).to(input.device)

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 from penlight.errors import ShapeError
@@ -80,7 +81,7 @@ def pixel_shuffle(input: Tensor, upscale_factor: int) -> Tensor:
     *lead, channels, h, w = input.shape
     if channels % (r * r):
         raise ShapeError(f"pixel_shuffle: {channels} channels do not divide by upscale_factor^2 = {r * r}")
-    split = input.reshape((-1, channels // (r * r), r, r, h, w)).permute(0, 1, 4, 2, 5, 3)
+    split = input.reshape((math.prod(lead), channels // (r * r), r, r, h, w)).permute(0, 1, 4, 2, 5, 3)
     return split.reshape((*lead, channels // (r * r), h * r, w * r))
 
 
@@ -94,7 +95,7 @@ def pixel_unshuffle(input: Tensor, downscale_factor: int) -> Tensor:
     *lead, channels, h, w = input.shape
     if h % r or w % r:
         raise ShapeError(f"pixel_unshuffle: size ({h}, {w}) does not divide by downscale_factor {r}")
-    split = input.reshape((-1, channels, h // r, r, w // r, r)).permute(0, 1, 3, 5, 2, 4)
+    split = input.reshape((math.prod(lead), channels, h // r, r, w // r, r)).permute(0, 1, 3, 5, 2, 4)
     return split.reshape((*lead, channels * r * r, h // r, w // r))
 
 

@@ -199,6 +199,8 @@ def l1_loss(input: Tensor, target: Tensor, reduction: str = "mean") -> Tensor:
 def smooth_l1_loss(input: Tensor, target: Tensor, reduction: str = "mean", beta: float = 1.0) -> Tensor:
     """Returns 0.5 * d^2 / beta where |d| < beta, else |d| - 0.5 * beta, reduced."""
     distance = abs(input - target)
+    if beta == 0:
+        return _reduce(distance, reduction, "smooth_l1_loss")
     return _reduce(where(distance < beta, distance.square() * (0.5 / beta), distance - 0.5 * beta), reduction, "smooth_l1_loss")
 
 

@@ -112,6 +112,11 @@ def nonzero(input: Tensor, *, as_tuple: bool = False) -> Any:
     return from_array(np.stack(data.nonzero(), axis=1).astype(np.int64))
 
 
+def argwhere(input: Tensor) -> Tensor:
+    """Returns the indices of the elements that are not 0, (count, ndim) int64."""
+    return nonzero(input)
+
+
 def tril(input: Tensor, diagonal: int = 0) -> Tensor:
     """Returns the lower triangle of the last two dimensions, zeros above `diagonal`."""
     return apply(Tril(diagonal), input)

@@ -53,7 +53,7 @@ _METHODS: dict[Any, str] = {
     shape: "reshape view flatten unflatten permute transpose expand unsqueeze squeeze narrow split chunk unbind flip roll "
     "repeat pad",
     gather: "index_select gather take_along_dim scatter_add",
-    mask: "masked_fill masked_select nonzero tril triu one_hot",
+    mask: "masked_fill masked_select nonzero argwhere tril triu one_hot",
     sort: "argsort sort topk",
     matmul: "matmul bmm mm dot outer",
     softmax: "softmax log_softmax logsumexp",
@@ -61,7 +61,7 @@ _METHODS: dict[Any, str] = {
     trigonometry: "tan asin acos atan sinh cosh asinh acosh atanh atan2",
     rounding: "trunc frac fmod true_divide signbit copysign round",
     bitwise: "bitwise_and bitwise_or bitwise_xor bitwise_not bitwise_left_shift bitwise_right_shift",
-    special: "exp2 log2 log10 erfc erfinv xlogy sinc logaddexp logaddexp2",
+    special: "exp2 log2 log10 erfc erfinv xlogy sinc logit logaddexp logaddexp2",
     scatter: "scatter scatter_reduce index_add index_copy index_fill index_reduce index_put masked_scatter take",
     cumulative: "cumprod logcumsumexp cummax cummin diff",
     rearrange: "diagonal diag_embed diag diagflat trace diagonal_scatter select select_scatter slice_scatter as_strided "

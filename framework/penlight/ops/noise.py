@@ -67,6 +67,6 @@ def _alpha(input: Tensor, p: float, training: bool, shape: Any, generator: Gener
     limit = -SELU_ALPHA * SELU_SCALE
     scale = 1 / math.sqrt((1 - p) * (1 + p * limit * limit))
     keep = (generator or default_generator).numpy.random(shape, dtype=np.float32) >= p
-    factor = from_array((keep * scale).astype(input._data.dtype)).to(input.device)
-    shift = from_array(((~keep * limit - p * limit) * scale).astype(input._data.dtype)).to(input.device)
+    factor = from_array(np.asarray(keep * scale).astype(input._data.dtype)).to(input.device)
+    shift = from_array(np.asarray((~keep * limit - p * limit) * scale).astype(input._data.dtype)).to(input.device)
     return input * factor + shift

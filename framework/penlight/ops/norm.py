@@ -273,7 +273,7 @@ def group_norm(
     channels = input.shape[1]
     if channels % num_groups:
         raise ArgumentError(f"group_norm: {channels} channels do not divide into {num_groups} groups")
-    grouped = input.reshape(input.shape[0], num_groups, -1)
+    grouped = input.reshape(input.shape[0], num_groups, _count(input.shape, range(1, input.ndim)) // num_groups)
     result = apply(LayerNorm(1, float(eps)), grouped, None, None)[0].reshape(input.shape)
     shape = (channels, *(1,) * (input.ndim - 2))
     if weight is not None:

@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from penlight.errors import ArgumentError, ShapeError
 from penlight.ops.activation import elu, sigmoid, softplus, tanh
 from penlight.ops.arithmetic import maximum, minimum, where
@@ -81,9 +83,9 @@ def logsigmoid(input: Tensor) -> Tensor:
     return -softplus(-input)
 
 
-def softmin(input: Tensor, dim: int = -1) -> Tensor:
-    """Returns softmax(-x) along `dim`."""
-    return softmax(-input, dim)
+def softmin(input: Tensor, dim: int = -1, *, dtype: Any = None) -> Tensor:
+    """Returns softmax(-x) along `dim`, in `dtype` if one is named."""
+    return softmax(-(input if dtype is None else input.to(dtype)), dim)
 
 
 def prelu(input: Tensor, weight: Tensor) -> Tensor:

@@ -109,3 +109,13 @@ def _blend(input: Tensor, dim: int, matrix: np.ndarray) -> Tensor:
     if dim == input.ndim - 1:
         return matmul(input, weights.transpose(0, 1))
     return matmul(input.transpose(dim, -1), weights.transpose(0, 1)).transpose(dim, -1)
+
+
+def upsample_nearest(input: Tensor, size: Any = None, scale_factor: Any = None) -> Tensor:
+    """Returns `interpolate` with mode "nearest"."""
+    return interpolate(input, size, scale_factor, "nearest")
+
+
+def upsample_bilinear(input: Tensor, size: Any = None, scale_factor: Any = None) -> Tensor:
+    """Returns `interpolate` with mode "bilinear" and aligned corners."""
+    return interpolate(input, size, scale_factor, "bilinear", align_corners=True)

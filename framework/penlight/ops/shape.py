@@ -477,7 +477,7 @@ def roll(input: Tensor, shifts: int | Sequence[int], dims: int | Sequence[int] |
         return roll(input.reshape(-1), shifts, 0).reshape(tuple(input.shape))
     pairs = [(shifts, dims)] if isinstance(dims, int) else list(zip(shifts, dims, strict=True))  # type: ignore[arg-type]
     for shift, dim in pairs:
-        input = _roll_one(input, shift if isinstance(shift, int) else shift[0], dim)  # type: ignore[index]
+        input = _roll_one(input, shift if isinstance(shift, int) else shift[0], dim)
     return input
 
 

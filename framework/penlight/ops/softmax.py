@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 
 from penlight.dtype import as_dtype
 from penlight.ops import dims as _dims
+from penlight.ops.arithmetic import clamp
 from penlight.ops.broadcast import floating
 from penlight.ops.dispatch import apply
 from penlight.ops.elementwise import exp
@@ -105,6 +106,6 @@ def log_softmax(input: Tensor, dim: int = -1, dtype: Any = None) -> Tensor:
 
 def logsumexp(input: Tensor, dim: Any, keepdim: bool = False) -> Tensor:
     """Returns log(sum(exp(input))) over `dim`, without overflow."""
-    highest = input.detach().amax(dim, keepdim=True)
+    highest = clamp(input.detach().amax(dim, keepdim=True), min=-3e38 if input.dtype.itemsize >= 4 else -6e4)  # not -inf - -inf
     total = exp(input - highest).sum(dim, keepdim=True).log() + highest
     return total if keepdim else total.squeeze(dim)

@@ -192,3 +192,10 @@ def logaddexp2(input: Tensor, other: Tensor) -> Tensor:
     """Returns log2(2 ** input + 2 ** other) without overflow, broadcast."""
     a, b = promote(input, other)
     return logaddexp(a * math.log(2), b * math.log(2)) * (1 / math.log(2))
+
+
+def logit(input: Tensor, eps: float | None = None) -> Tensor:
+    """Returns log(x / (1 - x)), of x limited to [eps, 1 - eps] if `eps` is named."""
+    x = floating(input)
+    x = x if eps is None else x.clamp(eps, 1 - eps)
+    return log(x / (1.0 - x))

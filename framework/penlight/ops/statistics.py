@@ -235,7 +235,7 @@ def cov(input: Tensor, *, correction: int = 1, fweights: Tensor | None = None, a
     centre = mean(x, 1, True) if weights is None else ((x * weights).sum(1) / count).unsqueeze(1)
     scale: Any = count - correction
     if aweights is not None and correction:
-        square = (weights * aweights.to(x.dtype)).sum()  # type: ignore[operator]
+        square = (weights * aweights.to(x.dtype)).sum()
         scale = count - square / count * correction
     centred = x - centre
     product = matmul(centred if weights is None else centred * weights, centred.transpose(0, 1)) / maximum(scale, 0.0)
