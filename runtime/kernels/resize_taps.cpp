@@ -21,7 +21,8 @@ double resize_position(const ResizeState& s, const ResizeLine& line, int64_t o) 
       if (out == 1.0) return 0.0;
       break;
     case ResizeCoordinates::kAlignCorners:
-      return out == 1.0 ? 0.0 : x * (in - 1.0) / (out - 1.0);
+      // The whole size, as onnxruntime has it; ONNX's reference takes the fractional one.
+      return line.out == 1 ? 0.0 : x * (in - 1.0) / static_cast<double>(line.out - 1);
     case ResizeCoordinates::kAsymmetric:
       return x / line.scale;
     case ResizeCoordinates::kHalfPixelSymmetric:
