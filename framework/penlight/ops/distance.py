@@ -8,6 +8,7 @@ from typing import Any
 
 from penlight.errors import ShapeError
 from penlight.ops.arithmetic import clamp, where
+from penlight.ops.broadcast import broadcast_shapes
 from penlight.ops.elementwise import abs as magnitude
 from penlight.ops.elementwise import sqrt
 from penlight.ops.matmul import matmul
@@ -39,6 +40,9 @@ def pairwise_distance(x1: Tensor, x2: Tensor, p: float = 2.0, eps: float = 1e-6,
 
 def cosine_similarity(x1: Tensor, x2: Tensor, dim: int = 1, eps: float = 1e-8) -> Tensor:
     """Returns x1 . x2 / (max(|x1|, eps) * max(|x2|, eps)) along `dim`; the shapes broadcast."""
+    if x1.shape != x2.shape:
+        shape = broadcast_shapes("cosine_similarity", x1.shape, x2.shape)
+        x1, x2 = x1.expand(shape), x2.expand(shape)
     first = clamp(vector_length(x1, 2, dim, keepdim=True), min=eps)
     second = clamp(vector_length(x2, 2, dim, keepdim=True), min=eps)
     return ((x1 / first) * (x2 / second)).sum(dim)

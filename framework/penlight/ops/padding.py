@@ -48,6 +48,10 @@ def _pad_dim(input: Tensor, dim: int, before: int, after: int, mode: str) -> Ten
     limit = {"reflect": size - 1, "circular": size}.get(mode, before if size else 0)
     if max(before, after) > max(limit, after if mode == "replicate" and size else limit):
         raise ShapeError(f"pad: {mode!r} of ({before}, {after}) needs more than the {size} elements of dimension {dim}")
-    places = np.pad(np.arange(size), (max(before, 0), max(after, 0)), mode=MODES[mode])  # type: ignore[call-overload]
-    places = places[max(-before, 0) : len(places) - max(-after, 0)]
+    kept, wide = slice(max(-before, 0), size - max(-after, 0)), (max(before, 0), max(after, 0))
+    if mode == "circular":  # goes round in what the crop leaves, as in PyTorch; the others see what is cropped
+        places = np.pad(np.arange(size)[kept], wide, mode="wrap")
+    else:
+        places = np.pad(np.arange(size), wide, mode=MODES[mode])  # type: ignore[call-overload]
+        places = places[max(-before, 0) : len(places) - max(-after, 0)]
     return index_select(input, dim, from_numpy(np.ascontiguousarray(places)).to(input.device))
