@@ -27,7 +27,7 @@ STANDARD_DTYPES = {onnx.TensorProto.DataType.Value(n) for n in ("FLOAT", "FLOAT1
 CONSTANT_INPUTS = ("scales", "roi", "depth", "start", "limit", "delta")
 
 EXCEPTIONS = {
-    r"test_resize_downsample_scales_(linear|cubic)_align_corners$": "the reference scales by the fractional size, onnxruntime and we do not",
+    r"test_resize_downsample_scales_(linear|cubic)_align_corners$": "fractional sizes; we do as onnxruntime",
     r"test_dft_inverse(_opset19)?$": "the expected zeros hold 2e-7 of float32 noise, the tolerance there is 1e-7",
     r"_bf16(_expanded)?$": "the expected numbers were rounded to bfloat16 after every step",
     r"attention_.*_fp16(_expanded)?$": "the expected numbers were rounded to float16 after every step",
