@@ -12,7 +12,7 @@ from penlight.ops.arithmetic import where
 from penlight.ops.dispatch import apply
 from penlight.ops.mask import tril, triu
 from penlight.ops.matmul import matmul
-from penlight.ops.operator import NotDifferentiable, NotExported, NotOnEdge, Operator, Spec
+from penlight.ops.operator import NotDifferentiable, NotExported, Operator, Spec
 from penlight.ops.rearrange import diag_embed, diagonal
 from penlight.ops.registry import register
 from penlight.ops.samples import of, sample, shapes
@@ -75,7 +75,6 @@ class Det(_Square):
 
     name = "det"
     onnx = "Det"  # type: ignore[assignment]  # the base names a gap, this one has a form
-    edge = NotOnEdge("the edge kernels have no determinants")
     saves_output = True
     samples = (shapes(3, 3), shapes(2, 4, 4), shapes(1, 1))
 
