@@ -20,7 +20,7 @@ class Net(nn.Module):
         self.sometimes = nn.Linear(64, 64)
         self.head = nn.Linear(64, 5)
         self.never = nn.Linear(3, 3)
-        self.double = nn.Parameter(pl.ones(5, dtype=pl.float64))
+        self.wide = nn.Parameter(pl.ones(5, dtype=pl.float64))
         self.register_buffer("scale", pl.full((1,), 0.5))
 
     def forward(self, x, step):
@@ -28,7 +28,7 @@ class Net(nn.Module):
         h = F.gelu(self.twice(F.relu(self.twice(h)))) * self.scale
         for _ in range(step % 3):  # 0, 1 or 2 uses: more than in the step before, and fewer
             h = h + self.sometimes(h)
-        return self.head(h) * self.double
+        return self.head(h) * self.wide
 
 
 def new_net(seed=0):
