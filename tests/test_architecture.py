@@ -174,3 +174,16 @@ def test_runtime_has_one_allocation_seam_and_never_prints(path):
         assert not calls, f"{path}: {calls}: allocate through core/allocator"
     assert not re.search(r"\b(printf|fprintf|puts|putchar|abort|exit|alloca)\s*\(", code), path
     assert not re.search(r"\b(throw|try|catch|dynamic_cast|typeid)\b", code), path
+
+
+def test_modules_do_not_hide_public_names():
+    """Importing a submodule sets its name on the package: a function of that name would be lost half-way."""
+    code = """
+import importlib, pkgutil, sys, penlight
+before = dict(vars(penlight))
+for module in pkgutil.iter_modules(penlight.__path__, "penlight."):
+    importlib.import_module(module.name)
+print(*[name for name, value in before.items() if vars(penlight)[name] is not value])
+"""
+    hidden = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
+    assert not hidden, f"submodules hide {hidden}: rename the modules"

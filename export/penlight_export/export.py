@@ -14,7 +14,7 @@ import numpy as np
 import onnx
 
 from penlight.serialize import atomic_write
-from penlight.trace import TraceGraph, trace
+from penlight.tracing import TraceGraph, trace
 from penlight_export.compare import DEFAULT_TOLERANCE, Divergence, VerifyReport
 from penlight_export.eager import evaluation, run_module
 from penlight_export.edge.program import build_program

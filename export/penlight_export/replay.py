@@ -17,7 +17,7 @@ class Replay:
     """The eager side of a comparison layer by layer; it runs at the sizes of the trace.
 
     Args:
-        trace: a `penlight.trace.TraceGraph`.
+        trace: a `penlight.tracing.TraceGraph`.
         names: which traced result stands behind which value of the lowered graph.
     """
 

@@ -10,7 +10,7 @@ from types import FrameType
 _PACKAGE = os.path.dirname(os.path.abspath(__file__)) + os.sep
 _MODELS = os.path.join(_PACKAGE, "models") + os.sep
 _LAYERS = os.path.join(_PACKAGE, "nn") + os.sep
-_TRACE = os.path.join(_PACKAGE, "trace.py")
+_TRACE = os.path.join(_PACKAGE, "tracing.py")
 
 
 def user_line() -> str:

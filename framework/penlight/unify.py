@@ -8,7 +8,7 @@ from typing import Any
 
 from penlight.errors import DynamicShapeError, TraceError
 from penlight.symbolic import SymInt
-from penlight.trace import TraceGraph, TraceNode, TraceValue
+from penlight.tracing import TraceGraph, TraceNode, TraceValue
 
 
 def unify(first: TraceGraph, second: TraceGraph) -> None:

@@ -11,7 +11,7 @@ from penlight.ops.dispatch import apply
 from penlight.ops.operator import NotExported, NotOnEdge, NotSampled
 from penlight.ops.registry import operators
 from penlight.ops.samples import build
-from penlight.trace import trace
+from penlight.tracing import trace
 from penlight_export.compare import difference
 from penlight_export.edge.kernels import find_missing
 from penlight_export.edge.program import build_program

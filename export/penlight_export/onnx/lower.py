@@ -27,7 +27,7 @@ def lower_trace(
     """Writes every traced operator as ONNX nodes.
 
     Args:
-        trace: a `penlight.trace.TraceGraph`.
+        trace: a `penlight.tracing.TraceGraph`.
         opset: the version of ai.onnx.
         name: of the graph.
         input_names, output_names: instead of the trace's names, in order.

@@ -319,7 +319,7 @@ def test_what_has_no_gradient_says_so():
 
 
 def test_a_model_written_for_the_standard_is_traced_as_the_framework_s_own():
-    from penlight.trace import trace
+    from penlight.tracing import trace
 
     def layer(x):
         namespace = x.__array_namespace__() if isinstance(x, Array) else xp

@@ -11,7 +11,7 @@ from penlight.errors import ArgumentError, DynamicShapeError, TraceError
 from penlight.nn import functional as F
 from penlight.ops.operator import interning
 from penlight.tape import mode
-from penlight.trace import trace
+from penlight.tracing import trace
 
 BATCH = {"x": {0: "batch"}}
 
@@ -43,7 +43,7 @@ def test_a_small_network():
     assert norm.inputs[3].qualified_name == "features.1.running_mean"
     assert conv.inputs[1].constant.shape == (4, 1, 3, 3) and graph.symbols == {"batch": 2}
     line = inspect.getsourcelines(Block.forward)[1] + 1
-    assert conv.source.endswith(f"test_trace.py:{line}")
+    assert conv.source.endswith(f"test_tracing.py:{line}")
     names = [v.name for n in graph.nodes for v in n.outputs]
     assert len(set(names)) == len(names)
 
@@ -162,7 +162,7 @@ def test_dishonest_programs_are_refused_with_their_line(function, error, message
         trace(function, pl.randn(2, 3), BATCH)
     first = inspect.getsourcelines(function)[1]
     last = first + len(inspect.getsourcelines(function)[0])
-    assert any(f"test_trace.py:{line}:" in str(raised.value) for line in range(first, last)), str(raised.value)
+    assert any(f"test_tracing.py:{line}:" in str(raised.value) for line in range(first, last)), str(raised.value)
 
 
 def test_a_leaked_value_is_found_without_dynamic_dimensions():
