@@ -110,13 +110,19 @@ GridTaps grid_taps(const GridState& s, double normalized, int64_t size) {
   return taps;
 }
 
-template <typename T>
-double grid_value(const GridState& s, const GridTaps* taps, const T* image, int d, int64_t offset) {
-  if (d == s.rank) return static_cast<double>(static_cast<typename Element<T>::Compute>(image[offset]));
-  double sum = 0;
-  for (int i = 0; i < taps[d].count; ++i)
-    if (taps[d].index[i] >= 0) sum += taps[d].weight[i] * grid_value(s, taps, image, d + 1, offset * s.in[d] + taps[d].index[i]);
-  return sum;
+/// The weighted sum over the taps of dimension D and those after it. D is a constant so that the compiler sees where it ends.
+template <int D, typename T>
+double grid_value(const GridState& s, const GridTaps* taps, const T* image, int64_t offset) {
+  if constexpr (D < kGridRank) {
+    if (D < s.rank) {
+      double sum = 0;
+      for (int i = 0; i < taps[D].count; ++i)
+        if (taps[D].index[i] >= 0)
+          sum += taps[D].weight[i] * grid_value<D + 1>(s, taps, image, offset * s.in[D] + taps[D].index[i]);
+      return sum;
+    }
+  }
+  return static_cast<double>(static_cast<typename Element<T>::Compute>(image[offset]));
 }
 
 template <typename T, typename G>
@@ -135,7 +141,7 @@ void sample_grid(Context& context, const GridState& s) {
       for (int64_t c = 0; c < s.channels; ++c) {
         const int64_t plane = p / s.places * s.channels + c;
         y[plane * s.places + p % s.places] =
-            T(static_cast<typename Element<T>::Compute>(grid_value(s, taps, x + plane * size, 0, int64_t{0})));
+            T(static_cast<typename Element<T>::Compute>(grid_value<0>(s, taps, x + plane * size, int64_t{0})));
       }
     }
   });
