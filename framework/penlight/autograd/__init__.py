@@ -1,0 +1,12 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Automatic differentiation: the pass over the tape and the modes it runs in."""
+
+from penlight.autograd.engine import backward as backward
+from penlight.autograd.engine import grad as grad
+from penlight.autograd.engine import keep_gradient as keep_gradient
+from penlight.autograd.engine import queue_callback as queue_callback
+from penlight.autograd.engine import seed_for as seed_for
+from penlight.autograd.mode import enable_grad as enable_grad
+from penlight.autograd.mode import is_grad_enabled as is_grad_enabled
+from penlight.autograd.mode import no_grad as no_grad
+from penlight.autograd.mode import set_grad_enabled as set_grad_enabled
