@@ -19,10 +19,11 @@ from penlight.ops.operator import Operator
 
 
 class _Mode(threading.local):
-    """Per thread: whether calls are taped, and the trace that records them."""
+    """Per thread: whether calls are taped, the trace that records them, and the precision they run in."""
 
     enabled = True
     tracer: Any = None
+    autocast: Any = None  # an object with cast(operator, tensors) -> tensors, see penlight.amp
     after_backward: tuple[Callable[[], None], ...] = ()  # each is called once, when the backward under way is done
 
 

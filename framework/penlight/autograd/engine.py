@@ -206,9 +206,11 @@ def _run(
     retain = create_graph if retain_graph is None else retain_graph
     pass_ = (_GraphPass if create_graph else _Pass)(retain, inputs)
     with set_grad_enabled(create_graph):
+        autocast, mode.autocast = mode.autocast, None  # gradients run in the types of the forward calls
         try:
             pass_.run(outputs, seeds)
         finally:
+            mode.autocast = autocast
             callbacks, mode.after_backward = mode.after_backward, ()
         for callback in callbacks:
             callback()

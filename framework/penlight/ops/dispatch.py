@@ -48,6 +48,8 @@ def apply(operator: Operator, *tensors: Tensor | None) -> Any:
         ShapeError, DTypeError, ArgumentError: what `operator.infer` says of the inputs.
         DeviceError: the inputs live on different devices.
     """
+    if mode.autocast is not None:
+        tensors = mode.autocast.cast(operator, tensors)
     arrays: list[Any] = []
     needs_grad = False
     on_cpu = True
