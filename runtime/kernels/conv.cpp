@@ -20,29 +20,11 @@ struct ConvState {
   bool fast = false;
 };
 
-constexpr uint32_t kConvTypes = kFloatTypes;
-
 ConvChannels conv_channels(const Conv2d& conv) { return {conv.batch, conv.channels, conv.filters, conv.groups}; }
-
-template <typename Function>
-void with_conv_type(DType dtype, Function&& function) {
-  switch (dtype) {
-    case DType::kF32:
-      return function(TypeTag<float>{});
-    case DType::kF64:
-      return function(TypeTag<double>{});
-    case DType::kF16:
-      return function(TypeTag<Half>{});
-    case DType::kBF16:
-      return function(TypeTag<BFloat>{});
-    default:
-      return;
-  }
-}
 
 /// Operands: x (N, C, ...), weight, bias; `channels_out` is the bias's length.
 Status conv_operands(Context& context, int64_t channels_out) {
-  PENLIGHT_TRY(check_dtype(context, 0, kConvTypes));
+  PENLIGHT_TRY(check_dtype(context, 0, FloatTypes::kBits));
   PENLIGHT_TRY(check_same_dtype(context, 1, 0));
   const Tensor& bias = context.input(2);
   if (!bias.present()) return Status::kOk;
@@ -169,7 +151,7 @@ Status conv_run(Context& context) {
                static_cast<float*>(context.scratch), context_parallel(context));
     return Status::kOk;
   }
-  with_conv_type(x.dtype, [&](auto tag) {
+  FloatTypes::call(x.dtype, [&](auto tag) {
     using T = typename decltype(tag)::Type;
     conv_plain<T>(conv_channels(state.conv), state.window, x.as<T>(), weight.as<T>(), bias.present() ? bias.as<T>() : nullptr,
                   y.as<T>(), context_parallel(context));
@@ -222,7 +204,7 @@ Status conv_transpose_run(Context& context) {
                               y.as<float>(), static_cast<float*>(context.scratch), context_parallel(context));
     return Status::kOk;
   }
-  with_conv_type(x.dtype, [&](auto tag) {
+  FloatTypes::call(x.dtype, [&](auto tag) {
     using T = typename decltype(tag)::Type;
     conv_transpose_plain<T>(conv_channels(state.conv), state.window, x.as<T>(), weight.as<T>(),
                             bias.present() ? bias.as<T>() : nullptr, y.as<T>(), context_parallel(context));

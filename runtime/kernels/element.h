@@ -104,51 +104,70 @@ struct Element<BFloat> {
   static constexpr bool kIsFloat = true;
 };
 
-constexpr uint32_t dtype_bit(DType dtype) { return uint32_t{1} << static_cast<int>(dtype); }
-constexpr uint32_t kFloatTypes = dtype_bit(DType::kF32) | dtype_bit(DType::kF16) | dtype_bit(DType::kBF16) | dtype_bit(DType::kF64);
-constexpr uint32_t kSignedTypes = dtype_bit(DType::kI8) | dtype_bit(DType::kI16) | dtype_bit(DType::kI32) | dtype_bit(DType::kI64);
-constexpr uint32_t kUnsignedTypes =
-    dtype_bit(DType::kU8) | dtype_bit(DType::kU16) | dtype_bit(DType::kU32) | dtype_bit(DType::kU64);
-constexpr uint32_t kNumericTypes = kFloatTypes | kSignedTypes | kUnsignedTypes;
-constexpr uint32_t kAllTypes = kNumericTypes | dtype_bit(DType::kBool);
-
 template <typename T>
 struct TypeTag {
   using Type = T;
 };
 
-/// Calls function(TypeTag<T>{}) for a numeric dtype; `infer` has refused every other one.
+template <typename T>
+constexpr DType kDTypeOf = DType::kNone;
+template <>
+constexpr DType kDTypeOf<float> = DType::kF32;
+template <>
+constexpr DType kDTypeOf<double> = DType::kF64;
+template <>
+constexpr DType kDTypeOf<Half> = DType::kF16;
+template <>
+constexpr DType kDTypeOf<BFloat> = DType::kBF16;
+template <>
+constexpr DType kDTypeOf<int8_t> = DType::kI8;
+template <>
+constexpr DType kDTypeOf<int16_t> = DType::kI16;
+template <>
+constexpr DType kDTypeOf<int32_t> = DType::kI32;
+template <>
+constexpr DType kDTypeOf<int64_t> = DType::kI64;
+template <>
+constexpr DType kDTypeOf<uint8_t> = DType::kU8;
+template <>
+constexpr DType kDTypeOf<uint16_t> = DType::kU16;
+template <>
+constexpr DType kDTypeOf<uint32_t> = DType::kU32;
+template <>
+constexpr DType kDTypeOf<uint64_t> = DType::kU64;
+
+constexpr uint32_t dtype_bit(DType dtype) { return uint32_t{1} << static_cast<int>(dtype); }
+
+/// The element types that a kernel takes: as bits for `check_dtype`, and as the switch from a DType to a C++ type.
+template <typename... Types>
+struct TypeList {
+  static constexpr uint32_t kBits = (dtype_bit(kDTypeOf<Types>) | ...);
+
+  /// Calls function(TypeTag<T>{}) for the T of `dtype`; `infer` has refused the dtypes that are not in the list.
+  template <typename Function>
+  static void call(DType dtype, Function&& function) {
+    static_cast<void>(((dtype == kDTypeOf<Types> && (function(TypeTag<Types>{}), true)) || ...));
+  }
+
+  template <typename... More>
+  using And = TypeList<Types..., More...>;
+};
+
+using FloatTypes = TypeList<float, double, Half, BFloat>;
+using SignedTypes = TypeList<int8_t, int16_t, int32_t, int64_t>;
+using UnsignedTypes = TypeList<uint8_t, uint16_t, uint32_t, uint64_t>;
+using NumericTypes = FloatTypes::And<int8_t, int16_t, int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t>;
+
+constexpr uint32_t kFloatTypes = FloatTypes::kBits;
+constexpr uint32_t kSignedTypes = SignedTypes::kBits;
+constexpr uint32_t kUnsignedTypes = UnsignedTypes::kBits;
+constexpr uint32_t kNumericTypes = NumericTypes::kBits;
+constexpr uint32_t kAllTypes = kNumericTypes | dtype_bit(DType::kBool);
+
+/// Calls function(TypeTag<T>{}) for a numeric dtype.
 template <typename Function>
 void with_numeric_type(DType dtype, Function&& function) {
-  switch (dtype) {
-    case DType::kF32:
-      return function(TypeTag<float>{});
-    case DType::kF64:
-      return function(TypeTag<double>{});
-    case DType::kF16:
-      return function(TypeTag<Half>{});
-    case DType::kBF16:
-      return function(TypeTag<BFloat>{});
-    case DType::kI8:
-      return function(TypeTag<int8_t>{});
-    case DType::kI16:
-      return function(TypeTag<int16_t>{});
-    case DType::kI32:
-      return function(TypeTag<int32_t>{});
-    case DType::kI64:
-      return function(TypeTag<int64_t>{});
-    case DType::kU8:
-      return function(TypeTag<uint8_t>{});
-    case DType::kU16:
-      return function(TypeTag<uint16_t>{});
-    case DType::kU32:
-      return function(TypeTag<uint32_t>{});
-    case DType::kU64:
-      return function(TypeTag<uint64_t>{});
-    case DType::kBool:
-    case DType::kNone:
-      return;
-  }
+  NumericTypes::call(dtype, function);
 }
 
 /// As above with uint8_t for bool.

@@ -47,29 +47,7 @@ bool range_count(T start, T limit, T delta, int64_t* count) {
   return true;
 }
 
-constexpr uint32_t kRangeTypes = kFloatTypes | dtype_bit(DType::kI16) | dtype_bit(DType::kI32) | dtype_bit(DType::kI64);
-
-template <typename Function>
-void with_range_type(DType dtype, Function&& function) {
-  switch (dtype) {
-    case DType::kF32:
-      return function(TypeTag<float>{});
-    case DType::kF64:
-      return function(TypeTag<double>{});
-    case DType::kF16:
-      return function(TypeTag<Half>{});
-    case DType::kBF16:
-      return function(TypeTag<BFloat>{});
-    case DType::kI16:
-      return function(TypeTag<int16_t>{});
-    case DType::kI32:
-      return function(TypeTag<int32_t>{});
-    case DType::kI64:
-      return function(TypeTag<int64_t>{});
-    default:
-      return;
-  }
-}
+using RangeTypes = FloatTypes::And<int16_t, int32_t, int64_t>;
 
 }  // namespace
 
@@ -124,7 +102,7 @@ Status constant_of_shape_run(Context& context) {
 }
 
 Status range_infer(Context& context) {
-  PENLIGHT_TRY(check_dtype(context, 0, kRangeTypes));
+  PENLIGHT_TRY(check_dtype(context, 0, RangeTypes::kBits));
   for (int i = 0; i < 3; ++i) {
     PENLIGHT_TRY(check_same_dtype(context, i, 0));
     if (context.input(i).shape.count() != 1) return context.fail(Status::kShapeMismatch, "input %d must be a scalar", i);
@@ -133,7 +111,7 @@ Status range_infer(Context& context) {
   }
   int64_t count = 0;
   bool fits = false;
-  with_range_type(context.input(0).dtype, [&](auto tag) {
+  RangeTypes::call(context.input(0).dtype, [&](auto tag) {
     using T = typename decltype(tag)::Type;
     using C = typename Element<T>::Compute;
     const C delta = static_cast<C>(*context.input(2).as<T>());
@@ -147,7 +125,7 @@ Status range_infer(Context& context) {
 
 Status range_run(Context& context) {
   const int64_t n = context.output(0).shape.count();
-  with_range_type(context.input(0).dtype, [&](auto tag) {
+  RangeTypes::call(context.input(0).dtype, [&](auto tag) {
     using T = typename decltype(tag)::Type;
     using S = typename Element<T>::Sum;
     const S start = static_cast<S>(*context.input(0).as<T>()), delta = static_cast<S>(*context.input(2).as<T>());

@@ -19,32 +19,19 @@ struct LinearAttentionState {
 };
 
 double linear_attention_value(const Tensor& tensor, int64_t i) {
-  switch (tensor.dtype) {
-    case DType::kF32:
-      return static_cast<double>(tensor.as<float>()[i]);
-    case DType::kF64:
-      return tensor.as<double>()[i];
-    case DType::kF16:
-      return static_cast<double>(static_cast<float>(tensor.as<Half>()[i]));
-    default:
-      return static_cast<double>(static_cast<float>(tensor.as<BFloat>()[i]));
-  }
+  double value = 0;
+  FloatTypes::call(tensor.dtype, [&](auto tag) {
+    using T = typename decltype(tag)::Type;
+    value = static_cast<double>(static_cast<typename Element<T>::Compute>(tensor.as<T>()[i]));
+  });
+  return value;
 }
 
 void store_linear_attention(Tensor& tensor, int64_t i, double value) {
-  switch (tensor.dtype) {
-    case DType::kF32:
-      tensor.as<float>()[i] = static_cast<float>(value);
-      break;
-    case DType::kF64:
-      tensor.as<double>()[i] = value;
-      break;
-    case DType::kF16:
-      tensor.as<Half>()[i] = Half(static_cast<float>(value));
-      break;
-    default:
-      tensor.as<BFloat>()[i] = BFloat(static_cast<float>(value));
-  }
+  FloatTypes::call(tensor.dtype, [&](auto tag) {
+    using T = typename decltype(tag)::Type;
+    tensor.as<T>()[i] = T(static_cast<typename Element<T>::Compute>(value));
+  });
 }
 
 Status linear_attention_sizes(Context& context, LinearAttentionState* s) {

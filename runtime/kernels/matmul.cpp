@@ -23,8 +23,9 @@ struct GemmState {
   Activation activation;
 };
 
-constexpr uint32_t kMatMulTypes =
-    kFloatTypes | dtype_bit(DType::kI32) | dtype_bit(DType::kI64) | dtype_bit(DType::kU32) | dtype_bit(DType::kU64);
+/// What the plain product serves; float has the packed one.
+using PlainMatMulTypes = TypeList<double, Half, BFloat, int32_t, int64_t, uint32_t, uint64_t>;
+constexpr uint32_t kMatMulTypes = PlainMatMulTypes::kBits | dtype_bit(DType::kF32);
 
 /// The plain product for every dtype but float. `bias` may be null.
 template <typename T>
@@ -43,28 +44,6 @@ void matmul_plain(const GemmState& g, const T* a, const T* b, const T* bias, T* 
       const S added = static_cast<S>(bias[i * g.bias_row + j * g.bias_column]);
       c[i * g.n + j] = static_cast<T>(static_cast<S>(g.alpha) * sum + static_cast<S>(g.beta) * added);
     }
-}
-
-template <typename Function>
-void with_matmul_type(DType dtype, Function&& function) {
-  switch (dtype) {
-    case DType::kF64:
-      return function(TypeTag<double>{});
-    case DType::kF16:
-      return function(TypeTag<Half>{});
-    case DType::kBF16:
-      return function(TypeTag<BFloat>{});
-    case DType::kI32:
-      return function(TypeTag<int32_t>{});
-    case DType::kI64:
-      return function(TypeTag<int64_t>{});
-    case DType::kU32:
-      return function(TypeTag<uint32_t>{});
-    case DType::kU64:
-      return function(TypeTag<uint64_t>{});
-    default:
-      return;
-  }
 }
 
 Gemm gemm_of_state(const GemmState& g, const float* a, const float* b, float* c) {
@@ -209,7 +188,7 @@ Status matmul_run(Context& context) {
                  scratch, inside);
         continue;
       }
-      with_matmul_type(a.dtype, [&](auto tag) {
+      PlainMatMulTypes::call(a.dtype, [&](auto tag) {
         using T = typename decltype(tag)::Type;
         matmul_plain<T>(product, reinterpret_cast<const T*>(left), reinterpret_cast<const T*>(right), nullptr,
                         reinterpret_cast<T*>(to));
@@ -264,7 +243,7 @@ Status gemm_run(Context& context) {
   const Tensor &a = context.input(0), &b = context.input(1), &bias = context.input(2);
   Tensor& c = context.output(0);
   if (a.dtype != DType::kF32) {
-    with_matmul_type(a.dtype, [&](auto tag) {
+    PlainMatMulTypes::call(a.dtype, [&](auto tag) {
       using T = typename decltype(tag)::Type;
       const T zero = T(0);
       matmul_plain<T>(state, a.as<T>(), b.as<T>(), bias.present() ? bias.as<T>() : &zero, c.as<T>());

@@ -102,27 +102,7 @@ void average_pool_plain(const PoolState& state, const T* x, T* y, int64_t planes
     }
 }
 
-constexpr uint32_t kMaxPoolTypes = kFloatTypes | dtype_bit(DType::kI8) | dtype_bit(DType::kU8);
-
-template <typename Function>
-void with_pool_type(DType dtype, Function&& function) {
-  switch (dtype) {
-    case DType::kF32:
-      return function(TypeTag<float>{});
-    case DType::kF64:
-      return function(TypeTag<double>{});
-    case DType::kF16:
-      return function(TypeTag<Half>{});
-    case DType::kBF16:
-      return function(TypeTag<BFloat>{});
-    case DType::kI8:
-      return function(TypeTag<int8_t>{});
-    case DType::kU8:
-      return function(TypeTag<uint8_t>{});
-    default:
-      return;
-  }
-}
+using PoolTypes = FloatTypes::And<int8_t, uint8_t>;
 
 Status global_pool_infer(Context& context) {
   PENLIGHT_TRY(check_dtype(context, 0, kFloatTypes));
@@ -138,7 +118,7 @@ template <typename Reduce>
 void global_pool_planes(Context& context, Reduce&& reduce) {
   const Tensor& x = context.input(0);
   const int64_t planes = dims_product(x.shape, 0, 2), size = dims_product(x.shape, 2, x.shape.rank);
-  with_pool_type(x.dtype, [&](auto tag) {
+  PoolTypes::call(x.dtype, [&](auto tag) {
     using T = typename decltype(tag)::Type;
     parallel_ranges(context_parallel(context), static_cast<size_t>(planes), 1, [&](size_t begin, size_t end) {
       for (size_t p = begin; p < end; ++p)
@@ -151,7 +131,7 @@ void global_pool_planes(Context& context, Reduce&& reduce) {
 }  // namespace
 
 Status max_pool_infer(Context& context) {
-  PENLIGHT_TRY(pool_infer(context, kMaxPoolTypes));
+  PENLIGHT_TRY(pool_infer(context, PoolTypes::kBits));
   context.state_as<PoolState>().column_major = context.attributes->integer("storage_order", 0) != 0;
   return context.output_wanted(1) ? set_output(context, 1, DType::kI64, context.output(0).shape) : Status::kOk;
 }
@@ -168,7 +148,7 @@ Status max_pool_run(Context& context) {
                    context_parallel(context));
     return Status::kOk;
   }
-  with_pool_type(x.dtype, [&](auto tag) {
+  PoolTypes::call(x.dtype, [&](auto tag) {
     using T = typename decltype(tag)::Type;
     max_pool_plain<T>(state, x.as<T>(), y.as<T>(), indices, planes);
   });
@@ -192,7 +172,7 @@ Status average_pool_run(Context& context) {
                        context_parallel(context));
     return Status::kOk;
   }
-  with_pool_type(x.dtype, [&](auto tag) {
+  PoolTypes::call(x.dtype, [&](auto tag) {
     using T = typename decltype(tag)::Type;
     average_pool_plain<T>(state, x.as<T>(), y.as<T>(), planes);
   });

@@ -51,25 +51,7 @@ T power_of(T base, PowNumber exponent, bool whole) {
   }
 }
 
-template <typename Function>
-void with_power_type(DType dtype, Function&& function) {
-  switch (dtype) {
-    case DType::kF32:
-      return function(TypeTag<float>{});
-    case DType::kF64:
-      return function(TypeTag<double>{});
-    case DType::kF16:
-      return function(TypeTag<Half>{});
-    case DType::kBF16:
-      return function(TypeTag<BFloat>{});
-    case DType::kI32:
-      return function(TypeTag<int32_t>{});
-    case DType::kI64:
-      return function(TypeTag<int64_t>{});
-    default:
-      return;
-  }
-}
+using PowerTypes = FloatTypes::And<int32_t, int64_t>;
 
 /// The sign follows the divisor, as in Python; with `c_sign` the dividend, as in C.
 template <typename T>
@@ -90,7 +72,7 @@ T remainder_of(T x, T y, bool c_sign) {
 
 /// The exponent may have another dtype than the base.
 Status pow_infer(Context& context) {
-  PENLIGHT_TRY(check_dtype(context, 0, kFloatTypes | dtype_bit(DType::kI32) | dtype_bit(DType::kI64)));
+  PENLIGHT_TRY(check_dtype(context, 0, PowerTypes::kBits));
   PENLIGHT_TRY(check_dtype(context, 1, kPowExponents));
   Shape shape;
   PENLIGHT_TRY(broadcast_shapes(context, context.input(0).shape, context.input(1).shape, &shape));
@@ -108,7 +90,7 @@ Status pow_run(Context& context) {
   const bool whole = (dtype_bit(y.dtype) & kFloatTypes) == 0;
   PowRead read = nullptr;
   with_numeric_type(y.dtype, [&](auto tag) { read = pow_read<typename decltype(tag)::Type>; });
-  with_power_type(x.dtype, [&](auto tag) {
+  PowerTypes::call(x.dtype, [&](auto tag) {
     using T = typename decltype(tag)::Type;
     parallel_broadcast_rows(context_parallel(context), plan, [&](int64_t out, const int64_t* offsets) {
       for (int64_t i = 0; i < plan.dims[inner]; ++i)

@@ -45,23 +45,14 @@ Status run_softmax(Context& context, bool logarithm) {
   const Tensor& x = context.input(0);
   Tensor& y = context.output(0);
   if (x.shape.count() == 0) return Status::kOk;
-  switch (x.dtype) {
-    case DType::kF32:
-      if (s.inner == 1)
-        softmax_rows_f32(x.as<float>(), y.as<float>(), s.outer, s.width, logarithm, context_parallel(context));
-      else
-        softmax_lines(context, s, x.as<float>(), y.as<float>(), logarithm);
-      break;
-    case DType::kF64:
-      softmax_lines(context, s, x.as<double>(), y.as<double>(), logarithm);
-      break;
-    case DType::kF16:
-      softmax_lines(context, s, x.as<Half>(), y.as<Half>(), logarithm);
-      break;
-    default:
-      softmax_lines(context, s, x.as<BFloat>(), y.as<BFloat>(), logarithm);
-      break;
+  if (x.dtype == DType::kF32 && s.inner == 1) {
+    softmax_rows_f32(x.as<float>(), y.as<float>(), s.outer, s.width, logarithm, context_parallel(context));
+    return Status::kOk;
   }
+  FloatTypes::call(x.dtype, [&](auto tag) {
+    using T = typename decltype(tag)::Type;
+    softmax_lines(context, s, x.as<T>(), y.as<T>(), logarithm);
+  });
   return Status::kOk;
 }
 
