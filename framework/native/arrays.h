@@ -44,11 +44,15 @@ inline std::unique_ptr<float[]> scratch_floats(int64_t count) {
   return std::unique_ptr<float[]>(new float[static_cast<size_t>(count) + 1]);
 }
 
+void bind_checksum(nb::module_& module);
 void bind_convolution(nb::module_& module);
 void bind_pooling(nb::module_& module);
 void bind_normalization(nb::module_& module);
 void bind_elementwise(nb::module_& module);
 void bind_softmax(nb::module_& module);
 void bind_optimizer(nb::module_& module);
+void bind_half(nb::module_& module);
+void bind_product(nb::module_& module);
+void bind_recurrent(nb::module_& module);
 
 }  // namespace penlight

@@ -31,10 +31,14 @@ NB_MODULE(_native, module) {
   module.def("num_threads", &penlight::worker_count, "Threads that a kernel call may use.");
   module.def("set_num_threads", &penlight::set_worker_count, nanobind::arg("count"));
   module.def("instruction_set", &penlight::isa_name, "The vector instructions in use: baseline, avx2 or avx512.");
+  penlight::bind_checksum(module);
   penlight::bind_convolution(module);
   penlight::bind_pooling(module);
   penlight::bind_normalization(module);
   penlight::bind_elementwise(module);
   penlight::bind_softmax(module);
   penlight::bind_optimizer(module);
+  penlight::bind_half(module);
+  penlight::bind_product(module);
+  penlight::bind_recurrent(module);
 }

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from penlight_export.edge.crc32c import crc32c
+from penlight.checksum import crc32c
 
 ALIGNMENT = 64
 

@@ -14,7 +14,7 @@ import flatbuffers
 import numpy as np
 
 import penlight_runtime
-from penlight_export.edge.crc32c import crc32c
+from penlight.checksum import crc32c
 from penlight_export.edge.generated import pen_generated as pen
 from penlight_export.edge.lower import lower_program
 from penlight_export.edge.segments import ALIGNMENT, SegmentBuilder
