@@ -1,0 +1,47 @@
+// Matrix products of arrays with any strides. SPDX-License-Identifier: Apache-2.0
+#include "arrays.h"
+#include "kernels/gemm.h"
+#include "workers.h"
+
+namespace penlight {
+
+namespace {
+
+using InMatrix = nb::ndarray<const float, nb::ndim<2>, nb::device::cpu>;
+
+using OutMatrix = nb::ndarray<float, nb::ndim<2>, nb::device::cpu>;
+
+/// c (M, N) = a (M, K) b (K, N), plus bias (N) where given.
+void matmul(InMatrix a, InMatrix b, std::optional<In> bias, OutMatrix c) {
+  require(c.stride(1) == 1 && dim(a, 0) == dim(c, 0) && dim(a, 1) == dim(b, 0) && dim(b, 1) == dim(c, 1),
+          "a (M, K), b (K, N), c (M, N)");
+  require(!bias || size_of(*bias) == dim(c, 1), "a bias of (N,)");
+  Gemm gemm;
+  gemm.m = dim(c, 0);
+  gemm.n = dim(c, 1);
+  gemm.k = dim(a, 1);
+  gemm.a = a.data();
+  gemm.a_row = a.stride(0);
+  gemm.a_depth = a.stride(1);
+  gemm.b = b.data();
+  gemm.b_depth = b.stride(0);
+  gemm.b_column = b.stride(1);
+  gemm.c = c.data();
+  gemm.c_row = c.stride(0);
+  gemm.bias = data_or_null(bias);
+  gemm.bias_column = 1;
+  int64_t floats = 0;
+  require(gemm_scratch_floats(gemm.n, gemm.k, &floats), "sizes that fit into memory");
+  nb::gil_scoped_release unlocked;
+  const auto scratch = scratch_floats(floats);
+  gemm_f32(gemm, scratch.get(), workers());
+}
+
+}  // namespace
+
+void bind_product(nb::module_& module) {
+  module.def("matmul", &matmul, nb::arg("a").noconvert(), nb::arg("b").noconvert(), nb::arg("bias").noconvert().none(),
+             nb::arg("c").noconvert());
+}
+
+}  // namespace penlight
