@@ -39,10 +39,10 @@ def _native_kernels() -> dict[str, Callable[..., Any]]:
     if os.environ.get("PENLIGHT_NATIVE", "1") == "0":
         return {}
     try:
-        from penlight.backends import cpu_kernels  # optional: needs the compiled extension
+        from penlight.backends import cpu_kernels, half  # optional: needs the compiled extension
     except ImportError:
         return {}
-    return cpu_kernels.kernels()
+    return {**cpu_kernels.kernels(), "cast": half.cast}
 
 
 CPU = CpuBackend()

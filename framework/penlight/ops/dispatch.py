@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from penlight.backends import half
 from penlight.backends.backend import backend_of
 from penlight.backends.cpu import CPU
 from penlight.dtype import FROM_NUMPY
@@ -101,6 +102,10 @@ def run_forward(operator: Operator, arrays: Sequence[Any], on_cpu: bool = False)
             result = kernel(operator, *arrays)
             if result is not NotImplemented:
                 return result
+        if half.among(arrays):
+            result = half.forward(operator, arrays, run_forward)
+            if result is not NotImplemented:
+                return result
         result = _quiet.context.run(operator.forward, xp, *arrays)
     except PenlightError:
         raise
@@ -186,6 +191,8 @@ def run_backward(node: Node, grads: Sequence[Any]) -> Sequence[Any]:
         xp, kernels = backend.xp, backend.kernels
     kernel = kernels.get(operator.name + ".backward")
     results = NotImplemented if kernel is None else kernel(operator, needs, grad, output, *arrays)
+    if results is NotImplemented and half.among(grads):
+        results = half.backward(node, grads, run_backward, from_array)
     if results is NotImplemented:
         results = _quiet.context.run(operator.backward, xp, needs, grad, output, *arrays)
     if results is NotImplemented:
@@ -195,6 +202,10 @@ def run_backward(node: Node, grads: Sequence[Any]) -> Sequence[Any]:
 
 def _backward_by_vjp(node: Node, grads: Sequence[Any]) -> Sequence[Any]:
     operator = node.operator
+    if half.among(grads):
+        results = half.backward(node, grads, run_backward, from_array)
+        if results is not NotImplemented:
+            return results
     tensors = [None if g is None else from_array(g) for g in grads]
     output = saved_outputs(node)
     if operator.outputs == 1:

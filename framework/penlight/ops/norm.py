@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from penlight.dtype import dtype as DType
+from penlight.dtype import float32
 from penlight.errors import ArgumentError, ShapeError
 from penlight.ops.dispatch import apply
 from penlight.ops.operator import Operator, Spec
@@ -45,7 +47,7 @@ class LayerNorm(Operator):
                 raise ShapeError(
                     f"layer_norm: {label} {tuple(parameter.shape)} must be the last sizes of {tuple(map(int, x.shape))}"
                 )
-        rows = Spec((*x.shape[: len(x.shape) - self.dims], *(1,) * self.dims), x.dtype)
+        rows = Spec((*x.shape[: len(x.shape) - self.dims], *(1,) * self.dims), statistics_type(x.dtype))
         return x, rows, rows
 
     def _axes(self, ndim: int) -> tuple[int, ...]:
@@ -101,6 +103,11 @@ class LayerNorm(Operator):
             g_mean = g_mean + grad[2]
         gw = (g * (centred * rstd)).sum(rest) if weight is not None and weight.requires_grad else None
         return g_centred + g_mean * (1.0 / size), gw, g.sum(rest) if bias is not None and bias.requires_grad else None
+
+
+def statistics_type(dtype: DType) -> DType:
+    """The dtype of means and variances: those of 16-bit inputs are not rounded, since the gradient reads them."""
+    return float32 if dtype.itemsize == 2 else dtype
 
 
 def _count(shape: Any, axes: Sequence[int]) -> int:
@@ -173,7 +180,7 @@ class BatchNormTraining(Operator):
     eps: float = 1e-5
 
     def infer(self, x: Spec, weight: Spec | None, bias: Spec | None) -> tuple[Spec, Spec, Spec]:
-        channel = Spec((x.shape[1],), x.dtype)
+        channel = Spec((x.shape[1],), statistics_type(x.dtype))
         BatchNorm(self.eps).infer(x, weight, bias, channel, channel)
         return x, channel, channel
 

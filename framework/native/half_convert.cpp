@@ -1,0 +1,93 @@
+// The conversions of half.h: F16C where the processor has it, shifts for bfloat16. SPDX-License-Identifier: Apache-2.0
+#include "half.h"
+#include "kernels/element.h"
+#include "kernels/isa.h"
+
+#if PENLIGHT_X86
+#include <immintrin.h>
+#endif
+
+namespace penlight {
+
+namespace {
+
+// The compiler vectorises these loops for the target of the function they are inlined into.
+__attribute__((always_inline)) inline void widen_bfloat(const uint16_t* x, float* y, size_t n) {
+  for (size_t i = 0; i < n; ++i) {
+    const uint32_t bits = static_cast<uint32_t>(x[i]) << 16;
+    __builtin_memcpy(y + i, &bits, 4);
+  }
+}
+
+__attribute__((always_inline)) inline void round_bfloat(const float* x, uint16_t* y, size_t n) {
+  for (size_t i = 0; i < n; ++i) {
+    uint32_t bits;
+    __builtin_memcpy(&bits, x + i, 4);
+    const uint32_t nearest = (bits + 0x7fffu + ((bits >> 16) & 1u)) >> 16;
+    const uint32_t quiet = (bits >> 16) | 0x40u;
+    y[i] = static_cast<uint16_t>((bits & 0x7fffffffu) > 0x7f800000u ? quiet : nearest);
+  }
+}
+
+void widen_bfloat_baseline(const uint16_t* x, float* y, size_t n) { widen_bfloat(x, y, n); }
+void round_bfloat_baseline(const float* x, uint16_t* y, size_t n) { round_bfloat(x, y, n); }
+
+#if defined(__aarch64__)
+
+void widen_half_baseline(const uint16_t* x, float* y, size_t n) {
+  for (size_t i = 0; i < n; ++i) y[i] = static_cast<float>(reinterpret_cast<const __fp16*>(x)[i]);
+}
+void round_half_baseline(const float* x, uint16_t* y, size_t n) {
+  for (size_t i = 0; i < n; ++i) reinterpret_cast<__fp16*>(y)[i] = static_cast<__fp16>(x[i]);
+}
+
+#else
+
+void widen_half_baseline(const uint16_t* x, float* y, size_t n) {
+  for (size_t i = 0; i < n; ++i) y[i] = half_value(x[i]);
+}
+void round_half_baseline(const float* x, uint16_t* y, size_t n) {
+  for (size_t i = 0; i < n; ++i) y[i] = half_bits(x[i]);
+}
+
+#endif
+
+constexpr HalfConversion kBaseline[] = {{widen_half_baseline, round_half_baseline}, {widen_bfloat_baseline, round_bfloat_baseline}};
+
+#if PENLIGHT_X86
+
+#define PENLIGHT_F16C __attribute__((target("avx2,f16c")))
+
+PENLIGHT_F16C void widen_half_f16c(const uint16_t* x, float* y, size_t n) {
+  size_t i = 0;
+  for (; i + 8 <= n; i += 8) _mm256_storeu_ps(y + i, _mm256_cvtph_ps(_mm_loadu_si128(reinterpret_cast<const __m128i*>(x + i))));
+  for (; i < n; ++i) y[i] = _mm_cvtss_f32(_mm_cvtph_ps(_mm_cvtsi32_si128(x[i])));
+}
+
+PENLIGHT_F16C void round_half_f16c(const float* x, uint16_t* y, size_t n) {
+  constexpr int kNearestEven = _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC;
+  size_t i = 0;
+  for (; i + 8 <= n; i += 8)
+    _mm_storeu_si128(reinterpret_cast<__m128i*>(y + i), _mm256_cvtps_ph(_mm256_loadu_ps(x + i), kNearestEven));
+  for (; i < n; ++i) y[i] = static_cast<uint16_t>(_mm_cvtsi128_si32(_mm_cvtps_ph(_mm_set_ss(x[i]), kNearestEven)));
+}
+
+PENLIGHT_F16C void widen_bfloat_avx2(const uint16_t* x, float* y, size_t n) { widen_bfloat(x, y, n); }
+
+PENLIGHT_F16C void round_bfloat_avx2(const float* x, uint16_t* y, size_t n) { round_bfloat(x, y, n); }
+
+// Every processor with AVX2 has F16C, which clang 16 cannot ask for.
+constexpr HalfConversion kF16c[] = {{widen_half_f16c, round_half_f16c}, {widen_bfloat_avx2, round_bfloat_avx2}};
+
+#endif
+
+}  // namespace
+
+const HalfConversion& half_conversion(HalfType type) {
+#if PENLIGHT_X86
+  if (current_isa() >= Isa::kAvx2) return kF16c[static_cast<int>(type)];
+#endif
+  return kBaseline[static_cast<int>(type)];
+}
+
+}  // namespace penlight
