@@ -45,6 +45,7 @@ from penlight.ops import methods as _methods  # noqa: F401  attaches the operato
 from penlight.ops.activation import relu as relu
 from penlight.ops.activation import sigmoid as sigmoid
 from penlight.ops.activation import tanh as tanh
+from penlight.ops.alias import mvlgamma as mvlgamma
 from penlight.ops.arithmetic import add as add
 from penlight.ops.arithmetic import clamp as clamp
 from penlight.ops.arithmetic import div as div
@@ -57,6 +58,7 @@ from penlight.ops.arithmetic import remainder as remainder
 from penlight.ops.arithmetic import square as square
 from penlight.ops.arithmetic import sub as sub
 from penlight.ops.arithmetic import where as where
+from penlight.ops.bessel import i0 as i0
 from penlight.ops.bitwise import bitwise_and as bitwise_and
 from penlight.ops.bitwise import bitwise_left_shift as bitwise_left_shift
 from penlight.ops.bitwise import bitwise_not as bitwise_not
@@ -167,6 +169,9 @@ from penlight.ops.factor import norm as norm
 from penlight.ops.factor import pinverse as pinverse
 from penlight.ops.factor import qr as qr
 from penlight.ops.factor import svd as svd
+from penlight.ops.gamma import digamma as digamma
+from penlight.ops.gamma import lgamma as lgamma
+from penlight.ops.gamma import polygamma as polygamma
 from penlight.ops.gather import gather as gather
 from penlight.ops.gather import index_select as index_select
 from penlight.ops.gather import scatter_add as scatter_add

@@ -40,6 +40,8 @@ SHIMS: dict[str, Any] = {
     "einsum": lambda operands, equation: pl.einsum(equation, *operands),
     "linalg.lstsq/grad_oriented": lambda a, b, driver: pl.linalg.lstsq(a, b, driver=driver)[:2],
     "linalg.pinv/singular": lambda a, b: pl.linalg.pinv(a @ b.mT),
+    "polygamma": lambda input, n: pl.polygamma(n, input),
+    "special.polygamma": lambda input, n: pl.special.polygamma(n, input),
     "constant_pad_nd": lambda input, pad, value=0: pl.constant_pad_nd(input, pad, value),
 }
 _DTYPES = (torch.float64, torch.complex128, torch.int64, torch.bool)

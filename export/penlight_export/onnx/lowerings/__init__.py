@@ -6,9 +6,11 @@ from penlight_export.onnx.lowerings import attention as attention
 from penlight_export.onnx.lowerings import conv as conv
 from penlight_export.onnx.lowerings import create as create
 from penlight_export.onnx.lowerings import elementwise as elementwise
+from penlight_export.onnx.lowerings import formula as formula
 from penlight_export.onnx.lowerings import index as index
 from penlight_export.onnx.lowerings import matmul as matmul
 from penlight_export.onnx.lowerings import norm as norm
 from penlight_export.onnx.lowerings import pool as pool
+from penlight_export.onnx.lowerings import recurrent as recurrent
 from penlight_export.onnx.lowerings import reduction as reduction
 from penlight_export.onnx.lowerings import shape as shape
