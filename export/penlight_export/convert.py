@@ -86,9 +86,8 @@ def convert(
     report = VerifyReport(tolerance)
     if verify:
         check(report, original, converted, samples, f"{os.fspath(onnx_path)} was not converted")
-    atomic_write(pen_path, program)
-    assert converted.pen is not None
-    return ConvertResult(pen_path, report, summarize_pen(converted.pen, os.fspath(pen_path)))
+    atomic_write(pen_path, program.data)
+    return ConvertResult(pen_path, report, summarize_pen(program, os.fspath(pen_path)))
 
 
 def sample_inputs(original: Subject, draft: Engine, data: Mapping[str, np.ndarray] | None) -> list[Arrays]:

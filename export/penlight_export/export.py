@@ -18,6 +18,7 @@ from penlight.tracing import TraceGraph, trace
 from penlight_export.compare import DEFAULT_TOLERANCE, Divergence, VerifyReport
 from penlight_export.eager import evaluation, run_module
 from penlight_export.edge.program import build_program
+from penlight_export.edge.reader import PenFile
 from penlight_export.engines import Arrays, EagerEngine, Port
 from penlight_export.errors import ExportError, OptionError, UnsupportedFeatureError, UnsupportedOperatorsError
 from penlight_export.graph import Model, clone, infer_shapes, to_proto
@@ -190,13 +191,13 @@ class _Finish:
         edge = None if program is None else pen_subject(program)
         if verify:
             self._verify(report, [onnx_subject(self.model), *([] if edge is None else [edge])])
-        if edge is None or edge.pen is None:
+        if program is None:
             summary = summarize_model(clone(self.model), self.model.graph.name or "model")
         else:
-            summary = summarize_pen(edge.pen, "model.pen")
-        return Exported(self.proto, program, report, summary, refusal)
+            summary = summarize_pen(program, "model.pen")
+        return Exported(self.proto, None if program is None else program.data, report, summary, refusal)
 
-    def _program(self, passes: Sequence[Pass]) -> tuple[bytes | None, ExportError | None]:
+    def _program(self, passes: Sequence[Pass]) -> tuple[PenFile | None, ExportError | None]:
         """The .pen file, or why there is none: a model that only onnxruntime can run is still an export."""
         sample = golden_sample(self.inputs, self.example)
         outputs = self.eager.run(sample)

@@ -219,8 +219,16 @@ def rank_of(value: Value | None) -> int | None:
     return None if value is None or value.shape is None else len(value.shape)
 
 
+def _is_known(value: Value) -> bool:
+    return (
+        value.dtype is not None and value.shape is not None and all(not isinstance(d, SymbolicDim) or d.value for d in value.shape)
+    )
+
+
 def infer_shapes(model: Model) -> None:
     """Fills shapes and dtypes of values in place, as far as ONNX's rules can tell. What is known stays."""
+    if all(_is_known(value) for node in model.graph.all_nodes() for value in node.outputs if value.name):
+        return  # the pass writes and reads the whole graph as protobuf
     logger = logging.getLogger("onnx_ir")
     level = logger.level
     logger.setLevel(logging.ERROR)  # a value that cannot be inferred is no news: the runtime infers it with data

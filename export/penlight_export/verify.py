@@ -98,9 +98,9 @@ def onnx_subject(model: Model, path: str | None = None) -> Subject:
     return Subject(engine, proto=proto, bounds=integer_bounds(model))
 
 
-def pen_subject(source: str | os.PathLike[str] | bytes) -> Subject:
+def pen_subject(source: str | os.PathLike[str] | bytes | PenFile) -> Subject:
     """A program on the edge runtime; its golden sample tells how large integers may be."""
-    file = read_pen(source)
+    file = source if isinstance(source, PenFile) else read_pen(source)
     bounds: dict[str, int] = {}
     for sample in file.program.golden():
         for name, array in sample.inputs.items():

@@ -29,7 +29,7 @@ def small(**options):
     g.infer_shapes(model)
     x = np.ones((2, 4), np.float32)
     y = -(x @ weights["w"] + 1)
-    return build_program(model, {"name": "small", "b": "2", "a": "1"}, {"x": x}, [y], {"N": 2}, 1e-4)
+    return build_program(model, {"name": "small", "b": "2", "a": "1"}, {"x": x}, [y], {"N": 2}, 1e-4).data
 
 
 def test_header_is_that_of_the_schema():

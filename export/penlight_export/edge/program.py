@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 import penlight_runtime
+from penlight_export.edge.reader import PenFile, pen_file
 from penlight_export.edge.writer import GoldenSample, ProgramWriter, ResourceStatement
 from penlight_export.errors import EngineError, UnsupportedFeatureError
 from penlight_export.graph import Model
@@ -20,7 +21,7 @@ def build_program(
     outputs: Sequence[np.ndarray],
     sizes: Mapping[str, int],
     tolerance: float,
-) -> bytes:
+) -> PenFile:
     """Writes a program that carries one sample and what a run of it costs.
 
     Args:
@@ -46,11 +47,12 @@ def finish_program(
     outputs: Sequence[np.ndarray],
     sizes: Mapping[str, int],
     tolerance: float,
-) -> bytes:
+) -> PenFile:
     """The same from a draft that is loaded already."""
     arrays = [inputs[name] for name in writer.input_names]
     golden = GoldenSample(arrays, list(outputs), tolerance, tolerance)
-    return b"".join(writer.chunks([golden], [measure(draft, arrays, sizes)]))
+    data = b"".join(writer.chunks([golden], [measure(draft, arrays, sizes)]))
+    return pen_file(penlight_runtime.Program(data), writer.tables, data)
 
 
 def measure(program: penlight_runtime.Program, inputs: Sequence[np.ndarray], sizes: Mapping[str, int]) -> ResourceStatement:

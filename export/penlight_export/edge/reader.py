@@ -83,7 +83,11 @@ def read_pen(source: str | os.PathLike[str] | bytes) -> PenFile:
     """
     data = source if isinstance(source, bytes) else _read(Path(source))
     program = penlight_runtime.Program(data)
-    tables = pen.ProgramT.InitFromObj(pen.Program.GetRootAs(data[: _metadata_bytes(data)]))
+    return pen_file(program, pen.ProgramT.InitFromObj(pen.Program.GetRootAs(data[: _metadata_bytes(data)])), data)
+
+
+def pen_file(program: penlight_runtime.Program, tables: pen.ProgramT, data: bytes) -> PenFile:
+    """What `read_pen` returns, for a program whose tables are at hand."""
     symbols = [_text(symbol.name) for symbol in tables.symbols or []]
     methods = tuple(_method(method, tables, symbols) for method in tables.methods)
     return PenFile(program, tables, data, methods, tuple(_resources(entry, symbols) for entry in tables.resources or []))

@@ -6,6 +6,7 @@ The layout is that of runtime/schema/README.md.
 
 from __future__ import annotations
 
+import copy
 import struct
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -76,6 +77,7 @@ class ProgramWriter:
     def __init__(self, model: Model, metadata: Mapping[str, str] | None = None) -> None:
         self.weights = SegmentBuilder()
         self.tables = lower_program(model, self.weights, dict(metadata or {}))
+        self._methods = _PackedMethods(self.tables)
         self.input_names = [value.name or "" for value in model.graph.inputs if not value.is_initializer()]
 
     def chunks(self, golden: Sequence[GoldenSample] = (), resources: Sequence[ResourceStatement] = ()) -> list[bytes | memoryview]:
@@ -84,7 +86,9 @@ class ProgramWriter:
         self.tables.golden = [_golden(sample, samples) for sample in golden] or None
         symbols = [str(symbol.name) for symbol in self.tables.symbols or []]
         self.tables.resources = [_resources(statement, symbols, self.weights.size_bytes) for statement in resources] or None
-        return _assemble(self.tables, [self.weights, samples] if golden else [self.weights])
+        segments = [self.weights, samples] if golden else [self.weights]
+        self.tables.segments = _segment_tables(segments)
+        return _join(self._methods.flatten(), segments)
 
     def program(self) -> penlight_runtime.Program:
         """A draft that the runtime can measure.
@@ -109,7 +113,8 @@ def reassemble(program: pen.ProgramT, data: bytes) -> bytes:
         segment = SegmentBuilder()
         segment.add(np.frombuffer(data, np.uint8, count=table.sizeBytes, offset=base + table.offset))
         segments.append(segment)
-    return b"".join(_assemble(program, segments))
+    program.segments = _segment_tables(segments)
+    return b"".join(_join(_PackedMethods(program).flatten(), segments))
 
 
 def _golden(sample: GoldenSample, segment: SegmentBuilder) -> pen.GoldenT:
@@ -135,20 +140,16 @@ def _resources(statement: ResourceStatement, symbols: list[str], weight_bytes: i
     )
 
 
-def _assemble(program: pen.ProgramT, segments: list[SegmentBuilder]) -> list[bytes | memoryview]:
+def _segment_tables(segments: Sequence[SegmentBuilder]) -> list[pen.SegmentT]:
     offset, tables = 0, []
     for segment in segments:
-        tables.append(
-            pen.SegmentT(
-                offset=offset,
-                sizeBytes=segment.size_bytes,
-                crc32c=segment.checksum,
-                alignment=ALIGNMENT,
-            )
-        )
+        tables.append(pen.SegmentT(offset, segment.size_bytes, segment.checksum, ALIGNMENT))
         offset += segment.size_bytes + -segment.size_bytes % ALIGNMENT
-    program.segments = tables
-    metadata = _with_header(_flatten(program), segments)
+    return tables
+
+
+def _join(tables: bytes, segments: Sequence[SegmentBuilder]) -> list[bytes | memoryview]:
+    metadata = _with_header(tables, segments)
     chunks: list[bytes | memoryview] = [metadata, bytes(-len(metadata) % ALIGNMENT)]
     for number, segment in enumerate(segments):
         chunks.extend(segment.chunks)
@@ -157,13 +158,36 @@ def _assemble(program: pen.ProgramT, segments: list[SegmentBuilder]) -> list[byt
     return [chunk for chunk in chunks if len(chunk)]
 
 
-def _flatten(program: pen.ProgramT) -> bytes:
-    builder = flatbuffers.Builder(1 << 16)
-    builder.Finish(program.Pack(builder), file_identifier=IDENTIFIER)
-    return bytes(builder.Output())
+class _PackedMethods:
+    """The methods of a program, nearly all of its tables, packed once and put under every version of the rest.
+
+    A flatbuffer grows from its end, so what is packed first stays as it is.
+    """
+
+    def __init__(self, program: pen.ProgramT) -> None:
+        self.program = program
+        self.builder = flatbuffers.Builder(1 << 16)
+        self.methods = [_Packed(method.Pack(self.builder)) for method in program.methods or []]
+
+    def flatten(self) -> bytes:
+        builder = copy.deepcopy(self.builder)
+        program = copy.copy(self.program)
+        program.methods = self.methods
+        builder.Finish(program.Pack(builder), file_identifier=IDENTIFIER)
+        return bytes(builder.Output())
 
 
-def _with_header(buffer: bytes, segments: list[SegmentBuilder]) -> bytes:
+@dataclass(frozen=True)
+class _Packed:
+    """Stands for a table that the buffer holds already."""
+
+    offset: int
+
+    def Pack(self, _: flatbuffers.Builder) -> int:  # the name that generated code calls
+        return self.offset
+
+
+def _with_header(buffer: bytes, segments: Sequence[SegmentBuilder]) -> bytes:
     """Moves everything behind the identifier by 64 bytes and fills the header. Only the root offset crosses that place."""
     (root,) = struct.unpack_from("<I", buffer)
     size = len(buffer) + HEADER_BYTES
