@@ -88,6 +88,46 @@ class NumericalError(PenlightError, ArithmeticError):
     exit_code = 5
 
 
+class GradcheckError(PenlightError, RuntimeError):
+    """A gradient that was checked against finite differences is wrong.
+
+    The message holds the numerical and the analytical Jacobian: a row for each element of the input, a column for each
+    element of the output. Look at the backward of the operator or custom Function that the function under check calls.
+    """
+
+    code = "PL-E1010"
+    exit_code = 5
+
+
+class AnomalyError(NumericalError, RuntimeError):
+    """A backward gave NaN while `detect_anomaly` was on.
+
+    The message names the operator and the line of its forward call. Usual causes: sqrt, log or a division at 0, or an
+    infinite value in the forward.
+    """
+
+    code = "PL-E1011"
+
+
+class FunctionError(GradientError, TypeError):
+    """A custom `autograd.Function` breaks a rule: of what forward returns, backward returns, or the context is told.
+
+    The message names the class, what was expected and what came.
+    """
+
+    code = "PL-E1012"
+
+
+class RecomputeError(PenlightError, RuntimeError):
+    """A function under `checkpoint` did something else when it ran again for the backward.
+
+    It must be a pure function of its arguments and of the random numbers of Penlight: no state that changes between the
+    two runs, no other source of chance, no arguments that are written to in between.
+    """
+
+    code = "PL-E1013"
+
+
 class TraceError(PenlightError, RuntimeError):
     """The program under trace does something that a fixed graph cannot express.
 

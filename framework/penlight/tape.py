@@ -24,6 +24,9 @@ class _Mode(threading.local):
     enabled = True
     tracer: Any = None
     autocast: Any = None  # an object with cast(operator, tensors) -> tensors, see penlight.amp
+    on_node: Callable[[Any], None] | None = None  # called with each new node: packs what it saved, keeps where it was made
+    anomaly = False  # a backward then checks every gradient for NaN
+    inference = False  # `enable_grad` then does not write to the tape either
     after_backward: tuple[Callable[[], None], ...] = ()  # each is called once, when the backward under way is done
 
 
@@ -60,6 +63,7 @@ class Node:
         edges: per input where its gradient goes: (node, output index), a leaf tensor, or None.
         outputs: the saved output arrays, or None.
         count: how many outputs there are.
+        origin: where the call was made, while anomalies are looked for; else None.
     """
 
     __slots__ = (
@@ -69,6 +73,7 @@ class Node:
         "hooks",
         "inputs",
         "operator",
+        "origin",
         "output_version",
         "outputs",
         "sequence",
@@ -104,6 +109,9 @@ class Node:
             self.output_version: Any = [0]  # shared with the output tensors
         else:
             self.outputs = self.output_version = None
+        self.origin: Any = None
+        if mode.on_node is not None:
+            mode.on_node(self)
 
     @property
     def name(self) -> str:

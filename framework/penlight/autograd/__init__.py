@@ -6,6 +6,8 @@ from penlight.autograd.engine import grad as grad
 from penlight.autograd.engine import keep_gradient as keep_gradient
 from penlight.autograd.engine import queue_callback as queue_callback
 from penlight.autograd.engine import seed_for as seed_for
+from penlight.autograd.gradcheck import gradcheck as gradcheck
+from penlight.autograd.gradcheck import gradgradcheck as gradgradcheck
 from penlight.autograd.mode import enable_grad as enable_grad
 from penlight.autograd.mode import is_grad_enabled as is_grad_enabled
 from penlight.autograd.mode import no_grad as no_grad

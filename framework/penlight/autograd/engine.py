@@ -10,7 +10,7 @@ from typing import Any
 
 from penlight.autograd.mode import set_grad_enabled
 from penlight.backends.backend import backend_of
-from penlight.errors import GradientError
+from penlight.errors import ArgumentError, GradientError
 from penlight.ops.dispatch import run_backward, saved_outputs
 from penlight.ops.operator import AVAILABLE
 from penlight.tape import Node, mode
@@ -18,10 +18,23 @@ from penlight.tensor import Tensor, from_array
 
 
 def backward(
-    outputs: Sequence[Tensor], grad_outputs: Sequence[Tensor | None], retain_graph: bool | None = None, create_graph: bool = False
+    tensors: Tensor | Sequence[Tensor],
+    grad_tensors: Tensor | Sequence[Tensor | None] | None = None,
+    retain_graph: bool | None = None,
+    create_graph: bool = False,
+    inputs: Tensor | Sequence[Tensor] | None = None,
 ) -> None:
-    """Accumulates the gradients of the outputs into `.grad` of the leaves."""
-    _run(outputs, grad_outputs, None, retain_graph, create_graph)
+    """Adds the gradients of the sum of `tensors` to `.grad` of the leaves, or of `inputs` alone where they are given.
+
+    Raises:
+        GradientError: a tensor does not require a gradient, has several elements and no seed, or its tape was freed.
+    """
+    outputs = _sequence_of(tensors)
+    seeds = [None] * len(outputs) if grad_tensors is None else _sequence_of(grad_tensors)
+    chosen = None if inputs is None else _inputs_of("backward", inputs)
+    pass_ = _run(outputs, seeds, chosen, retain_graph, create_graph)
+    for t in chosen or ():
+        pass_.add_captured(t)
 
 
 def grad(
@@ -30,27 +43,51 @@ def grad(
     grad_outputs: Tensor | Sequence[Tensor | None] | None = None,
     retain_graph: bool | None = None,
     create_graph: bool = False,
-    allow_unused: bool = False,
+    allow_unused: bool | None = None,
+    materialize_grads: bool = False,
 ) -> tuple[Tensor | None, ...]:
     """Returns the gradients of the sum of `outputs` with respect to `inputs`; `.grad` is left alone.
+
+    Only the part of the tape that leads to `inputs` is run.
+
+    Args:
+        grad_outputs: per output the gradient to start from, of its shape; 1 for a single element.
+        allow_unused: gives None for an input that the outputs do not depend on, instead of an error.
+        materialize_grads: gives zeros for such an input; implies `allow_unused`.
 
     Raises:
         GradientError: an input does not require a gradient, or is not part of the graph and `allow_unused` is False.
     """
+    if materialize_grads and allow_unused is False:
+        raise ArgumentError("grad: materialize_grads=True fills in unused inputs, so allow_unused cannot be False; leave it out")
     outputs = _sequence_of(outputs)
-    inputs = _sequence_of(inputs)
+    chosen = _inputs_of("grad", inputs)
     seeds = [None] * len(outputs) if grad_outputs is None else _sequence_of(grad_outputs)
-    for position, t in enumerate(inputs):
-        if not t.requires_grad:
-            raise GradientError(
-                f"grad: input {position} {tuple(t.shape)} does not require a gradient; call .requires_grad_() first"
-            )
-    pass_ = _run(outputs, seeds, inputs, retain_graph, create_graph)
-    return tuple(_found(pass_, position, t, allow_unused) for position, t in enumerate(inputs))
+    pass_ = _run(outputs, seeds, chosen, retain_graph, create_graph)
+    results = [_found(pass_, position, t, bool(allow_unused) or materialize_grads) for position, t in enumerate(chosen)]
+    if materialize_grads:
+        results = [_zeros_like(t) if g is None else g for g, t in zip(results, chosen, strict=True)]
+    return tuple(results)
+
+
+def _zeros_like(t: Tensor) -> Tensor:
+    return from_array(backend_of(t._data).xp.zeros_like(t._data))
 
 
 def _sequence_of(value: Any) -> list[Any]:
     return list(value) if isinstance(value, (list, tuple)) else [value]
+
+
+def _inputs_of(caller: str, inputs: Any) -> list[Tensor]:
+    chosen = _sequence_of(inputs)
+    for position, t in enumerate(chosen):
+        if not t.requires_grad:
+            raise GradientError(
+                f"{caller}: input {position} {tuple(t.shape)} does not require a gradient; call .requires_grad_() first"
+            )
+        if t._base is not None:
+            t._sync_view()
+    return chosen
 
 
 def _found(pass_: _Pass, position: int, t: Tensor, allow_unused: bool) -> Tensor | None:
@@ -62,6 +99,33 @@ def _found(pass_: _Pass, position: int, t: Tensor, allow_unused: bool) -> Tensor
     return None if result is None else pass_.to_tensor(result)
 
 
+def _plan(outputs: Sequence[Tensor], inputs: Sequence[Tensor]) -> dict[Node, bool]:
+    """The nodes that a gradient of `inputs` passes through; False for those where it ends, since nothing behind is wanted."""
+    for t in outputs:
+        if t._base is not None:
+            t._sync_view()
+    leaves = {id(t) for t in inputs if t._node is None}
+    ends = {t._node for t in inputs if t._node is not None}
+    pending = [t._node for t in outputs if t._node is not None]
+    reached = set(pending)
+    while pending:
+        for edge in pending.pop().edges:
+            if type(edge) is tuple and edge[0] not in reached:
+                reached.add(edge[0])
+                pending.append(edge[0])
+    plan: dict[Node, bool] = {}
+    for node in sorted(reached, key=_sequence_number):  # the nodes behind a node have smaller numbers
+        if any(edge[0] in plan if type(edge) is tuple else id(edge) in leaves for edge in node.edges):
+            plan[node] = True
+        elif node in ends:
+            plan[node] = False
+    return plan
+
+
+def _sequence_number(node: Node) -> int:
+    return node.sequence
+
+
 def _key(t: Tensor) -> Any:
     return id(t) if t._node is None else (t._node, t._index)
 
@@ -69,9 +133,10 @@ def _key(t: Tensor) -> Any:
 class _Pass:
     """One run over the tape, on arrays. Gradients that others may still hold are never written to."""
 
-    def __init__(self, retain_graph: bool, inputs: Sequence[Tensor] | None) -> None:
+    def __init__(self, retain_graph: bool, inputs: Sequence[Tensor] | None, plan: dict[Node, bool] | None) -> None:
         self.retain = retain_graph
         self.wanted = None if inputs is None else {_key(t) for t in inputs}
+        self.plan = plan  # None: run everything
         self.captured: dict[Any, Any] = {}
         self.waiting: dict[Node, list[Any]] = {}
         self.heap: list[tuple[int, Node]] = []
@@ -88,9 +153,12 @@ class _Pass:
     def deliver(self, edge: Any, gradient: Any, is_fresh: bool) -> None:
         """Adds a gradient to what waits at an edge. `is_fresh`: its array belongs to nobody else."""
         if type(edge) is not tuple:
-            self.accumulate(edge, gradient, is_fresh)
+            if self.wanted is None or id(edge) in self.wanted:
+                self.accumulate(edge, gradient, is_fresh)
             return
         node, index = edge
+        if self.plan is not None and node not in self.plan:
+            return
         slots = self.waiting.get(node)
         if slots is None:
             self.waiting[node] = slots = [None] * (2 * node.count)  # gradients, then which of them may be written to
@@ -105,9 +173,17 @@ class _Pass:
         if leaf._hooks:
             gradient, is_fresh = self.from_tensor(_hooked(leaf._hooks, self.to_tensor(gradient))), False
         if self.wanted is not None:
-            if id(leaf) in self.wanted:
-                self.capture(id(leaf), gradient)
+            self.capture(id(leaf), gradient)
             return
+        self.add_to_grad(leaf, gradient, is_fresh)
+
+    def add_captured(self, t: Tensor) -> None:
+        """Adds what was captured for a tensor to its `.grad`."""
+        gradient = self.captured.get(_key(t))
+        if gradient is not None:
+            self.add_to_grad(t, gradient, False)
+
+    def add_to_grad(self, leaf: Tensor, gradient: Any, is_fresh: bool) -> None:
         if leaf.grad is None:
             leaf.grad = self.to_tensor(gradient if is_fresh else self.copy(gradient))
         else:
@@ -133,6 +209,8 @@ class _Pass:
             for i, g in enumerate(grads):
                 if g is not None and (node, i) in self.wanted:
                     self.capture((node, i), g)
+            if not self.plan[node]:  # type: ignore[index]
+                return
         node.check_versions()
         if node.operator.gradient != AVAILABLE:
             raise GradientError(f"{node.name}: has no gradient: {node.operator.gradient.reason}")  # type: ignore[union-attr]
@@ -204,7 +282,8 @@ def _run(
     create_graph: bool,
 ) -> _Pass:
     retain = create_graph if retain_graph is None else retain_graph
-    pass_ = (_GraphPass if create_graph else _Pass)(retain, inputs)
+    plan = None if inputs is None else _plan(outputs, inputs)
+    pass_ = (_GraphPass if create_graph else _Pass)(retain, inputs, plan)
     with set_grad_enabled(create_graph):
         autocast, mode.autocast = mode.autocast, None  # gradients run in the types of the forward calls
         try:
@@ -260,6 +339,8 @@ def keep_gradient(t: Tensor) -> None:
         if target is not None:
             target.grad = gradient if target.grad is None else target.grad + gradient
 
+    if not t.requires_grad:
+        raise GradientError("retain_grad: the tensor does not require a gradient; call .requires_grad_() on what it is made of")
     if t._node is None:
         return  # a leaf has its gradient anyway
     t._node.add_hook(t._index, store)

@@ -7,6 +7,7 @@ import math
 from dataclasses import dataclass
 
 from penlight.dtype import complex64, complex128, float32, float64
+from penlight.errors import DTypeError
 from penlight.ops.arithmetic import where
 from penlight.ops.dispatch import apply
 from penlight.ops.operator import NotExported, Operator, Spec
@@ -41,6 +42,20 @@ class ToComplex(Operator):
 
 @register
 @dataclass(frozen=True)
+class ToImaginary(ToComplex):
+    """0 + xi"""
+
+    name = "to_imaginary"
+
+    def forward(self, xp, x):
+        return ToComplex.forward(self, xp, x) * 1j
+
+    def vjp(self, grad, output, x):
+        return (imag(grad),)
+
+
+@register
+@dataclass(frozen=True)
 class Real(Operator):
     """The real part, as a copy"""
 
@@ -58,6 +73,27 @@ class Real(Operator):
 
     def vjp(self, grad, output, x):
         return (apply(ToComplex(), grad) if x.dtype.kind == 3 else grad,)
+
+
+@register
+@dataclass(frozen=True)
+class Imag(Operator):
+    """The imaginary part, as a copy"""
+
+    name = "imag"
+    onnx = _NO_ONNX
+    saves_inputs = False
+    complex_gradient = True
+    samples = (shapes(3, 4), shapes(0))
+
+    def infer(self, x: Spec) -> Spec:
+        return Spec(x.shape, {complex64: float32, complex128: float64}.get(x.dtype, x.dtype))
+
+    def forward(self, xp, x):
+        return x.imag.copy()
+
+    def vjp(self, grad, output, x):
+        return (apply(ToImaginary(), grad) if x.dtype.kind == 3 else grad * 0.0,)
 
 
 @register
@@ -92,8 +128,14 @@ def conj(input: Tensor) -> Tensor:
 
 
 def imag(input: Tensor) -> Tensor:
-    """Returns the imaginary part of a complex tensor, without a gradient."""
-    return Tensor(input._data.imag.copy())
+    """Returns the imaginary part of a complex tensor.
+
+    Raises:
+        DTypeError: the input is real.
+    """
+    if input.dtype.kind != 3:
+        raise DTypeError(f"imag: expected a complex tensor, came {input.dtype}; a real one has no imaginary part")
+    return apply(Imag(), input)
 
 
 def to_complex(input: Tensor) -> Tensor:
@@ -106,6 +148,6 @@ def to_complex(input: Tensor) -> Tensor:
 def angle(input: Tensor) -> Tensor:
     """Returns the angle of each number: 0 or pi for a real one."""
     if input.dtype.kind == 3:
-        return atan2(imag(input), real(input).detach())
+        return atan2(imag(input), real(input))
     zero = input * 0.0 if input.dtype.kind == 2 else input.to(float32) * 0.0
     return where(input < 0, zero + math.pi, zero)

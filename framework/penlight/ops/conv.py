@@ -265,7 +265,10 @@ class Conv2dWeightGrad(_Conv):
     def vjp(self, grad, output, x, g):
         size = tuple(x.shape[2:])
         gx = apply(Conv2dInputGrad(*self.arguments(), size), g, grad) if x.requires_grad else None
-        return gx, apply(Conv2d(*self.arguments()), x, grad, None) if g.requires_grad else None
+        gg = apply(Conv2d(*self.arguments()), x, grad, None) if g.requires_grad else None
+        if gg is not None and gg.shape != g.shape:  # as in Conv2dInputGrad
+            gg = gg[:, :, : g.shape[2], : g.shape[3]]
+        return gx, gg
 
 
 def conv2d(

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from penlight import autograd, random
@@ -157,18 +157,25 @@ def zero_(self: Tensor) -> Tensor:
     return copy_(self, 0)
 
 
-def backward(self: Tensor, gradient: Tensor | None = None, retain_graph: bool | None = None, create_graph: bool = False) -> None:
+def backward(
+    self: Tensor,
+    gradient: Tensor | None = None,
+    retain_graph: bool | None = None,
+    create_graph: bool = False,
+    inputs: Tensor | Sequence[Tensor] | None = None,
+) -> None:
     """Adds the gradients of this tensor to `.grad` of the leaves it was computed from.
 
     Args:
         gradient: of the loss with respect to this tensor, same shape; 1 for a single element.
         retain_graph: keeps the tape for another backward; as `create_graph` by default.
         create_graph: makes the gradients themselves differentiable.
+        inputs: the tensors whose `.grad` is wanted, instead of all leaves.
 
     Raises:
         GradientError: the tensor does not require a gradient, has several elements and no `gradient`, or its tape was freed.
     """
-    autograd.backward([self], [gradient], retain_graph, create_graph)
+    autograd.backward([self], [gradient], retain_graph, create_graph, inputs)
 
 
 def _equal(self: Tensor, other: Any) -> Any:

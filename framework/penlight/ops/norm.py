@@ -224,13 +224,13 @@ class BatchNormTraining(Operator):
         g_variance = (weighted if weight is None else weighted * weight) * (rstd * rstd * rstd) * -0.5
         if grad[2] is not None:
             g_variance = g_variance + grad[2]
-        g_centred = g * scale.reshape(shape) + centred * (g_variance * (2.0 / size)).reshape(shape)
+        g_centred = g * scale.reshape(shape) + centred * (g_variance * (2.0 / max(size, 1))).reshape(shape)
         g_mean = -g_centred.sum(axes)
         if grad[1] is not None:
             g_mean = g_mean + grad[1]
         gw = weighted * rstd if weight is not None and weight.requires_grad else None
         return (
-            g_centred + (g_mean * (1.0 / size)).reshape(shape),
+            g_centred + (g_mean * (1.0 / max(size, 1))).reshape(shape),
             gw,
             g.sum(axes) if bias is not None and bias.requires_grad else None,
         )
