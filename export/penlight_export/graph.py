@@ -102,15 +102,15 @@ def add_constant(graph: Graph, array: np.ndarray, name: str) -> Value:
 
 def fresh_name(graph: Graph, name: str) -> str:
     """A value name that the graph does not use yet: `name`, or `name` with a number behind it."""
-    taken = graph.meta.get("taken_names")
+    taken: dict[str, int] | None = graph.meta.get("taken_names")  # with the last number that was tried behind each
     if taken is None:
-        taken = {value.name for value in all_values(graph)}
-        graph.meta["taken_names"] = taken
-    unique, number = name, 1
+        taken = graph.meta["taken_names"] = {value.name: 1 for value in all_values(graph)}
+    unique, number = name, taken.get(name, 1)
     while unique in taken:
         number += 1
         unique = f"{name}_{number}"
-    taken.add(unique)
+    taken[name] = number
+    taken[unique] = 1
     return unique
 
 
