@@ -42,7 +42,8 @@ def traced(cls, call):
 
     def function(*given):
         rest = iter(given)
-        return apply(operator, *(None if t is None else next(rest) for t in tensors))
+        results = apply(operator, *(None if t is None else next(rest) for t in tensors))
+        return results[: len(results) - cls.private_outputs] if isinstance(results, tuple) else results
 
     names = [f"x{number}" for number in range(len(present))]
     graph = trace(function, tuple(present), names=names)

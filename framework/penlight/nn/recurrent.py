@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Recurrent layers over whole sequences: several layers, both directions, projections, packed sequences.
 
-The input's part of all steps is one product; the steps themselves are a loop, so a trace unrolls them for its length.
+A layer in one direction is one operator. Only an LSTM with projections is a loop, so a trace unrolls it for its length.
 """
 
 from __future__ import annotations
@@ -12,14 +12,17 @@ import penlight.nn.functional as F
 import penlight.nn.init as init
 from penlight.nn.module import Module
 from penlight.nn.parameter import Parameter
-from penlight.nn.recurrent_cell import GATES, gru_step, lstm_step, rnn_step
+from penlight.nn.projected_lstm import projected_lstm_layer
+from penlight.nn.recurrent_cell import GATES
 from penlight.nn.utils.rnn import PackedSequence
 from penlight.ops.create import zeros
-from penlight.ops.matmul import linear
+from penlight.ops.recurrent import gru_layer, lstm_layer, rnn_layer
 from penlight.ops.shape import cat, stack
 from penlight.tensor import Tensor
 
 State = tuple[Tensor, ...]
+Weights = tuple[Tensor | None, ...]  # w_ih, w_hh, b_ih, b_hh
+Sizes = tuple[int, ...] | None  # rows of each step of a packed sequence
 
 
 class _Recurrent(Module):
@@ -86,7 +89,8 @@ class _Recurrent(Module):
     def flatten_parameters(self) -> None:
         """Does nothing; there for code written for PyTorch."""
 
-    def _step(self, projected: Tensor, state: State, suffix: str) -> State:
+    def _run(self, x: Tensor, first: State, weights: Weights, suffix: str, sizes: Sizes) -> tuple[Tensor, State]:
+        """One layer in one direction: its outputs and its last state."""
         raise NotImplementedError
 
     def forward(self, input: Any, hx: Any = None) -> tuple[Any, Any]:
@@ -105,22 +109,19 @@ class _Recurrent(Module):
         x = input.unsqueeze(1) if unbatched else input.transpose(0, 1) if self.batch_first else input
         if x.ndim != 3 or x.shape[2] != self.input_size:
             raise ValueError(f"{type(self).__name__}: expected (T, B, {self.input_size}), got {tuple(input.shape)}")
-        state = self._first(x, x.shape[1], hx, unbatched)
-        steps, last = self._layers(list(x.unbind(0)), state)
-        output = stack(steps, 0)
+        output, last = self._layers(x, self._first(x, x.shape[1], hx, unbatched), None)
         output = output.squeeze(1) if unbatched else output.transpose(0, 1) if self.batch_first else output
         return output, self._last([part.squeeze(1) if unbatched else part for part in last])
 
     def _packed(self, input: PackedSequence, hx: Any) -> tuple[PackedSequence, Any]:
-        sizes = [int(n) for n in input.batch_sizes.tolist()]
+        sizes = tuple(int(n) for n in input.batch_sizes.tolist())
         state = self._first(input.data, sizes[0], hx, False)
         if hx is not None and input.sorted_indices is not None:
             state = [part.index_select(1, input.sorted_indices) for part in state]
-        steps, last = self._layers(list(input.data.split(sizes)), state)
+        output, last = self._layers(input.data, state, sizes)
         if input.unsorted_indices is not None:
             last = [part.index_select(1, input.unsorted_indices) for part in last]
-        packed = PackedSequence(cat(steps, 0), input.batch_sizes, input.sorted_indices, input.unsorted_indices)
-        return packed, self._last(last)
+        return PackedSequence(output, input.batch_sizes, input.sorted_indices, input.unsorted_indices), self._last(last)
 
     def _first(self, x: Tensor, batch: int, hx: Any, unbatched: bool) -> list[Tensor]:
         """The state as [h] or [h, c], each (layers * directions, B, size)."""
@@ -139,51 +140,24 @@ class _Recurrent(Module):
     def _last(self, parts: list[Tensor]) -> Any:
         return tuple(parts) if self.kind == "LSTM" else parts[0]
 
-    def _layers(self, steps: list[Tensor], state: list[Tensor]) -> tuple[list[Tensor], list[Tensor]]:
-        """Runs all layers over the steps, each (B_t, size) with B_t never growing; returns outputs and last states."""
+    def _layers(self, x: Tensor, state: list[Tensor], sizes: Sizes) -> tuple[Tensor, list[Tensor]]:
+        """Runs all layers over x, (T, B, size) or packed with `sizes` per step; returns the outputs and the last states."""
         finals: list[State] = []
         for layer in range(self.num_layers):
             outputs = []
             for suffix in self._suffixes(layer):
                 first = tuple(part[len(finals)] for part in state)
-                result, final = self._direction(steps, first, suffix)
+                result, final = self._run(x, first, self._weights(suffix), suffix, sizes)
                 outputs.append(result)
                 finals.append(final)
-            steps = outputs[0] if len(outputs) == 1 else [cat(pair, -1) for pair in zip(*outputs, strict=True)]
+            x = outputs[0] if len(outputs) == 1 else cat(outputs, -1)
             if self.dropout and layer < self.num_layers - 1:
-                steps = [F.dropout(step, self.dropout, self.training) for step in steps]
-        return steps, [stack(parts, 0) for parts in zip(*finals, strict=True)]
+                x = F.dropout(x, self.dropout, self.training)
+        return x, [stack(parts, 0) for parts in zip(*finals, strict=True)]
 
-    def _direction(self, steps: list[Tensor], first: State, suffix: str) -> tuple[list[Tensor], State]:
-        bias = getattr(self, f"bias_ih{suffix}") if self.bias else None
-        sizes = [step.shape[0] for step in steps]
-        projected = linear(cat(steps, 0), getattr(self, f"weight_ih{suffix}"), bias).split(sizes)
-        if suffix.endswith("_reverse"):
-            return self._backwards(list(projected), first, suffix)
-        state, outputs, done = first, [], []
-        for step in projected:
-            size = step.shape[0]
-            if size < state[0].shape[0]:  # the shorter sequences of a packed batch are over
-                done.append(tuple(part[size:] for part in state))
-                state = tuple(part[:size] for part in state)
-            state = self._step(step, state, suffix)
-            outputs.append(state[0])
-        ends = [state, *reversed(done)]
-        return outputs, state if len(ends) == 1 else tuple(cat(parts, 0) for parts in zip(*ends, strict=True))
-
-    def _backwards(self, projected: list[Tensor], first: State, suffix: str) -> tuple[list[Tensor], State]:
-        state, outputs = tuple(part[: projected[-1].shape[0]] for part in first), []
-        for step in reversed(projected):
-            begun = state[0].shape[0]
-            if step.shape[0] > begun:  # shorter sequences join at their ends
-                joined = zip(state, first, strict=True)
-                state = tuple(cat([part, start[begun : step.shape[0]]], 0) for part, start in joined)
-            state = self._step(step, state, suffix)
-            outputs.append(state[0])
-        return outputs[::-1], state
-
-    def _hidden(self, suffix: str) -> tuple[Tensor, Tensor | None]:
-        return getattr(self, f"weight_hh{suffix}"), getattr(self, f"bias_hh{suffix}") if self.bias else None
+    def _weights(self, suffix: str) -> Weights:
+        names = ("weight_ih", "weight_hh", "bias_ih", "bias_hh") if self.bias else ("weight_ih", "weight_hh")
+        return tuple(getattr(self, name + suffix) for name in names) + (() if self.bias else (None, None))
 
     def extra_repr(self) -> str:
         text = f"{self.input_size}, {self.hidden_size}"
@@ -218,8 +192,8 @@ class RNN(_Recurrent):
         self.nonlinearity = nonlinearity
         super().__init__(input_size, hidden_size, num_layers, bias, batch_first, dropout, bidirectional)
 
-    def _step(self, projected: Tensor, state: State, suffix: str) -> State:
-        return (rnn_step(projected, state[0], *self._hidden(suffix), self.nonlinearity),)
+    def _run(self, x: Tensor, first: State, weights: Weights, suffix: str, sizes: Sizes) -> tuple[Tensor, State]:
+        return rnn_layer(x, first, weights, suffix.endswith("_reverse"), sizes, self.nonlinearity)
 
 
 class LSTM(_Recurrent):
@@ -227,10 +201,11 @@ class LSTM(_Recurrent):
 
     kind = "LSTM"
 
-    def _step(self, projected: Tensor, state: State, suffix: str) -> State:
-        h, c = state
-        h, c = lstm_step(projected, h, c, *self._hidden(suffix))
-        return (linear(h, getattr(self, f"weight_hr{suffix}")) if self.proj_size else h), c
+    def _run(self, x: Tensor, first: State, weights: Weights, suffix: str, sizes: Sizes) -> tuple[Tensor, State]:
+        reverse = suffix.endswith("_reverse")
+        if self.proj_size:
+            return projected_lstm_layer(x, first, weights, getattr(self, f"weight_hr{suffix}"), reverse, sizes)
+        return lstm_layer(x, first, weights, reverse, sizes)
 
 
 class GRU(_Recurrent):
@@ -238,5 +213,5 @@ class GRU(_Recurrent):
 
     kind = "GRU"
 
-    def _step(self, projected: Tensor, state: State, suffix: str) -> State:
-        return (gru_step(projected, state[0], *self._hidden(suffix)),)
+    def _run(self, x: Tensor, first: State, weights: Weights, suffix: str, sizes: Sizes) -> tuple[Tensor, State]:
+        return gru_layer(x, first, weights, suffix.endswith("_reverse"), sizes)

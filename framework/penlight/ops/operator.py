@@ -104,6 +104,7 @@ class Operator(metaclass=_Interned):
         is_random: the result differs from call to call, so a trace refuses it.
         complex_gradient: `vjp` also holds for complex inputs.
         outputs: how many outputs `forward` returns (a tuple where more than one).
+        private_outputs: how many of them, at the end, serve the gradient only; a lowering gives None for them.
     """
 
     name: ClassVar[str] = ""
@@ -118,6 +119,7 @@ class Operator(metaclass=_Interned):
     may_copy: ClassVar[bool] = False
     is_random: ClassVar[bool] = False
     outputs: ClassVar[int] = 1
+    private_outputs: ClassVar[int] = 0
     complex_gradient: ClassVar[bool] = False
     backward: ClassVar[Any] = None
     _instances: ClassVar[dict[Any, Any]] = {}
