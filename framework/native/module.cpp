@@ -3,6 +3,7 @@
 // Results go into arrays that the caller gives; every function releases the interpreter lock and gives the same bits for any number
 // of threads.
 #include "arrays.h"
+#include "call.h"
 #include "kernels/isa.h"
 #include "workers.h"
 
@@ -32,6 +33,7 @@ NB_MODULE(_native, module) {
   module.def("set_num_threads", &penlight::set_worker_count, nanobind::arg("count"));
   module.def("instruction_set", &penlight::isa_name, "The vector instructions in use: baseline, avx2 or avx512.");
   penlight::bind_checksum(module);
+  if (!penlight::add_call_path(module.ptr())) throw nanobind::python_error();
   penlight::bind_convolution(module);
   penlight::bind_pooling(module);
   penlight::bind_normalization(module);

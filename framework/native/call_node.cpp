@@ -1,0 +1,342 @@
+// The tape: one node for each operator call. SPDX-License-Identifier: Apache-2.0
+//
+// Nodes carry a growing number, so that the backward pass needs a heap and no topological sort: a node is run when no node with a
+// higher number is waiting, and by then all its consumers have delivered.
+
+#include <cstddef>
+
+#include "call.h"
+
+namespace penlight {
+
+namespace {
+
+int64_t next_sequence = 0;
+
+PyObject* saved_new(PyTypeObject* type, PyObject* array, PyObject* requires_grad) {
+  Ref self(type->tp_alloc(type, 0));
+  if (!self) return nullptr;
+  SavedObject* saved = reinterpret_cast<SavedObject*>(self.get());
+  if (PyArray_Check(array)) {
+    saved->shape = PyArray_IntTupleFromIntp(PyArray_NDIM(as_array(array)), PyArray_DIMS(as_array(array)));
+    saved->dtype = reinterpret_cast<PyObject*>(PyArray_DESCR(as_array(array)));
+    Py_INCREF(saved->dtype);
+  } else {
+    saved->shape = PyObject_GetAttr(array, names.shape);
+    saved->dtype = PyObject_GetAttr(array, names.dtype);
+  }
+  if (saved->shape == nullptr || saved->dtype == nullptr) return nullptr;
+  saved->requires_grad = Ref::share(requires_grad).release();
+  return self.release();
+}
+
+void saved_dealloc(PyObject* self) {
+  SavedObject* saved = reinterpret_cast<SavedObject*>(self);
+  Py_XDECREF(saved->shape);
+  Py_XDECREF(saved->dtype);
+  Py_XDECREF(saved->requires_grad);
+  Py_TYPE(self)->tp_free(self);
+}
+
+PyObject* saved_dtype(PyObject* self, void*) {
+  return PyObject_GetItem(callbacks.dtypes, reinterpret_cast<SavedObject*>(self)->dtype);
+}
+
+PyObject* saved_ndim(PyObject* self, void*) {
+  return PyLong_FromSsize_t(PyObject_Length(reinterpret_cast<SavedObject*>(self)->shape));
+}
+
+PyMemberDef saved_members[] = {
+    {"shape", T_OBJECT_EX, offsetof(SavedObject, shape), READONLY, nullptr},
+    {"requires_grad", T_OBJECT_EX, offsetof(SavedObject, requires_grad), READONLY, nullptr},
+    {nullptr, 0, 0, 0, nullptr},
+};
+
+PyGetSetDef saved_properties[] = {
+    {"dtype", saved_dtype, nullptr, nullptr, nullptr},
+    {"ndim", saved_ndim, nullptr, nullptr, nullptr},
+    {nullptr, nullptr, nullptr, nullptr, nullptr},
+};
+
+PyTypeObject saved_type() {
+  PyTypeObject type =
+      blank_type("penlight._native.Saved",
+                 "Stands in on the tape for an input whose values the gradient does not need: shape, dtype, and nothing else.",
+                 sizeof(SavedObject), Py_TPFLAGS_DEFAULT);
+  type.tp_dealloc = saved_dealloc;
+  type.tp_members = saved_members;
+  type.tp_getset = saved_properties;
+  return type;
+}
+
+int node_traverse(PyObject* self, visitproc visit, void* arg) {
+  NodeObject* node = as_node(self);
+  Py_VISIT(node->op);
+  Py_VISIT(node->hooks);
+  Py_VISIT(node->inputs);
+  Py_VISIT(node->outputs);
+  Py_VISIT(node->output_version);
+  Py_VISIT(node->origin);
+  for (Py_ssize_t i = 0; i < node->edge_count; ++i) Py_VISIT(node->edges[i].target);
+  return 0;
+}
+
+int node_clear(PyObject* self) {
+  NodeObject* node = as_node(self);
+  PyObject** fields[] = {&node->hooks, &node->inputs, &node->outputs, &node->output_version, &node->origin};
+  for (PyObject** field : fields)
+    if (*field != nullptr) assign(*field, Py_None);
+  for (Py_ssize_t i = 0; i < node->edge_count; ++i) Py_CLEAR(node->edges[i].target);
+  return 0;
+}
+
+// A chain of a million nodes is freed without a million frames of C.
+void node_dealloc(PyObject* self) {
+  PyObject_GC_UnTrack(self);
+  Py_TRASHCAN_BEGIN(self, node_dealloc) NodeObject* node = as_node(self);
+  if (node->weak_references != nullptr) PyObject_ClearWeakRefs(self);
+  PyObject* fields[] = {node->op, node->hooks, node->inputs, node->outputs, node->output_version, node->origin};
+  for (PyObject* field : fields) Py_XDECREF(field);
+  for (Py_ssize_t i = 0; i < node->edge_count; ++i) Py_XDECREF(node->edges[i].target);
+  PyMem_Free(node->edges);
+  PyMem_Free(node->versions);
+  Py_TYPE(self)->tp_free(self);
+  Py_TRASHCAN_END
+}
+
+/// Fills the edges and notes the versions of the inputs.
+bool link(NodeObject* node, PyObject* const* tensors, Py_ssize_t n) {
+  node->edges = static_cast<Edge*>(PyMem_Calloc(static_cast<size_t>(n) + 1, sizeof(Edge)));
+  if (node->edges == nullptr) return PyErr_NoMemory() != nullptr;
+  node->edge_count = n;
+  for (Py_ssize_t i = 0; i < n; ++i) {
+    if (is_none(tensors[i])) continue;
+    const TensorObject* t = as_tensor(tensors[i]);
+    if (wants_gradient(t)) {
+      const bool is_leaf = is_none(t->node);
+      node->edges[i].target = Ref::share(is_leaf ? tensors[i] : t->node).release();
+      node->edges[i].index = is_leaf ? 0 : PyLong_AsSsize_t(t->index);
+    }
+    const int64_t version = version_of(t);
+    if (version == 0) continue;
+    if (node->versions == nullptr) node->versions = static_cast<int64_t*>(PyMem_Calloc(static_cast<size_t>(n), sizeof(int64_t)));
+    if (node->versions == nullptr) return PyErr_NoMemory() != nullptr;
+    node->versions[i] = version;
+  }
+  return true;
+}
+
+/// Whether the gradient reads the values of input i.
+bool keeps(const OperatorInfo& info, const NodeObject* node, Py_ssize_t i, Py_ssize_t wanting) {
+  switch (info.saves) {
+    case OperatorInfo::kAll:
+      return true;
+    case OperatorInfo::kShapes:
+      return false;
+    case OperatorInfo::kOthers:
+      return wanting > (node->edges[i].target != nullptr ? 1 : 0);
+    case OperatorInfo::kFlags:
+      return (info.flags >> (i < info.flag_count ? i : info.flag_count - 1) & 1) != 0;
+  }
+  return true;
+}
+
+PyObject* save_inputs(const OperatorInfo& info, const NodeObject* node, PyObject* const* tensors, Py_ssize_t n) {
+  Py_ssize_t wanting = 0;
+  for (Py_ssize_t i = 0; i < n; ++i) wanting += node->edges[i].target != nullptr ? 1 : 0;
+  Ref inputs(PyTuple_New(n));
+  if (!inputs) return nullptr;
+  for (Py_ssize_t i = 0; i < n; ++i) {
+    PyObject* saved = tensors[i];
+    if (is_none(saved) || keeps(info, node, i, wanting))
+      Py_INCREF(saved);
+    else
+      saved = saved_new(&SavedType, as_tensor(saved)->data, as_tensor(saved)->requires_grad);
+    if (saved == nullptr) return nullptr;
+    PyTuple_SET_ITEM(inputs.get(), i, saved);
+  }
+  return inputs.release();
+}
+
+PyObject* fresh_version() {
+  PyObject* list = PyList_New(1);
+  if (list != nullptr) PyList_SET_ITEM(list, 0, PyLong_FromLong(0));
+  return list;
+}
+
+PyObject* node_new(PyTypeObject*, PyObject* args, PyObject*) {
+  PyObject *op = nullptr, *inputs = nullptr, *outputs = nullptr;
+  if (!PyArg_ParseTuple(args, "OO!O!:Node", &op, &PyTuple_Type, &inputs, &PyTuple_Type, &outputs)) return nullptr;
+  const OperatorInfo* info = operator_info(op);
+  if (info == nullptr) return nullptr;
+  for (Py_ssize_t i = 0; i < PyTuple_GET_SIZE(inputs); ++i)
+    if (!is_none(PyTuple_GET_ITEM(inputs, i)) && !is_tensor(PyTuple_GET_ITEM(inputs, i)))
+      return PyErr_Format(PyExc_TypeError, "Node: expected tensors, came %s", Py_TYPE(PyTuple_GET_ITEM(inputs, i))->tp_name);
+  return make_node(op, *info, &PyTuple_GET_ITEM(inputs, 0), PyTuple_GET_SIZE(inputs), &PyTuple_GET_ITEM(outputs, 0),
+                   PyTuple_GET_SIZE(outputs));
+}
+
+PyObject* node_edges(PyObject* self, void*) {
+  const NodeObject* node = as_node(self);
+  Ref list(PyList_New(node->edge_count));
+  if (!list) return nullptr;
+  for (Py_ssize_t i = 0; i < node->edge_count; ++i) {
+    PyObject* target = node->edges[i].target;
+    PyObject* edge = target != nullptr && is_node(target) ? Py_BuildValue("(On)", target, node->edges[i].index)
+                                                          : Ref::share(target == nullptr ? Py_None : target).release();
+    if (edge == nullptr) return nullptr;
+    PyList_SET_ITEM(list.get(), i, edge);
+  }
+  return list.release();
+}
+
+PyObject* node_name(PyObject* self, void*) { return PyObject_GetAttr(as_node(self)->op, names.name); }
+
+PyObject* node_repr(PyObject* self) {
+  return PyUnicode_FromFormat("<%sNode %lld>", Py_TYPE(as_node(self)->op)->tp_name,
+                              static_cast<long long>(as_node(self)->sequence));
+}
+
+PyObject* node_check_versions(PyObject* self, PyObject*) {
+  if (!check_versions(as_node(self))) return nullptr;
+  Py_RETURN_NONE;
+}
+
+PyObject* node_release(PyObject* self, PyObject*) {
+  release_node(as_node(self));
+  Py_RETURN_NONE;
+}
+
+PyObject* node_add_hook(PyObject* self, PyObject* const* args, Py_ssize_t count) {
+  if (count != 2)
+    return PyErr_Format(PyExc_TypeError, "add_hook: expected an output index and a function, came %zd arguments", count);
+  NodeObject* node = as_node(self);
+  if (is_none(node->hooks)) {
+    Ref hooks(PyDict_New());
+    if (!hooks) return nullptr;
+    assign(node->hooks, hooks.get());
+  }
+  Ref empty(PyList_New(0));
+  if (!empty) return nullptr;
+  PyObject* list = PyDict_SetDefault(node->hooks, args[0], empty.get());
+  if (list == nullptr || PyList_Append(list, args[1]) < 0) return nullptr;
+  Py_RETURN_NONE;
+}
+
+PyMemberDef node_members[] = {
+    {"operator", T_OBJECT_EX, offsetof(NodeObject, op), READONLY, "What was called."},
+    {"hooks", T_OBJECT_EX, offsetof(NodeObject, hooks), 0, "Output index -> functions of its gradient; or None."},
+    {"inputs", T_OBJECT_EX, offsetof(NodeObject, inputs), 0,
+     "The saved inputs: tensors, Saved where the gradient needs only the shape, None; None once released."},
+    {"outputs", T_OBJECT_EX, offsetof(NodeObject, outputs), 0, "The saved output arrays, or None."},
+    {"output_version", T_OBJECT_EX, offsetof(NodeObject, output_version), 0, "[version], shared with the output tensors."},
+    {"origin", T_OBJECT_EX, offsetof(NodeObject, origin), 0, "The stack of the call under detect_anomaly, or None."},
+    {"sequence", T_LONGLONG, offsetof(NodeObject, sequence), READONLY, "Grows with every node."},
+    {"count", T_PYSSIZET, offsetof(NodeObject, count), READONLY, "How many outputs there are."},
+    {nullptr, 0, 0, 0, nullptr},
+};
+
+PyGetSetDef node_properties[] = {
+    {"edges", node_edges, nullptr, "For each input where its gradient goes: (node, output index), a leaf tensor, or None.",
+     nullptr},
+    {"name", node_name, nullptr, "The operator's name.", nullptr},
+    {nullptr, nullptr, nullptr, nullptr, nullptr},
+};
+
+PyMethodDef node_methods[] = {
+    {"check_versions", node_check_versions, METH_NOARGS, "Refuses saved tensors that changed in place since the call."},
+    {"release", node_release, METH_NOARGS, "Frees what was saved; a second backward through this node then raises."},
+    {"add_hook", reinterpret_cast<PyCFunction>(reinterpret_cast<void (*)()>(node_add_hook)), METH_FASTCALL,
+     "Calls hook(gradient) when the gradient of an output is known."},
+    {nullptr, nullptr, 0, nullptr},
+};
+
+PyTypeObject node_type() {
+  PyTypeObject type = blank_type("penlight._native.Node", "One operator call on the tape.", sizeof(NodeObject),
+                                 Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC);
+  type.tp_weaklistoffset = offsetof(NodeObject, weak_references);
+  type.tp_new = node_new;
+  type.tp_dealloc = node_dealloc;
+  type.tp_traverse = node_traverse;
+  type.tp_clear = node_clear;
+  type.tp_repr = node_repr;
+  type.tp_members = node_members;
+  type.tp_getset = node_properties;
+  type.tp_methods = node_methods;
+  return type;
+}
+
+}  // namespace
+
+PyTypeObject SavedType = saved_type();
+PyTypeObject NodeType = node_type();
+
+PyObject* make_node(PyObject* op, const OperatorInfo& info, PyObject* const* tensors, Py_ssize_t n, PyObject* const* outputs,
+                    Py_ssize_t count) {
+  Ref self(NodeType.tp_alloc(&NodeType, 0));
+  if (!self) return nullptr;
+  NodeObject* node = as_node(self.get());
+  node->sequence = next_sequence++;
+  node->count = count;
+  PyObject** fields[] = {&node->hooks, &node->inputs, &node->outputs, &node->output_version, &node->origin};
+  for (PyObject** field : fields) *field = Ref::share(Py_None).release();
+  node->op = Ref::share(op).release();
+  if (!link(node, tensors, n)) return nullptr;
+  Ref inputs(save_inputs(info, node, tensors, n));
+  if (!inputs) return nullptr;
+  assign(node->inputs, inputs.get());
+  if (info.saves_output) {
+    Ref saved(PyTuple_New(count)), version(fresh_version());
+    if (!saved || !version) return nullptr;
+    for (Py_ssize_t i = 0; i < count; ++i) PyTuple_SET_ITEM(saved.get(), i, Ref::share(outputs[i]).release());
+    assign(node->outputs, saved.get());
+    assign(node->output_version, version.get());
+  }
+  if (thread_mode().anomaly != nullptr && PyObject_IsTrue(thread_mode().anomaly) == 1) {
+    Ref origin(PyObject_CallNoArgs(callbacks.origin));
+    if (!origin) return nullptr;
+    assign(node->origin, origin.get());
+  }
+  return self.release();
+}
+
+bool check_versions(NodeObject* node) {
+  PyObject* self = reinterpret_cast<PyObject*>(node);
+  if (is_none(node->inputs)) {
+    Ref(PyObject_CallFunctionObjArgs(callbacks.refuse_released, self, nullptr));
+    return false;
+  }
+  int64_t now = is_none(node->outputs) ? 0 : PyLong_AsLongLong(PyList_GET_ITEM(node->output_version, 0));
+  if (now != 0) {
+    Ref(PyObject_CallFunction(callbacks.refuse_version, "OiiL", self, -1, 0, static_cast<long long>(now)));
+    return false;
+  }
+  Ref inputs(PySequence_Fast(node->inputs, "inputs"));
+  if (!inputs) return false;
+  for (Py_ssize_t i = 0; i < PySequence_Fast_GET_SIZE(inputs.get()); ++i) {
+    PyObject* input = PySequence_Fast_GET_ITEM(inputs.get(), i);
+    if (!is_tensor(input) || is_none(as_tensor(input)->version)) continue;
+    const int64_t before = node->versions == nullptr ? 0 : node->versions[i];
+    now = version_of(as_tensor(input));
+    if (now == before) continue;
+    Ref(PyObject_CallFunction(callbacks.refuse_version, "OnLL", self, i, static_cast<long long>(before),
+                              static_cast<long long>(now)));
+    return false;
+  }
+  return true;
+}
+
+void release_node(NodeObject* node) {
+  assign(node->inputs, Py_None);
+  assign(node->outputs, Py_None);
+}
+
+bool add_node_types(PyObject* module) {
+  if (PyType_Ready(&NodeType) < 0 || PyType_Ready(&SavedType) < 0) return false;
+  Py_INCREF(&NodeType);
+  Py_INCREF(&SavedType);
+  return PyModule_AddObject(module, "Node", reinterpret_cast<PyObject*>(&NodeType)) == 0 &&
+         PyModule_AddObject(module, "Saved", reinterpret_cast<PyObject*>(&SavedType)) == 0;
+}
+
+}  // namespace penlight

@@ -1,0 +1,287 @@
+// Kernels for arrays so small that NumPy's call costs more than the work. SPDX-License-Identifier: Apache-2.0
+//
+// Each takes what `Backend.kernels` says and declines with NotImplemented what is not small, float32 and in rows.
+#include "small.h"
+
+#include <vector>
+
+#include "kernels/gemm.h"
+#include "training.h"
+#include "workers.h"
+
+namespace penlight {
+
+namespace {
+
+constexpr npy_intp kSmall = 4096;              // elements; beyond them NumPy's vectors win over its call
+constexpr npy_intp kThreaded = 32768;          // elements; from here on other threads may run meanwhile
+constexpr double kSmallProduct = 1024 * 1024;  // multiply-adds; beyond them the BLAS of NumPy is as fast
+
+PyObject* decline() { return Ref::share(Py_NotImplemented).release(); }
+
+bool is_small(PyObject* array) { return is_plain(array) && PyArray_SIZE(as_array(array)) <= kSmall; }
+bool is_number(PyObject* array) { return is_plain(array) && PyArray_NDIM(as_array(array)) == 0; }
+
+struct Plus {
+  float operator()(float a, float b) const { return a + b; }
+};
+struct Minus {
+  float operator()(float a, float b) const { return a - b; }
+};
+struct Times {
+  float operator()(float a, float b) const { return a * b; }
+};
+struct Over {
+  float operator()(float a, float b) const { return a / b; }
+};
+
+/// y = f(a, b); each of a and b has the elements of y, or is a single number.
+template <typename Function>
+PyObject* combine(PyObject* a, PyObject* b) {
+  const Function f;
+  const bool a_is_number = is_number(a), b_is_number = is_number(b);
+  PyObject* y = new_like(a_is_number ? b : a);
+  if (y == nullptr) return nullptr;
+  const npy_intp n = PyArray_SIZE(as_array(y));
+  const float *from = floats(a), *with = floats(b);
+  float* to = writable_floats(y);
+  if (a_is_number) {
+    for (npy_intp i = 0; i < n; ++i) to[i] = f(*from, with[i]);
+  } else if (b_is_number) {
+    for (npy_intp i = 0; i < n; ++i) to[i] = f(from[i], *with);
+  } else {
+    for (npy_intp i = 0; i < n; ++i) to[i] = f(from[i], with[i]);
+  }
+  return y;
+}
+
+bool fit(PyObject* a, PyObject* b) { return is_small(a) && is_small(b) && (is_number(a) || is_number(b) || same_shape(a, b)); }
+
+template <typename Function>
+PyObject* binary(PyObject*, PyObject* const* args, Py_ssize_t count) {
+  return count == 3 && fit(args[1], args[2]) ? combine<Function>(args[1], args[2]) : decline();
+}
+
+/// Whether a saved input, or what stands in for it, has the shape of an array.
+bool has_shape(PyObject* input, PyObject* array) {
+  if (PyArray_Check(input)) return same_shape(input, array);
+  if (!is_saved(input)) return false;
+  PyObject* shape = reinterpret_cast<SavedObject*>(input)->shape;
+  const Py_ssize_t dims = PyTuple_GET_SIZE(shape);
+  bool same = dims == PyArray_NDIM(as_array(array));
+  for (Py_ssize_t d = 0; same && d < dims; ++d)
+    same = PyLong_AsSsize_t(PyTuple_GET_ITEM(shape, d)) == PyArray_DIM(as_array(array), static_cast<int>(d));
+  return same;
+}
+
+/// Arguments of a kernel of a gradient: operator, needs, grad, output, inputs...
+bool needs(PyObject* const* args, Py_ssize_t i) { return PyList_GET_ITEM(args[1], i) == Py_True; }
+
+/// (first, second) of which null stands for None; null after an error.
+PyObject* pair(Ref first, Ref second) { return PyTuple_Pack(2, first ? first.get() : Py_None, second ? second.get() : Py_None); }
+
+/// Whether each needed input of a binary operator has the shape of the gradient, so that nothing is to be summed.
+bool is_unbroadcast(PyObject* const* args, Py_ssize_t count) {
+  if (count != 6 || !PyArray_CheckExact(args[2])) return false;
+  return (!needs(args, 0) || has_shape(args[4], args[2])) && (!needs(args, 1) || has_shape(args[5], args[2]));
+}
+
+PyObject* add_backward(PyObject*, PyObject* const* args, Py_ssize_t count) {
+  if (!is_unbroadcast(args, count)) return decline();
+  return pair(needs(args, 0) ? Ref::share(args[2]) : Ref(), needs(args, 1) ? Ref::share(args[2]) : Ref());
+}
+
+PyObject* mul_backward(PyObject*, PyObject* const* args, Py_ssize_t count) {
+  if (!is_unbroadcast(args, count)) return decline();
+  Ref first, second;
+  if ((needs(args, 0) && !fit(args[2], args[5])) || (needs(args, 1) && !fit(args[2], args[4]))) return decline();
+  if (needs(args, 0) && !(first = Ref(combine<Times>(args[2], args[5])))) return nullptr;
+  if (needs(args, 1) && !(second = Ref(combine<Times>(args[2], args[4])))) return nullptr;
+  return pair(std::move(first), std::move(second));
+}
+
+/// Runs a loop over n elements, without the interpreter lock where it takes long.
+template <typename Body>
+void run_loop(npy_intp n, Body&& body) {
+  if (n < kThreaded) {
+    body();
+    return;
+  }
+  PyThreadState* state = PyEval_SaveThread();
+  body();
+  PyEval_RestoreThread(state);
+}
+
+PyObject* relu(PyObject*, PyObject* const* args, Py_ssize_t count) {
+  if (count != 2 || !is_plain(args[1])) return decline();
+  PyObject* y = new_like(args[1]);
+  if (y == nullptr) return nullptr;
+  const npy_intp n = PyArray_SIZE(as_array(y));
+  run_loop(n, [&] {
+    unary_f32(Unary::kRelu, UnaryParameters{}, floats(args[1]), writable_floats(y), static_cast<size_t>(n),
+              n < kThreaded ? Parallel{} : workers());
+  });
+  return y;
+}
+
+PyObject* relu_backward(PyObject*, PyObject* const* args, Py_ssize_t count) {
+  if (count != 5 || !is_plain(args[2]) || !is_plain(args[3]) || !same_shape(args[2], args[3])) return decline();
+  Ref dx(new_like(args[2]));
+  if (!dx) return nullptr;
+  const npy_intp n = PyArray_SIZE(as_array(args[2]));
+  constexpr size_t kGrain = 16384;
+  run_loop(n, [&] {
+    parallel_ranges(n < kThreaded ? Parallel{} : workers(), static_cast<size_t>(n), kGrain, [&](size_t begin, size_t end) {
+      training_table().relu_gradient(floats(args[2]) + begin, floats(args[3]) + begin, writable_floats(dx.get()) + begin,
+                                     end - begin);
+    });
+  });
+  return PyTuple_Pack(1, dx.get());
+}
+
+/// C = A B on this thread.
+void multiply(Gemm gemm) {
+  thread_local std::vector<float> scratch;
+  int64_t wanted = 0;
+  if (!gemm_scratch_floats(gemm.n, gemm.k, &wanted)) return;  // sizes here are small
+  if (scratch.size() < static_cast<size_t>(wanted)) scratch.resize(static_cast<size_t>(wanted));
+  gemm_f32(gemm, scratch.data(), Parallel{});
+}
+
+/// The sizes of y (rows, columns) = x (rows, depth) times a matrix.
+struct Sizes {
+  npy_intp rows, columns, depth;
+  bool are_small() const {
+    return rows > 0 && columns > 0 && depth > 0 &&
+           static_cast<double>(rows) * static_cast<double>(columns) * static_cast<double>(depth) <= kSmallProduct;
+  }
+};
+
+npy_intp last(PyObject* array) { return PyArray_DIM(as_array(array), PyArray_NDIM(as_array(array)) - 1); }
+
+bool is_matrix(PyObject* array) { return is_plain(array) && PyArray_NDIM(as_array(array)) == 2; }
+
+PyObject* linear(PyObject*, PyObject* const* args, Py_ssize_t count) {
+  if (count != 4 || !is_matrix(args[1]) || !is_matrix(args[2]) || last(args[1]) != last(args[2])) return decline();
+  const Sizes s{PyArray_DIM(as_array(args[1]), 0), PyArray_DIM(as_array(args[2]), 0), last(args[2])};
+  PyObject* bias = args[3];
+  if (!s.are_small()) return decline();
+  if (!is_none(bias) && (!is_plain(bias) || PyArray_NDIM(as_array(bias)) != 1 || last(bias) != s.columns)) return decline();
+  const npy_intp shape[] = {s.rows, s.columns};
+  PyObject* y = PyArray_SimpleNew(2, const_cast<npy_intp*>(shape), NPY_FLOAT);
+  if (y == nullptr) return nullptr;
+  Gemm gemm;
+  gemm.m = s.rows;
+  gemm.n = s.columns;
+  gemm.k = s.depth;
+  gemm.a = floats(args[1]);
+  gemm.a_row = s.depth;
+  gemm.b = floats(args[2]);
+  gemm.b_depth = 1;
+  gemm.b_column = s.depth;
+  gemm.c = writable_floats(y);
+  gemm.c_row = s.columns;
+  if (!is_none(bias)) {
+    gemm.bias = floats(bias);
+    gemm.bias_column = 1;
+  }
+  multiply(gemm);
+  return y;
+}
+
+/// a (rows, depth) times b (depth, columns), or a transposed; the strides are those of a.
+PyObject* product(PyObject* a, npy_intp a_row, npy_intp a_depth, PyObject* b, const Sizes& s) {
+  const npy_intp shape[] = {s.rows, s.columns};
+  PyObject* y = PyArray_SimpleNew(2, const_cast<npy_intp*>(shape), NPY_FLOAT);
+  if (y == nullptr) return nullptr;
+  Gemm gemm;
+  gemm.m = s.rows;
+  gemm.n = s.columns;
+  gemm.k = s.depth;
+  gemm.a = floats(a);
+  gemm.a_row = a_row;
+  gemm.a_depth = a_depth;
+  gemm.b = floats(b);
+  gemm.b_depth = s.columns;
+  gemm.c = writable_floats(y);
+  gemm.c_row = s.columns;
+  multiply(gemm);
+  return y;
+}
+
+PyObject* column_sums(PyObject* grad, const Sizes& s) {
+  npy_intp shape[] = {s.columns};
+  PyObject* sums = PyArray_ZEROS(1, shape, NPY_FLOAT, 0);
+  if (sums == nullptr) return nullptr;
+  float* to = writable_floats(sums);
+  const float* from = floats(grad);
+  for (npy_intp r = 0; r < s.rows; ++r)
+    for (npy_intp j = 0; j < s.columns; ++j) to[j] += from[r * s.columns + j];
+  return sums;
+}
+
+PyObject* linear_backward(PyObject*, PyObject* const* args, Py_ssize_t count) {
+  PyObject *grad = args[2], *x = args[4], *weight = args[5];
+  if (count != 7 || !is_matrix(grad)) return decline();
+  if ((needs(args, 1) && !is_matrix(x)) || (needs(args, 0) && !is_matrix(weight))) return decline();
+  Sizes s{PyArray_DIM(as_array(grad), 0), last(grad), 1};
+  s.depth = needs(args, 1) ? last(x) : needs(args, 0) ? last(weight) : 1;
+  if (!s.are_small()) return decline();
+  Ref results(PyTuple_New(3));
+  if (!results) return nullptr;
+  for (Py_ssize_t i = 0; i < 3; ++i) {
+    PyObject* result = Py_None;
+    if (!needs(args, i))
+      Py_INCREF(Py_None);
+    else if (i == 0)
+      result = product(grad, s.columns, 1, weight, {s.rows, s.depth, s.columns});
+    else if (i == 1)
+      result = product(grad, 1, s.columns, x, {s.columns, s.depth, s.rows});
+    else
+      result = column_sums(grad, s);
+    if (result == nullptr) return nullptr;
+    PyTuple_SET_ITEM(results.get(), i, result);
+  }
+  return results.release();
+}
+
+PyObject* matmul(PyObject*, PyObject* const* args, Py_ssize_t count) {
+  if (count != 3 || !is_matrix(args[1]) || !is_matrix(args[2]) || last(args[1]) != PyArray_DIM(as_array(args[2]), 0))
+    return decline();
+  const Sizes s{PyArray_DIM(as_array(args[1]), 0), last(args[2]), last(args[1])};
+  return s.are_small() ? product(args[1], s.depth, 1, args[2], s) : decline();
+}
+
+PyCFunction fast(PyObject* (*function)(PyObject*, PyObject* const*, Py_ssize_t)) {
+  return reinterpret_cast<PyCFunction>(reinterpret_cast<void (*)()>(function));
+}
+
+PyMethodDef kernels[] = {
+    {"small_add", fast(binary<Plus>), METH_FASTCALL, nullptr},
+    {"small_sub", fast(binary<Minus>), METH_FASTCALL, nullptr},
+    {"small_mul", fast(binary<Times>), METH_FASTCALL, nullptr},
+    {"small_div", fast(binary<Over>), METH_FASTCALL, nullptr},
+    {"small_add_backward", fast(add_backward), METH_FASTCALL, nullptr},
+    {"small_mul_backward", fast(mul_backward), METH_FASTCALL, nullptr},
+    {"small_relu", fast(relu), METH_FASTCALL, nullptr},
+    {"small_relu_backward", fast(relu_backward), METH_FASTCALL, nullptr},
+    {"small_linear", fast(linear), METH_FASTCALL, nullptr},
+    {"small_linear_backward", fast(linear_backward), METH_FASTCALL, nullptr},
+    {"small_matmul", fast(matmul), METH_FASTCALL, nullptr},
+    {nullptr, nullptr, 0, nullptr},
+};
+
+}  // namespace
+
+bool add_small(PyObject* held, PyObject* gradient, bool is_owned) {
+  if (!is_owned || !is_small(held) || !is_small(gradient) || !same_shape(held, gradient)) return false;
+  const npy_intp n = PyArray_SIZE(as_array(held));
+  const float* from = floats(gradient);
+  float* to = writable_floats(held);
+  for (npy_intp i = 0; i < n; ++i) to[i] += from[i];
+  return true;
+}
+
+bool add_small_kernels(PyObject* module) { return PyModule_AddFunctions(module, kernels) == 0; }
+
+}  // namespace penlight

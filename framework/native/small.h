@@ -1,0 +1,26 @@
+// Kernels for arrays so small that NumPy's call costs more than the work. SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include "call.h"
+
+namespace penlight {
+
+/// Whether an object is a float32 array in rows, as the kernels here take it.
+inline bool is_plain(PyObject* object) {
+  return PyArray_CheckExact(object) && PyArray_TYPE(as_array(object)) == NPY_FLOAT && PyArray_ISCARRAY_RO(as_array(object));
+}
+
+inline const float* floats(PyObject* array) { return static_cast<const float*>(PyArray_DATA(as_array(array))); }
+inline float* writable_floats(PyObject* array) { return static_cast<float*>(PyArray_DATA(as_array(array))); }
+
+inline bool same_shape(PyObject* a, PyObject* b) { return PyArray_SAMESHAPE(as_array(a), as_array(b)); }
+
+/// A new float32 array of the shape of another.
+inline PyObject* new_like(PyObject* array) {
+  return PyArray_SimpleNew(PyArray_NDIM(as_array(array)), PyArray_DIMS(as_array(array)), NPY_FLOAT);
+}
+
+/// Adds `gradient` to `held` in place if both are plain, small and of one shape, and `is_owned`; false where they are not.
+bool add_small(PyObject* held, PyObject* gradient, bool is_owned);
+
+}  // namespace penlight
