@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from penlight.data import Dataset, IterableDataset, item_generator
+from penlight.data import Dataset, IterableDataset, get_worker_info, item_generator
 
 
 class Squares(Dataset):
@@ -85,3 +85,62 @@ class Unpicklable(Squares):
     def __init__(self, size: int):
         super().__init__(size)
         self.function = lambda x: x
+
+
+class Split(IterableDataset):
+    """0, 1, ..., size - 1, divided among the workers."""
+
+    splits_by_worker = True
+
+    def __init__(self, size: int):
+        self.size = size
+
+    def __iter__(self) -> Iterator[int]:
+        info = get_worker_info()
+        first, step = (0, 1) if info is None else (info.id, info.num_workers)
+        return iter(range(first, self.size, step))
+
+
+class Whoami(Squares):
+    """Items tell which worker read them, in which process, and what its random state gives."""
+
+    mark = 0
+
+    def __getitem__(self, index: int) -> dict[str, int]:
+        info = get_worker_info()
+        drawn = int(np.random.randint(1 << 30))
+        if info is None:
+            return {"id": -1, "workers": 0, "pid": os.getpid(), "mark": self.mark, "drawn": drawn}
+        same = info.dataset is self
+        return {"id": info.id, "workers": info.num_workers * same, "pid": os.getpid(), "mark": self.mark, "drawn": drawn}
+
+
+def mark_data_set(worker: int) -> None:
+    """A worker_init_fn that changes the worker's copy of the data set."""
+    info = get_worker_info()
+    assert info is not None
+    info.dataset.mark = 100 + worker
+
+
+def fail_to_start(worker: int) -> None:
+    """A worker_init_fn that fails."""
+    raise OSError("no such camera")
+
+
+class Uneven(Squares):
+    """The first item takes long."""
+
+    def __getitem__(self, index: int) -> tuple[np.ndarray, int]:
+        time.sleep(0.5 if index == 0 else 0.01)
+        return super().__getitem__(index)
+
+
+class Large(Dataset):
+    """Items that travel in shared memory: text, a large array, one in Fortran's order, and a small one."""
+
+    def __len__(self) -> int:
+        return 6
+
+    def __getitem__(self, index: int) -> dict:
+        large = np.full((100, 200), index, np.float32)
+        return {"name": f"item {index}", "large": large, "turned": large.T, "small": np.arange(3) + index}

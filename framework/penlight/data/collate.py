@@ -39,27 +39,33 @@ def default_collate(items: Sequence[Any]) -> Any:
     return np.stack(arrays)
 
 
+def default_convert(item: Any) -> Any:
+    """Returns a single item as it is, for a loader without batches; arrays become Tensors later."""
+    return item
+
+
 def to_arrays(batch: Any) -> Any:
     """Replaces Tensors by NumPy arrays, so that a batch crosses a process border as plain numbers."""
-    return _map(batch, Tensor, as_array)
+    return map_kind(batch, Tensor, as_array)
 
 
 def to_tensors(batch: Any) -> Any:
     """Replaces NumPy arrays by Tensors that share their memory."""
-    return _map(batch, np.ndarray, lambda array: from_numpy(np.require(array, requirements="W")))
+    return map_kind(batch, np.ndarray, lambda array: from_numpy(np.require(array, requirements="W")))
 
 
 def to_device(batch: Any, device: Any) -> Any:
     """Moves the Tensors of a batch to a device; those that are there stay."""
-    return _map(batch, Tensor, lambda tensor: tensor.to(device))
+    return map_kind(batch, Tensor, lambda tensor: tensor.to(device))
 
 
-def _map(value: Any, kind: type, function: Callable[[Any], Any]) -> Any:
+def map_kind(value: Any, kind: type, function: Callable[[Any], Any]) -> Any:
+    """Returns nested containers with `function` applied to what is of the type `kind`."""
     if isinstance(value, kind):
         return function(value)
     if isinstance(value, Mapping):
-        return {key: _map(item, kind, function) for key, item in value.items()}
+        return {key: map_kind(item, kind, function) for key, item in value.items()}
     if isinstance(value, tuple):
-        items = [_map(item, kind, function) for item in value]
+        items = [map_kind(item, kind, function) for item in value]
         return type(value)(*items) if hasattr(value, "_fields") else tuple(items)
-    return [_map(item, kind, function) for item in value] if isinstance(value, list) else value
+    return [map_kind(item, kind, function) for item in value] if isinstance(value, list) else value

@@ -2,13 +2,15 @@
 """Data sets: something with a length and items, or something to iterate over."""
 
 from bisect import bisect_right
-from collections.abc import Iterator, Sequence
-from itertools import accumulate
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import accumulate, chain
 from typing import Any
 
 import numpy as np
 
+from penlight.data.sampler import seed_of
 from penlight.errors import DataError
+from penlight.random import Generator
 from penlight.serialize import as_array
 
 
@@ -26,10 +28,19 @@ class Dataset:
 
 
 class IterableDataset:
-    """Items in an order of its own: subclasses define `__iter__`, and `set_epoch(epoch)` if the order should change."""
+    """Items in an order of its own: subclasses define `__iter__`, and `set_epoch(epoch)` if the order should change.
+
+    One worker reads it, whatever `num_workers` says, unless the class says `splits_by_worker = True`: then each worker iterates
+    over its own copy, and `__iter__` yields the part that belongs to `get_worker_info().id`.
+    """
+
+    splits_by_worker = False
 
     def __iter__(self) -> Iterator[Any]:
         raise NotImplementedError(f"{type(self).__name__} must define __iter__()")
+
+    def __add__(self, other: "IterableDataset") -> "ChainDataset":
+        return ChainDataset([self, other])
 
 
 class TensorDataset(Dataset):
@@ -78,6 +89,14 @@ class Subset(Dataset):
     def __getitem__(self, index: int) -> Any:
         return self.dataset[int(self.indices[index])]
 
+    @property
+    def take(self) -> Any:
+        """Reads a whole batch at once where the data set below can."""
+        inner = getattr(self.dataset, "take", None)
+        if inner is None:
+            raise AttributeError(f"Subset: {type(self.dataset).__name__} has no take()")
+        return lambda indices: inner(self.indices[indices])
+
 
 class ConcatDataset(Dataset):
     """The items of several data sets, one after the other."""
@@ -97,19 +116,67 @@ class ConcatDataset(Dataset):
         return self.datasets[which][index - (self.ends[which - 1] if which else 0)]
 
 
-def random_split(dataset: Dataset, lengths: Sequence[int | float], *, seed: int = 0) -> list[Subset]:
+class ChainDataset(IterableDataset):
+    """The items of several iterable data sets, one after the other."""
+
+    def __init__(self, datasets: Iterable[IterableDataset]):
+        self.datasets = list(datasets)
+
+    def set_epoch(self, epoch: int) -> None:
+        """Tells the epoch to those data sets that want to know."""
+        for dataset in self.datasets:
+            set_epoch = getattr(dataset, "set_epoch", None)
+            if set_epoch is not None:
+                set_epoch(epoch)
+
+    def __iter__(self) -> Iterator[Any]:
+        return chain.from_iterable(self.datasets)
+
+
+class StackDataset(Dataset):
+    """Items side by side: item i is a tuple of the i-th items of all data sets, or a dict where they are given by name.
+
+    Raises:
+        DataError: there is none, both forms are mixed, or the lengths differ.
+
+    Example:
+        >>> StackDataset(images=["a", "b"], labels=[0, 1])[1]
+        {'images': 'b', 'labels': 1}
+    """
+
+    def __init__(self, *datasets: Any, **named: Any):
+        if bool(datasets) == bool(named):
+            raise DataError("StackDataset: expected data sets either one after the other or by name")
+        self.datasets: tuple[Any, ...] | dict[str, Any] = datasets or named
+        self._all = list(datasets or named.values())
+        lengths = [len(dataset) for dataset in self._all]
+        if len(set(lengths)) != 1:
+            raise DataError(f"StackDataset: expected data sets of one length, got lengths {lengths}")
+
+    def __len__(self) -> int:
+        return len(self._all[0])
+
+    def __getitem__(self, index: int) -> Any:
+        items = [dataset[index] for dataset in self._all]
+        return dict(zip(self.datasets, items, strict=True)) if isinstance(self.datasets, dict) else tuple(items)
+
+
+def random_split(
+    dataset: Dataset, lengths: Sequence[int | float], generator: Generator | None = None, *, seed: int = 0
+) -> list[Subset]:
     """Returns disjoint random subsets of `dataset`, the same ones for the same seed.
 
     Args:
         dataset: what to split.
         lengths: item counts that add up to its length, or fractions that add up to 1 (the last part takes the rounding).
+        generator: stands for the seed it was made with.
         seed: chooses the split.
 
     Raises:
         DataError: the lengths do not add up.
     """
     counts = _counts(len(dataset), lengths)
-    order = np.random.Generator(np.random.Philox(key=seed)).permutation(len(dataset))
+    order = np.random.Generator(np.random.Philox(key=seed_of(generator, seed))).permutation(len(dataset))
     ends = list(accumulate(counts))
     return [Subset(dataset, order[end - count : end]) for count, end in zip(counts, ends, strict=True)]
 
