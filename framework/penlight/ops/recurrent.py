@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any, ClassVar
 
 import numpy as np
@@ -76,7 +77,7 @@ class _Recurrent(Operator):
         sizes = self.sizes
         if sizes is None:
             return
-        falling = all(a >= b for a, b in zip(sizes, sizes[1:], strict=False))
+        falling = all(a >= b for a, b in pairwise(sizes))
         if sum(sizes) != x.shape[0] or not falling or (sizes and (sizes[0] != batch or sizes[-1] < 1)):
             raise ShapeError(f"{self.name}: sizes {sizes} must fall from the batch size {batch} and add up to {x.shape[0]} rows")
 
@@ -122,9 +123,9 @@ class _Recurrent(Operator):
     def vjp(self, grad, output, *inputs):
         return self._gradient(_TensorMath, [t is not None and t.requires_grad for t in inputs], grad, output, *inputs)
 
-    def _gradient(self, xp, needs, grad, output, x, *rest):
+    def _gradient(self, xp: Any, needs: Any, grad: Any, output: Any, x: Any, *rest: Any) -> Any:
         first, (w_ih, w_hh, b_ih, _) = rest[: self.states], rest[self.states :]
-        flat = [None if a is None else a.reshape(-1, a.shape[-1]) if a.ndim == 3 else a for a in (*grad, *output)]
+        flat: list[Any] = [None if a is None else a.reshape(-1, a.shape[-1]) if a.ndim == 3 else a for a in (*grad, *output)]
         g_y, g_last, g_saved = flat[0], flat[1 : 1 + self.states], flat[1 + self.states : len(grad)]
         y, saved = flat[len(grad)], flat[len(grad) + 1 + self.states :]
         steps = self.steps(x, len(first[0]))
@@ -135,9 +136,9 @@ class _Recurrent(Operator):
         for number in range(len(steps) - 1, -1, -1):
             start, count = steps[number]
             step = slice(start, start + count)
-            parts = [_rows(g_y, step), [g[:count] for g in g_state], [_rows(g, step) for g in g_saved]]
+            parts = [g[:count] for g in g_state], [_rows(g, step) for g in g_saved]
             before = [history[number] for history in befores]
-            g_in, g_own, g_before = self._step_gradient(xp, *parts, y[step], [s[step] for s in saved], before)
+            g_in, g_own, g_before = self._step_gradient(xp, _rows(g_y, step), *parts, y[step], [s[step] for s in saved], before)
             found[start] = g_in, g_own
             g_before[0] = g_own @ w_hh if g_before[0] is None else g_before[0] + g_own @ w_hh
             g_state = [_joined(xp, new, old, count) for new, old in zip(g_before, g_state, strict=True)]
