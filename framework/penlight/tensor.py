@@ -48,6 +48,7 @@ class Tensor:
     _hooks: list[Callable[..., Any]] | None = None
     _accumulate_hooks: list[Callable[..., Any]] | None = None
     _owns_grad: Tensor | None = None
+    _frozen: str | None = None  # why it may not be written to in place
     _traced: Any = None  # the TraceValue while a trace is active
 
     __array_ufunc__ = None  # makes `numpy_array + tensor` call our __radd__

@@ -6,6 +6,7 @@ from penlight.autograd.engine import grad as grad
 from penlight.autograd.engine import keep_gradient as keep_gradient
 from penlight.autograd.engine import queue_callback as queue_callback
 from penlight.autograd.engine import seed_for as seed_for
+from penlight.autograd.function import Function as Function
 from penlight.autograd.gradcheck import gradcheck as gradcheck
 from penlight.autograd.gradcheck import gradgradcheck as gradgradcheck
 from penlight.autograd.mode import enable_grad as enable_grad

@@ -230,6 +230,11 @@ def write(target: Tensor, value: Tensor, operation: str) -> Tensor:
     target.bump_version()
     if not mode.enabled or not (value.requires_grad or target.requires_grad):
         return target
+    return rebase(target, value)
+
+
+def rebase(target: Tensor, value: Tensor) -> Tensor:
+    """Moves a tensor that was written to (or the base that it is a view of) to the place of `value` on the tape."""
     if target._base is not None:
         _rebase_view(target, value)
     else:
@@ -248,6 +253,8 @@ def _keep_old_value(node: Node, target: Tensor) -> None:
 
 
 def _check_write(target: Tensor, value: Tensor, operation: str) -> None:
+    if mode.enabled and target._frozen is not None:
+        raise InPlaceError(f"{operation}: {target._frozen}")
     if mode.enabled and target.requires_grad and target._node is None:
         raise InPlaceError(f"{operation}: a leaf that requires a gradient was to be changed in place; do it under no_grad()")
     if mode.enabled and target._base is not None and _is_leaf_with_grad(target._base):
