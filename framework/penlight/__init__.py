@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Penlight, a torch that fits in a pocket: `import penlight as pl`."""
 
+from penlight import amp as amp
 from penlight import autograd as autograd
 from penlight import data as data
 from penlight import distributed as distributed
@@ -12,10 +13,16 @@ from penlight import nn as nn
 from penlight import optim as optim
 from penlight import special as special
 from penlight import train as train
+from penlight.amp import autocast as autocast
+from penlight.amp import get_autocast_dtype as get_autocast_dtype
+from penlight.amp import is_autocast_available as is_autocast_available
+from penlight.amp import is_autocast_enabled as is_autocast_enabled
 from penlight.autograd import enable_grad as enable_grad
 from penlight.autograd import is_grad_enabled as is_grad_enabled
 from penlight.autograd import no_grad as no_grad
 from penlight.autograd import set_grad_enabled as set_grad_enabled
+from penlight.backends.cpu import get_num_threads as get_num_threads
+from penlight.backends.cpu import set_num_threads as set_num_threads
 from penlight.device import device as device
 from penlight.dtype import bfloat16 as bfloat16
 from penlight.dtype import bool_ as bool  # noqa: F401  PyTorch's name; the builtin is shadowed in this namespace only
@@ -196,8 +203,7 @@ from penlight.ops.matrix import slogdet as slogdet
 from penlight.ops.native_norm import native_batch_norm as native_batch_norm
 from penlight.ops.native_norm import native_group_norm as native_group_norm
 from penlight.ops.native_norm import native_layer_norm as native_layer_norm
-from penlight.ops.rearrange import as_strided as as_strided
-from penlight.ops.rearrange import as_strided_scatter as as_strided_scatter
+from penlight.ops.pair_distance import cdist as cdist
 from penlight.ops.rearrange import atleast_1d as atleast_1d
 from penlight.ops.rearrange import atleast_2d as atleast_2d
 from penlight.ops.rearrange import atleast_3d as atleast_3d
@@ -285,6 +291,8 @@ from penlight.ops.shape import transpose as transpose
 from penlight.ops.shape import unbind as unbind
 from penlight.ops.shape import unflatten as unflatten
 from penlight.ops.shape import unsqueeze as unsqueeze
+from penlight.ops.short_time import istft as istft
+from penlight.ops.short_time import stft as stft
 from penlight.ops.softmax import log_softmax as log_softmax
 from penlight.ops.softmax import logsumexp as logsumexp
 from penlight.ops.softmax import softmax as softmax
@@ -317,6 +325,8 @@ from penlight.ops.statistics import nansum as nansum
 from penlight.ops.statistics import quantile as quantile
 from penlight.ops.statistics import std_mean as std_mean
 from penlight.ops.statistics import var_mean as var_mean
+from penlight.ops.strided import as_strided as as_strided
+from penlight.ops.strided import as_strided_scatter as as_strided_scatter
 from penlight.ops.trigonometry import acos as acos
 from penlight.ops.trigonometry import acosh as acosh
 from penlight.ops.trigonometry import asin as asin

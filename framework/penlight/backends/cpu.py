@@ -12,6 +12,7 @@ import numpy as np
 from penlight.backends.backend import Backend
 from penlight.device import cpu
 from penlight.device import device as Device
+from penlight.errors import ArgumentError
 
 
 class CpuBackend(Backend):
@@ -34,15 +35,44 @@ class CpuBackend(Backend):
         return os.sysconf("SC_AVPHYS_PAGES") * page, os.sysconf("SC_PHYS_PAGES") * page
 
 
-def _native_kernels() -> dict[str, Callable[..., Any]]:
-    """The compiled kernels; none under `PENLIGHT_NATIVE=0`, with which tests compare against the reference."""
+def _native() -> Any:
+    """The compiled extension; None under `PENLIGHT_NATIVE=0`, with which tests compare against the reference."""
     if os.environ.get("PENLIGHT_NATIVE", "1") == "0":
-        return {}
+        return None
     try:
-        from penlight.backends import cpu_kernels, half  # optional: needs the compiled extension
+        from penlight import _native  # optional: a source tree may lack it
     except ImportError:
+        return None
+    return _native
+
+
+def _native_kernels() -> dict[str, Callable[..., Any]]:
+    native = _native()
+    if native is None:
         return {}
+    from penlight.backends import cpu_kernels, half  # they import the extension
+
+    native.hold_blas()  # with threads of its own, BLAS gives other bits for another number of them
     return {**cpu_kernels.kernels(), "cast": half.cast}
+
+
+def get_num_threads() -> int:
+    """Returns how many threads an operator may use: OMP_NUM_THREADS, or the number of processors, unless set otherwise."""
+    native = _native()
+    return 1 if native is None else native.num_threads()
+
+
+def set_num_threads(count: int) -> None:
+    """Sets how many threads an operator may use; results are the same, bit for bit, for any number.
+
+    Raises:
+        ArgumentError: the number is below 1.
+    """
+    if count < 1:
+        raise ArgumentError(f"set_num_threads: expected a number >= 1, came {count}")
+    native = _native()
+    if native is not None:
+        native.set_num_threads(count)
 
 
 CPU = CpuBackend()
