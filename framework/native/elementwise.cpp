@@ -10,10 +10,20 @@ namespace {
 
 constexpr size_t kGrain = 16384;  // elements per thread
 
-void unary(Unary function, In x, Out y, float alpha) {
+void unary(Unary function, In x, Out y, float alpha, float beta = 0.0f) {
   require(x.size() == y.size(), "y like x");
   nb::gil_scoped_release unlocked;
-  unary_f32(function, UnaryParameters{alpha, 0.0f}, x.data(), y.data(), x.size(), workers());
+  unary_f32(function, UnaryParameters{alpha, beta}, x.data(), y.data(), x.size(), workers());
+}
+
+void clip(In x, Out y, float low, float high) { unary(Unary::kClip, std::move(x), std::move(y), low, high); }
+
+void clip_grad(In grad, In x, float low, float high, Out dx) {
+  require(grad.size() == x.size() && grad.size() == dx.size(), "arrays of one size");
+  nb::gil_scoped_release unlocked;
+  parallel_ranges(workers(), grad.size(), kGrain, [&](size_t begin, size_t end) {
+    training_table().clip_gradient(grad.data() + begin, x.data() + begin, low, high, dx.data() + begin, end - begin);
+  });
 }
 
 void relu_grad(In grad, In y, Out dx) {
@@ -51,6 +61,9 @@ void bind_elementwise(nb::module_& module) {
   bind_unary<Unary::kTanh>(module, "tanh");
   bind_unary<Unary::kExp>(module, "exp");
   bind_unary<Unary::kErf>(module, "erf");
+  module.def("clip", &clip, nb::arg("x").noconvert(), nb::arg("y").noconvert(), nb::arg("low"), nb::arg("high"));
+  module.def("clip_grad", &clip_grad, nb::arg("grad").noconvert(), nb::arg("x").noconvert(), nb::arg("low"), nb::arg("high"),
+             nb::arg("dx").noconvert());
   module.def("relu_grad", &relu_grad, nb::arg("grad").noconvert(), nb::arg("y").noconvert(), nb::arg("dx").noconvert());
   module.def("gelu_grad", &gelu_grad, nb::arg("grad").noconvert(), nb::arg("x").noconvert(), nb::arg("is_tanh"),
              nb::arg("dx").noconvert());

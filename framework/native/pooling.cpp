@@ -4,6 +4,7 @@
 
 #include "arrays.h"
 #include "kernels/pool2d.h"
+#include "training.h"
 #include "workers.h"
 
 namespace penlight {
@@ -96,11 +97,52 @@ void max_pool2d_grad(In grad, InIndex winners, Out dx, Pair kernel, Pair stride,
   });
 }
 
+/// Windows of 2 x 2 side by side, no padding: every element of x lies in one window or in none.
+bool is_2x2(const Pool2d& p) {
+  return p.kernel_h == 2 && p.kernel_w == 2 && p.stride_h == 2 && p.stride_w == 2 && p.dilation_h == 1 && p.dilation_w == 1 &&
+         p.pad_top == 0 && p.pad_left == 0 && p.out_h * 2 <= p.height && p.out_w * 2 <= p.width;
+}
+
+void plane_gradient_2x2(const Pool2d& p, const float* grad, const float* x, float* dx) {
+  const bool covers = p.out_h * 2 == p.height && p.out_w * 2 == p.width;
+  if (!covers) std::memset(dx, 0, static_cast<size_t>(p.height * p.width) * sizeof(float));
+  for (int64_t oh = 0; oh < p.out_h; ++oh) {
+    const int64_t top = 2 * oh * p.width, bottom = top + p.width;
+    training_table().max_pool_2x2_gradient(grad + oh * p.out_w, x + top, x + bottom, dx + top, dx + bottom,
+                                           static_cast<size_t>(p.out_w));
+  }
+}
+
+void plane_gradient(const Pool2d& p, const float* grad, const float* x, float* dx) {
+  std::memset(dx, 0, static_cast<size_t>(p.height * p.width) * sizeof(float));
+  for (int64_t o = 0; o < p.out_h * p.out_w; ++o) {
+    const int64_t top = o / p.out_w * p.stride_h - p.pad_top, left = o % p.out_w * p.stride_w - p.pad_left;
+    const int64_t tap = winning_tap(p, x, top, left);
+    const int64_t h = top + tap / p.kernel_w * p.dilation_h, w = left + tap % p.kernel_w * p.dilation_w;
+    if (h >= 0 && h < p.height && w >= 0 && w < p.width) dx[h * p.width + w] += grad[o];
+  }
+}
+
+/// As max_pool2d_index and max_pool2d_grad in one pass.
+void max_pool2d_backward(In grad, In x, Out dx, Pair kernel, Pair stride, Pair padding, Pair dilation) {
+  const Pool2d p = describe_pool(dx, grad, kernel, stride, padding, dilation);
+  require(size_of(x) == size_of(dx), "x like its gradient");
+  nb::gil_scoped_release unlocked;
+  parallel_ranges(workers(), static_cast<size_t>(p.planes), 1, [&](size_t begin, size_t end) {
+    for (int64_t n = static_cast<int64_t>(begin); n < static_cast<int64_t>(end); ++n) {
+      const int64_t in = n * p.height * p.width, out = n * p.out_h * p.out_w;
+      (is_2x2(p) ? plane_gradient_2x2 : plane_gradient)(p, grad.data() + out, x.data() + in, dx.data() + in);
+    }
+  });
+}
+
 }  // namespace
 
 void bind_pooling(nb::module_& module) {
   module.def("max_pool2d", &max_pool2d, nb::arg("x").noconvert(), nb::arg("y").noconvert(), nb::arg("kernel"), nb::arg("stride"),
              nb::arg("padding"), nb::arg("dilation"));
+  module.def("max_pool2d_backward", &max_pool2d_backward, nb::arg("grad").noconvert(), nb::arg("x").noconvert(),
+             nb::arg("dx").noconvert(), nb::arg("kernel"), nb::arg("stride"), nb::arg("padding"), nb::arg("dilation"));
   module.def("max_pool2d_index", &max_pool2d_index, nb::arg("x").noconvert(), nb::arg("winners").noconvert(), nb::arg("kernel"),
              nb::arg("stride"), nb::arg("padding"), nb::arg("dilation"));
   module.def("max_pool2d_grad", &max_pool2d_grad, nb::arg("grad").noconvert(), nb::arg("winners").noconvert(),

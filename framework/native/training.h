@@ -18,6 +18,8 @@ struct Sgd {
 
 struct TrainingTable {
   void (*relu_gradient)(const float* grad, const float* y, float* dx, size_t n);
+  void (*clip_gradient)(const float* grad, const float* x, float low, float high, float* dx, size_t n);
+  void (*max_pool_2x2_gradient)(const float* grad, const float* top, const float* bottom, float* dtop, float* dbottom, size_t n);
   void (*gelu_gradient)(const float* grad, const float* x, bool is_tanh, float* dx, size_t n);
   void (*softmax_gradient)(const float* grad, const float* y, float sum, float* dx, size_t n);
   void (*log_softmax_gradient)(const float* grad, const float* y, float sum, float* dx, size_t n);

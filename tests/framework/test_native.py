@@ -9,6 +9,7 @@ import pytest
 import penlight as pl
 from penlight.backends.cpu import CPU
 from penlight.ops.activation import Gelu, LeakyRelu, Relu, Sigmoid, Silu, Tanh
+from penlight.ops.arithmetic import Clamp
 from penlight.ops.attention import Attention
 from penlight.ops.conv import Conv2d, Conv2dInputGrad, Conv2dWeightGrad
 from penlight.ops.elementwise import Erf, Exp
@@ -132,6 +133,8 @@ def test_convolution_and_its_gradients(x, weight, stride, padding, dilation, gro
 
 POOLS = [
     ((2, 3, 8, 8), MaxPool2d((2, 2), (2, 2))),
+    ((2, 3, 10, 70), MaxPool2d((2, 2), (2, 2))),
+    ((2, 3, 9, 43), MaxPool2d((2, 2), (2, 2))),
     ((1, 2, 9, 11), MaxPool2d((3, 2), (2, 1), (1, 0))),
     ((1, 2, 5, 5), MaxPool2d((2, 2), (2, 2), ceil_mode=True)),
     ((3, 1, 9, 7), MaxPool2d((2, 3), (1, 2), dilation=(2, 1))),
@@ -144,11 +147,28 @@ def test_max_pool(shape, operator, threads):
     y = check_forward(operator, x)
     winners = check_forward(MaxPool2dIndex(*operator.arguments()), x)
     check_forward(MaxPool2dGrad(*operator.arguments(), shape[2:]), rand(*y.shape, seed=1), winners)
+    check_backward(operator, y, rand(*y.shape, seed=1), x)
 
 
 def test_max_pool_takes_the_first_of_equals():
     operator = MaxPool2dIndex((2, 2), (2, 2))
     assert (check_forward(operator, np.zeros((1, 1, 4, 4), np.float32)) == 0).all()
+
+
+def test_max_pool_gradient_goes_to_the_first_of_equals():
+    operator, x = MaxPool2d((2, 2), (2, 2)), np.random.default_rng(0).integers(0, 3, (2, 3, 12, 40)).astype(np.float32)
+    x[0, 0, :2, :8] = np.nan
+    grad = rand(2, 3, 6, 20)
+    (ours,) = KERNELS["max_pool2d.backward"](operator, (True,), grad, None, x)
+    np.testing.assert_array_equal(ours, operator.backward(np, (True,), grad, None, x)[0])
+
+
+@pytest.mark.parametrize("bounds", [(0.0, 6.0), (None, 1.5), (-2.0, None)])
+def test_clamp(bounds, threads):
+    operator, x = Clamp(*bounds), rand(50_001, low=-9, high=9)
+    x[:6] = [0.0, 6.0, 1.5, -2.0, np.inf, -np.inf]
+    y = check_forward(operator, x)
+    check_backward(operator, y, rand(50_001, seed=1), x)
 
 
 @pytest.mark.parametrize("shape", [(3, 7), (64, 10), (5, 257), (2, 3, 33), (1, 1), (1000, 128)])

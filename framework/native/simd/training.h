@@ -7,6 +7,40 @@ inline void relu_gradient(const float* grad, const float* y, float* dx, size_t n
   for (; i < n; ++i) dx[i] = y[i] > 0.0f ? grad[i] : 0.0f;
 }
 
+inline void clip_gradient(const float* grad, const float* x, float low, float high, float* dx, size_t n) {
+  size_t i = 0;
+  for (; i + kLanes <= n; i += kLanes) {
+    const Vf v = load(x + i);
+    store(dx + i, select((v >= low) & (v <= high), load(grad + i), Vf{}));
+  }
+  for (; i < n; ++i) dx[i] = x[i] >= low && x[i] <= high ? grad[i] : 0.0f;
+}
+
+/// Windows of 2 x 2 over two rows: the first of the largest gets the gradient, the others get zero.
+inline void max_pool_2x2_gradient(const float* grad, const float* top, const float* bottom, float* dtop, float* dbottom, size_t n) {
+  size_t i = 0;
+  for (; i + kLanes <= n; i += kLanes) {
+    const Vf t0 = load(top + 2 * i), t1 = load(top + 2 * i + kLanes);
+    const Vf b0 = load(bottom + 2 * i), b1 = load(bottom + 2 * i + kLanes);
+    const Vf first = even_lanes(t0, t1), second = odd_lanes(t0, t1), third = even_lanes(b0, b1), fourth = odd_lanes(b0, b1);
+    const Vi wins2 = second > first, wins3 = third > select(wins2, second, first);
+    const Vi wins4 = fourth > select(wins3, third, select(wins2, second, first));
+    const Vf g = load(grad + i), g3 = select(wins4, Vf{}, g), g2 = select(wins3, Vf{}, g3);
+    store_in_turn(dtop + 2 * i, select(wins2, Vf{}, g2), select(wins2, g2, Vf{}));
+    store_in_turn(dbottom + 2 * i, select(wins3, g3, Vf{}), select(wins4, g, Vf{}));
+  }
+  for (; i < n; ++i) {
+    const float *t = top + 2 * i, *b = bottom + 2 * i;
+    const bool wins2 = t[1] > t[0], wins3 = b[0] > (wins2 ? t[1] : t[0]);
+    const bool wins4 = b[1] > (wins3 ? b[0] : wins2 ? t[1] : t[0]);
+    const float g = grad[i], g3 = wins4 ? 0.0f : g, g2 = wins3 ? 0.0f : g3;
+    dtop[2 * i] = wins2 ? 0.0f : g2;
+    dtop[2 * i + 1] = wins2 ? g2 : 0.0f;
+    dbottom[2 * i] = wins3 ? g3 : 0.0f;
+    dbottom[2 * i + 1] = wins4 ? g : 0.0f;
+  }
+}
+
 /// d/dx of x * Phi(x), and of its tanh form.
 PENLIGHT_INLINE Vf gelu_slope(Vf x) {
   const Vf phi = 0.5f * (1.0f + vector_erf(x * 0.707106781f));
@@ -116,6 +150,6 @@ inline void sgd_step(const Sgd& s, float* p, const float* g, float* buffer, size
   }
 }
 
-constexpr TrainingTable kTrainingTable = {relu_gradient,        gelu_gradient,   softmax_gradient,
-                                          log_softmax_gradient, layer_norm_sums, layer_norm_gradient,
-                                          layer_norm_columns,   adamw_step,      sgd_step};
+constexpr TrainingTable kTrainingTable = {
+    relu_gradient,   clip_gradient,       max_pool_2x2_gradient, gelu_gradient, softmax_gradient, log_softmax_gradient,
+    layer_norm_sums, layer_norm_gradient, layer_norm_columns,    adamw_step,    sgd_step};

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from penlight import _native
+from penlight.backends.recurrent_kernels import recurrent_kernels
 
 SMALLEST = 1024  # elements; below this NumPy's call is as fast
 
@@ -27,6 +28,8 @@ def kernels() -> dict[str, Kernel]:
         "gelu": _gelu,
         "gelu.backward": _gelu_backward,
         "leaky_relu": _leaky_relu,
+        "clamp": _clamp,
+        "clamp.backward": _clamp_backward,
         "softmax": _softmax(logarithm=False),
         "softmax.backward": _softmax_backward(logarithm=False),
         "log_softmax": _softmax(logarithm=True),
@@ -43,12 +46,13 @@ def kernels() -> dict[str, Kernel]:
         "conv2d_input_grad": _conv2d_input_grad,
         "conv2d_weight_grad": _conv2d_weight_grad,
         "max_pool2d": _max_pool2d,
+        "max_pool2d.backward": _max_pool2d_backward,
         "max_pool2d_index": _max_pool2d_index,
         "max_pool2d_grad": _max_pool2d_grad,
         "adamw": _adamw,
         "sgd": _sgd,
     }
-    return found
+    return found | recurrent_kernels()
 
 
 def _takes(*arrays: Any) -> bool:
@@ -87,6 +91,26 @@ def _leaky_relu(operator: Any, x: Any) -> Any:
     result = np.empty_like(x)
     _native.leaky_relu(x, result, operator.slope)
     return result
+
+
+def _bounds(operator: Any) -> tuple[float, float]:
+    return -np.inf if operator.low is None else operator.low, np.inf if operator.high is None else operator.high
+
+
+def _clamp(operator: Any, x: Any) -> Any:
+    if x.size < SMALLEST or not _takes(x):
+        return NotImplemented
+    result = np.empty_like(x)
+    _native.clip(x, result, *_bounds(operator))
+    return result
+
+
+def _clamp_backward(operator: Any, needs: Any, grad: Any, output: Any, x: Any) -> Any:
+    if grad.size < SMALLEST or not _takes(grad, x):
+        return NotImplemented
+    result = np.empty_like(grad)
+    _native.clip_grad(grad, x, *_bounds(operator), result)
+    return (result,)
 
 
 def _relu_backward(operator: Any, needs: Any, grad: Any, output: Any, x: Any) -> Any:
@@ -291,6 +315,15 @@ def _max_pool2d(operator: Any, x: Any) -> Any:
     result = np.empty((*x.shape[:2], *out), np.float32)
     _native.max_pool2d(x, result, *_window(operator))
     return result
+
+
+def _max_pool2d_backward(operator: Any, needs: Any, grad: Any, output: Any, x: Any) -> Any:
+    grad = np.ascontiguousarray(grad)
+    if x.ndim != 4 or not x.size or not _takes(x, grad):
+        return NotImplemented
+    result = np.empty_like(x)
+    _native.max_pool2d_backward(grad, x, result, *_window(operator))
+    return (result,)
 
 
 def _max_pool2d_index(operator: Any, x: Any) -> Any:

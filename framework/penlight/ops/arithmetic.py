@@ -303,6 +303,14 @@ class Clamp(Unary):
                 inside = holds(x, bound) if inside is None else inside & holds(x, bound)
         return (grad if inside is None else where(inside, grad, 0.0),)
 
+    def backward(self, xp, needs, grad, output, x):
+        inside = xp.ones(x.shape, dtype=bool)
+        if self.low is not None:
+            inside &= x >= self.low
+        if self.high is not None:
+            inside &= x <= self.high
+        return (xp.where(inside, grad, grad.dtype.type(0)),)
+
 
 def add(input: Any, other: Any, *, alpha: float = 1) -> Tensor:
     """Returns `input + alpha * other`, broadcast and promoted."""

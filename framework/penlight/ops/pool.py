@@ -127,6 +127,10 @@ class MaxPool2d(_Pool):
         winners = apply(MaxPool2dIndex(*self.arguments()), x)
         return (apply(MaxPool2dGrad(*self.arguments(), tuple(x.shape[2:])), grad, winners),)
 
+    def backward(self, xp, needs, grad, output, x):
+        winners = MaxPool2dIndex(*self.arguments()).forward(xp, x)
+        return (MaxPool2dGrad(*self.arguments(), x.shape[2:]).forward(xp, grad, winners),)
+
 
 def _lowest(dtype: Any) -> Any:
     return -np.inf if dtype.kind in "fV" else np.iinfo(dtype).min

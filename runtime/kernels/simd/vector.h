@@ -90,4 +90,29 @@ PENLIGHT_INLINE Vf even_lanes(Vf a, Vf b) {
 #endif
 }
 
+/// Lanes 1, 3, 5 ... of a followed by those of b.
+PENLIGHT_INLINE Vf odd_lanes(Vf a, Vf b) {
+#if PENLIGHT_LANES == 16
+  return PENLIGHT_SHUFFLE(a, b, 1, 3, 5, 7, 9, 11, 13, 15, 17, 19, 21, 23, 25, 27, 29, 31);
+#elif PENLIGHT_LANES == 8
+  return PENLIGHT_SHUFFLE(a, b, 1, 3, 5, 7, 9, 11, 13, 15);
+#else
+  return PENLIGHT_SHUFFLE(a, b, 1, 3, 5, 7);
+#endif
+}
+
+/// p[0], p[2], ... from the lanes of a, p[1], p[3], ... from those of b.
+PENLIGHT_INLINE void store_in_turn(float* p, Vf a, Vf b) {
+#if PENLIGHT_LANES == 16
+  store(p, PENLIGHT_SHUFFLE(a, b, 0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23));
+  store(p + kLanes, PENLIGHT_SHUFFLE(a, b, 8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31));
+#elif PENLIGHT_LANES == 8
+  store(p, PENLIGHT_SHUFFLE(a, b, 0, 8, 1, 9, 2, 10, 3, 11));
+  store(p + kLanes, PENLIGHT_SHUFFLE(a, b, 4, 12, 5, 13, 6, 14, 7, 15));
+#else
+  store(p, PENLIGHT_SHUFFLE(a, b, 0, 4, 1, 5));
+  store(p + kLanes, PENLIGHT_SHUFFLE(a, b, 2, 6, 3, 7));
+#endif
+}
+
 #undef PENLIGHT_SHUFFLE
