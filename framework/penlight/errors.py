@@ -128,6 +128,15 @@ class RecomputeError(PenlightError, RuntimeError):
     code = "PL-E1013"
 
 
+class ScalerError(PenlightError, RuntimeError):
+    """The methods of a GradScaler were called in an order that would scale or step wrongly.
+
+    Per step: `scale(loss).backward()`, at most one `unscale_(optimizer)`, one `step(optimizer)`, then `update()`.
+    """
+
+    code = "PL-E1014"
+
+
 class TraceError(PenlightError, RuntimeError):
     """The program under trace does something that a fixed graph cannot express.
 

@@ -8,6 +8,7 @@ import math
 from penlight.errors import ShapeError
 from penlight.ops.norm import _update, batch_norm, group_norm
 from penlight.ops.pool_nd import avg_pool2d
+from penlight.ops.precision import under_autocast
 from penlight.ops.shape import pad as pad_constant
 from penlight.tensor import Tensor
 
@@ -44,6 +45,7 @@ def instance_norm(
     return group_norm(input, input.shape[1], weight, bias, eps)
 
 
+@under_autocast
 def local_response_norm(input: Tensor, size: int, alpha: float = 1e-4, beta: float = 0.75, k: float = 1.0) -> Tensor:
     """Returns x / (k + alpha * mean of x^2 over `size` neighbouring channels)^beta of (N, C, ...) (Krizhevsky et al. 2012)."""
     n, channels = input.shape[:2]

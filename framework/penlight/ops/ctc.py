@@ -12,6 +12,7 @@ from penlight.ops.arithmetic import where
 from penlight.ops.create import full
 from penlight.ops.elementwise import exp
 from penlight.ops.loss import _reduce as reduce_loss
+from penlight.ops.precision import under_autocast
 from penlight.ops.shape import cat, stack
 from penlight.ops.softmax import logsumexp
 from penlight.tensor import Tensor, from_numpy
@@ -19,6 +20,7 @@ from penlight.tensor import Tensor, from_numpy
 LOWEST = -1e30  # stands for log(0): infinities would turn into NaN in the gradient
 
 
+@under_autocast
 def ctc_loss(
     log_probs: Tensor,
     targets: Tensor,

@@ -13,12 +13,14 @@ from penlight.ops.elementwise import abs as magnitude
 from penlight.ops.elementwise import floor
 from penlight.ops.elementwise import round as nearest
 from penlight.ops.gather import gather
+from penlight.ops.precision import under_autocast
 from penlight.tensor import Tensor
 
 _MODES = ("bilinear", "nearest", "bicubic")
 _PADDINGS = ("zeros", "border", "reflection")
 
 
+@under_autocast
 def grid_sample(
     input: Tensor, grid: Tensor, mode: str = "bilinear", padding_mode: str = "zeros", align_corners: bool | None = None
 ) -> Tensor:

@@ -11,6 +11,7 @@ from penlight.ops.arithmetic import clamp, where
 from penlight.ops.dispatch import apply
 from penlight.ops.elementwise import abs, exp, log1p
 from penlight.ops.operator import NotExported, Operator, Spec
+from penlight.ops.precision import under_autocast
 from penlight.ops.registry import register
 from penlight.ops.samples import index, of, sample
 from penlight.ops.softmax import log_softmax_array
@@ -80,6 +81,7 @@ class CrossEntropy(Operator):
         return total - exp(logp) * total.sum(1, keepdim=True), None
 
 
+@under_autocast
 def cross_entropy(
     input: Tensor,
     target: Tensor,
@@ -170,6 +172,7 @@ def _soft_cross_entropy(input: Tensor, target: Tensor, weight: Tensor | None, re
     return losses.sum() / (losses.numel() or 1) if reduction == "mean" else _reduce(losses, reduction)
 
 
+@under_autocast
 def nll_loss(
     input: Tensor, target: Tensor, weight: Tensor | None = None, ignore_index: int = -100, reduction: str = "mean"
 ) -> Tensor:
@@ -186,16 +189,19 @@ def nll_loss(
     return losses.sum() / counts.sum() if reduction == "mean" else losses.sum()
 
 
+@under_autocast
 def mse_loss(input: Tensor, target: Tensor, reduction: str = "mean") -> Tensor:
     """Returns the squared differences, reduced by "mean", "sum" or "none"; the shapes broadcast."""
     return _reduce((input - target).square(), reduction, "mse_loss")
 
 
+@under_autocast
 def l1_loss(input: Tensor, target: Tensor, reduction: str = "mean") -> Tensor:
     """Returns the absolute differences, reduced by "mean", "sum" or "none"; the shapes broadcast."""
     return _reduce(abs(input - target), reduction, "l1_loss")
 
 
+@under_autocast
 def smooth_l1_loss(input: Tensor, target: Tensor, reduction: str = "mean", beta: float = 1.0) -> Tensor:
     """Returns 0.5 * d^2 / beta where |d| < beta, else |d| - 0.5 * beta, reduced."""
     distance = abs(input - target)
@@ -204,6 +210,7 @@ def smooth_l1_loss(input: Tensor, target: Tensor, reduction: str = "mean", beta:
     return _reduce(where(distance < beta, distance.square() * (0.5 / beta), distance - 0.5 * beta), reduction, "smooth_l1_loss")
 
 
+@under_autocast
 def binary_cross_entropy_with_logits(
     input: Tensor, target: Tensor, weight: Tensor | None = None, reduction: str = "mean", pos_weight: Tensor | None = None
 ) -> Tensor:

@@ -15,10 +15,12 @@ from penlight.ops.distance import pairwise_distance
 from penlight.ops.elementwise import abs as magnitude
 from penlight.ops.elementwise import sqrt
 from penlight.ops.loss import _reduce as reduce_loss
+from penlight.ops.precision import under_autocast
 from penlight.ops.rectifier import logsigmoid
 from penlight.tensor import Tensor, from_numpy
 
 
+@under_autocast
 def huber_loss(input: Tensor, target: Tensor, reduction: str = "mean", delta: float = 1.0, weight: Tensor | None = None) -> Tensor:
     """Returns 0.5 * d^2 where |d| < delta, else delta * (|d| - 0.5 * delta), reduced (Huber 1964).
 
@@ -32,22 +34,26 @@ def huber_loss(input: Tensor, target: Tensor, reduction: str = "mean", delta: fl
     return reduce_loss(losses if weight is None else losses * weight, reduction, "huber_loss")
 
 
+@under_autocast
 def margin_ranking_loss(input1: Tensor, input2: Tensor, target: Tensor, margin: float = 0.0, reduction: str = "mean") -> Tensor:
     """Returns max(0, -y * (x1 - x2) + margin), reduced: y = 1 wants x1 above x2, y = -1 the other way."""
     return reduce_loss(relu(-target * (input1 - input2) + margin), reduction, "margin_ranking_loss")
 
 
+@under_autocast
 def hinge_embedding_loss(input: Tensor, target: Tensor, margin: float = 1.0, reduction: str = "mean") -> Tensor:
-    """Returns x where y = 1 and max(0, margin - x) where y = -1, reduced."""
-    losses = where(target == 1, input, where(target == -1, relu(margin - input), 0.0) + where(abs(target) == 1, 0.0, input))
+    """Returns x where y = 1 and max(0, margin - x) where y = -1 (both together for other y), reduced."""
+    losses = where(target == 1, 0.0, relu(margin - input)) + where(target == -1, 0.0, input)
     return reduce_loss(losses, reduction, "hinge_embedding_loss")
 
 
+@under_autocast
 def soft_margin_loss(input: Tensor, target: Tensor, reduction: str = "mean") -> Tensor:
     """Returns log(1 + exp(-y * x)), reduced, for targets of -1 and 1."""
     return reduce_loss(-logsigmoid(target * input), reduction, "soft_margin_loss")
 
 
+@under_autocast
 def cosine_embedding_loss(input1: Tensor, input2: Tensor, target: Tensor, margin: float = 0.0, reduction: str = "mean") -> Tensor:
     """Returns 1 - cos where y = 1 and max(0, cos - margin) where y = -1, reduced.
 
@@ -69,6 +75,7 @@ def cosine_embedding_loss(input1: Tensor, input2: Tensor, target: Tensor, margin
     return reduce_loss(losses, reduction, "cosine_embedding_loss")
 
 
+@under_autocast
 def triplet_margin_loss(
     anchor: Tensor,
     positive: Tensor,
@@ -119,13 +126,14 @@ def triplet_margin_with_distance_loss(
 
 def _rows(operator: str, input: Tensor, target: Tensor, target_ndim: int) -> tuple[Tensor, Tensor]:
     """(N, C) and (N, ...) of a batch or of a single row."""
-    if input.ndim == 1:
-        return input.unsqueeze(0), target.reshape((1, -1)) if target_ndim == 2 else target.reshape(-1)
+    if input.ndim < 2:
+        return input.reshape((1, -1)), target.reshape((1, -1)) if target_ndim == 2 else target.reshape(-1)
     if input.ndim != 2 or target.ndim != target_ndim or target.shape[0] != input.shape[0]:
         raise ShapeError(f"{operator}: target {tuple(target.shape)} does not fit input {tuple(input.shape)}")
     return input, target
 
 
+@under_autocast
 def multi_margin_loss(
     input: Tensor, target: Tensor, p: int = 1, margin: float = 1.0, weight: Tensor | None = None, reduction: str = "mean"
 ) -> Tensor:
@@ -148,6 +156,7 @@ def multi_margin_loss(
     return reduce_loss(losses if input.ndim == 2 else losses.squeeze(0), reduction, "multi_margin_loss")
 
 
+@under_autocast
 def multilabel_margin_loss(input: Tensor, target: Tensor, reduction: str = "mean") -> Tensor:
     """Returns sum over labels j and other classes i of max(0, 1 - (x[j] - x[i])) / C, reduced.
 

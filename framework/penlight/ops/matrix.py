@@ -21,6 +21,7 @@ from penlight.ops.dispatch import apply
 from penlight.ops.elementwise import abs as magnitude
 from penlight.ops.mask import tril, triu
 from penlight.ops.matmul import matmul
+from penlight.ops.precision import under_autocast
 from penlight.ops.rearrange import diagonal as any_diagonal
 from penlight.ops.rearrange import movedim
 from penlight.ops.rearrange import vander as any_vander
@@ -288,6 +289,7 @@ def norm(A: Tensor, ord: Any = None, dim: Any = None, keepdim: bool = False, *, 
     return matrix_norm(A, ord, pair, keepdim) if pair is not None else vector_norm(A, ord, dim, keepdim)
 
 
+@under_autocast
 def cond(A: Tensor, p: Any = None) -> Tensor:
     """Returns the condition numbers: the largest by the smallest singular value, or norm(A) * norm(inverse) for a `p`."""
     if p in (None, 2, -2):

@@ -7,10 +7,12 @@ from typing import Any
 
 import numpy as np
 
+from penlight.dtype import int64
 from penlight.errors import ArgumentError
 from penlight.ops.arithmetic import where
 from penlight.ops.gather import gather, index_select
 from penlight.ops.pool_nd import sizes
+from penlight.ops.precision import under_autocast
 from penlight.ops.shape import stack
 from penlight.random import rand
 from penlight.tensor import Tensor, from_numpy
@@ -66,6 +68,7 @@ def adaptive_avg_pool1d(input: Tensor, output_size: Any) -> Tensor:
     return adaptive_mean(input, output_size, 1)
 
 
+@under_autocast
 def adaptive_avg_pool3d(input: Tensor, output_size: Any) -> Tensor:
     """Returns means of (N, C, D, H, W) or (C, D, H, W) over boxes chosen for `output_size`; None keeps a size."""
     return adaptive_mean(input, output_size, 3)
@@ -105,6 +108,7 @@ def adaptive_max_pool2d(input: Tensor, output_size: Any, return_indices: bool = 
     return _adaptive_max(input, output_size, 2, return_indices)
 
 
+@under_autocast
 def adaptive_max_pool3d(input: Tensor, output_size: Any, return_indices: bool = False) -> Any:
     """Returns maxima of (N, C, D, H, W) or (C, D, H, W) over boxes chosen for `output_size`; None keeps a size."""
     return _adaptive_max(input, output_size, 3, return_indices)
@@ -144,9 +148,13 @@ def _fractional(input: Tensor, kernel_size: Any, output_size: Any, output_ratio:
                 plans.append((index, np.ones(index.shape, bool)))
             rows.append(_largest(x[batch, channel], dims, plans))
     lead = tuple(x.shape[:2]) if batched else (x.shape[1],)
+    if not rows:  # an empty batch
+        blank = x.reshape((-1,))[:0].reshape((*lead, *targets))
+        return blank, blank.to(int64)
     return tuple(stack([row[part] for row in rows]).reshape((*lead, *targets)) for part in (0, 1))
 
 
+@under_autocast
 def fractional_max_pool2d(
     input: Tensor,
     kernel_size: Any,
@@ -168,6 +176,7 @@ def fractional_max_pool2d(
     return result if return_indices else result[0]
 
 
+@under_autocast
 def fractional_max_pool3d(
     input: Tensor,
     kernel_size: Any,

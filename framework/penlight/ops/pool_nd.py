@@ -13,6 +13,7 @@ from penlight.ops import pool
 from penlight.ops.create import arange, zeros
 from penlight.ops.dispatch import apply
 from penlight.ops.gather import gather
+from penlight.ops.precision import under_autocast
 from penlight.ops.shape import pad as pad_constant
 from penlight.tensor import Tensor
 
@@ -80,6 +81,7 @@ def max_pool2d(
     return gather(input.flatten(2), 2, place.flatten(2)).reshape(tuple(place.shape)), place
 
 
+@under_autocast
 def max_pool3d(
     input: Tensor,
     kernel_size: Size,
@@ -162,6 +164,7 @@ def _reach(size: Any, kernel: Any, stride: Any, padding: Any, ceil_mode: bool) -
     return pads
 
 
+@under_autocast
 def avg_pool3d(
     input: Tensor,
     kernel_size: Size,
@@ -225,7 +228,7 @@ def max_unpool(input: Tensor, indices: Tensor, size: tuple[int, ...]) -> Tensor:
     if place.numel() and not (int(place._data.min()) >= 0 and int(place._data.max()) < count):
         raise ShapeError(f"max_unpool: an index lies outside of the output of size {tuple(size)}")
     blank = zeros(*lead, count, dtype=input.dtype, device=input.device)
-    return blank.scatter_add(-1, place, flat).reshape((*lead, *size))
+    return blank.scatter(-1, place, flat).reshape((*lead, *size))
 
 
 def _unpool(input: Tensor, indices: Tensor, kernel_size: Any, stride: Any, padding: Any, output_size: Any, dims: int) -> Tensor:

@@ -11,6 +11,7 @@ from penlight.ops.arithmetic import clamp, maximum, where
 from penlight.ops.elementwise import exp, log
 from penlight.ops.loss import _reduce, cross_entropy
 from penlight.ops.matmul import linear
+from penlight.ops.precision import under_autocast
 from penlight.tensor import Tensor
 
 
@@ -24,6 +25,7 @@ def _same_shape(operator: str, input: Tensor, target: Tensor) -> None:
         raise ShapeError(f"{operator}: target {tuple(target.shape)} must have the shape of input {tuple(input.shape)}")
 
 
+@under_autocast
 def binary_cross_entropy(input: Tensor, target: Tensor, weight: Tensor | None = None, reduction: str = "mean") -> Tensor:
     """Returns -(y log(x) + (1 - y) log(1 - x)), reduced, for probabilities x and targets y in [0, 1] of one shape.
 
@@ -39,6 +41,7 @@ def _bounded_log(x: Tensor) -> Tensor:
     return clamp(log(clamp(x, min=1e-300 if x.dtype.name == "float64" else 1e-38)), min=-100.0)
 
 
+@under_autocast
 def kl_div(input: Tensor, target: Tensor, reduction: str = "mean", log_target: bool = False) -> Tensor:
     """Returns the terms y * (log(y) - x) of the Kullback-Leibler divergence, reduced.
 
@@ -58,6 +61,7 @@ def kl_div(input: Tensor, target: Tensor, reduction: str = "mean", log_target: b
     return reduce_loss(losses, reduction, "kl_div")
 
 
+@under_autocast
 def poisson_nll_loss(
     input: Tensor,
     target: Tensor,

@@ -10,6 +10,7 @@ from penlight.ops.activation import elu, sigmoid, softplus, tanh
 from penlight.ops.arithmetic import maximum, minimum, where
 from penlight.ops.elementwise import abs as magnitude
 from penlight.ops.elementwise import expm1
+from penlight.ops.precision import under_autocast
 from penlight.ops.softmax import softmax
 from penlight.random import Generator, rand
 from penlight.tensor import Tensor
@@ -88,6 +89,7 @@ def softmin(input: Tensor, dim: int = -1, *, dtype: Any = None) -> Tensor:
     return softmax(-(input if dtype is None else input.to(dtype)), dim)
 
 
+@under_autocast
 def prelu(input: Tensor, weight: Tensor) -> Tensor:
     """Returns x where x > 0, else weight * x (He et al. 2015).
 

@@ -17,6 +17,7 @@ from penlight.ops.elementwise import abs as magnitude
 from penlight.ops.elementwise import sqrt
 from penlight.ops.gather import gather
 from penlight.ops.matmul import matmul
+from penlight.ops.precision import under_autocast
 from penlight.ops.reduction import Dims, amax, amin, mean, sum, var
 from penlight.ops.sort import argsort
 from penlight.tensor import Tensor, from_numpy
@@ -134,6 +135,7 @@ def msort(input: Tensor) -> Tensor:
     return gather(input, 0, argsort(input.detach(), 0)) if input.ndim else input.clone()
 
 
+@under_autocast
 def quantile(input: Tensor, q: Any, dim: int | None = None, keepdim: bool = False, *, interpolation: str = "linear") -> Tensor:
     """Returns the q-quantiles along `dim` (of all elements for None); a 1-D `q` gives a new first dimension.
 
@@ -144,6 +146,7 @@ def quantile(input: Tensor, q: Any, dim: int | None = None, keepdim: bool = Fals
     return _quantile(input, q, dim, keepdim, interpolation, False)
 
 
+@under_autocast
 def nanquantile(input: Tensor, q: Any, dim: int | None = None, keepdim: bool = False, *, interpolation: str = "linear") -> Tensor:
     """Returns the q-quantiles of what is not NaN; see `quantile`."""
     return _quantile(input, q, dim, keepdim, interpolation, True)
@@ -228,14 +231,14 @@ def cov(input: Tensor, *, correction: int = 1, fweights: Tensor | None = None, a
     """Returns the covariances of the rows (variables) over the columns (observations)."""
     x = floating(input)
     x = x.reshape(1, -1) if x.ndim < 2 else x
-    weights = fweights.to(x.dtype) if fweights is not None else None
+    weights = fweights  # in its own dtype, as in PyTorch: sums of float32 weights are float32
     if aweights is not None:
-        weights = aweights.to(x.dtype) if weights is None else weights * aweights.to(x.dtype)
+        weights = aweights if weights is None else weights * aweights
     count = from_numpy(np.asarray(x.shape[1], x.dtype.numpy)) if weights is None else weights.sum()
     centre = mean(x, 1, True) if weights is None else ((x * weights).sum(1) / count).unsqueeze(1)
     scale: Any = count - correction
     if aweights is not None and correction:
-        square = (weights * aweights.to(x.dtype)).sum()
+        square = (weights * aweights).sum()
         scale = count - square / count * correction
     centred = x - centre
     product = matmul(centred if weights is None else centred * weights, centred.transpose(0, 1)) / maximum(scale, 0.0)
