@@ -64,6 +64,7 @@ class Node:
         outputs: the saved output arrays, or None.
         count: how many outputs there are.
         origin: where the call was made, while anomalies are looked for; else None.
+        on_release: called when what was saved is freed, or None.
     """
 
     __slots__ = (
@@ -72,6 +73,7 @@ class Node:
         "edges",
         "hooks",
         "inputs",
+        "on_release",
         "operator",
         "origin",
         "output_version",
@@ -110,6 +112,7 @@ class Node:
         else:
             self.outputs = self.output_version = None
         self.origin: Any = None
+        self.on_release: Callable[[], None] | None = None
         if mode.on_node is not None:
             mode.on_node(self)
 
@@ -147,6 +150,8 @@ class Node:
     def release(self) -> None:
         """Frees what was saved; a second backward through this node then raises."""
         self.inputs = self.outputs = None
+        if self.on_release is not None:
+            self.on_release()
 
     def add_hook(self, index: int, hook: Callable[..., Any]) -> None:
         """Calls `hook(gradient)` when the gradient of an output is known."""

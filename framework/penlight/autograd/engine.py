@@ -8,6 +8,7 @@ import weakref
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from penlight.autograd import anomaly
 from penlight.autograd.mode import set_grad_enabled
 from penlight.backends.backend import backend_of
 from penlight.errors import ArgumentError, GradientError
@@ -274,6 +275,29 @@ class _GraphPass(_Pass):
         return t
 
 
+class _Watched(_Pass):
+    """A run under `detect_anomaly`."""
+
+    def step(self, node: Node, slots: list[Any]) -> None:
+        try:
+            super().step(node, slots)
+        except Exception as error:
+            anomaly.explain(node, error)
+            raise
+
+    def call(self, node: Node, grads: list[Any]) -> Sequence[Any]:
+        results = super().call(node, grads)
+        anomaly.check(node, grads, results)
+        return results
+
+
+class _WatchedGraph(_Watched, _GraphPass):
+    """A taped run under `detect_anomaly`."""
+
+
+_PASSES = {(False, False): _Pass, (True, False): _GraphPass, (False, True): _Watched, (True, True): _WatchedGraph}
+
+
 def _run(
     outputs: Sequence[Tensor],
     seeds: Sequence[Tensor | None],
@@ -283,7 +307,7 @@ def _run(
 ) -> _Pass:
     retain = create_graph if retain_graph is None else retain_graph
     plan = None if inputs is None else _plan(outputs, inputs)
-    pass_ = (_GraphPass if create_graph else _Pass)(retain, inputs, plan)
+    pass_ = _PASSES[bool(create_graph), bool(mode.anomaly)](retain, inputs, plan)
     with set_grad_enabled(create_graph):
         autocast, mode.autocast = mode.autocast, None  # gradients run in the types of the forward calls
         try:

@@ -1,0 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
+"""PyTorch's name for what stands beside the layers: `penlight.utils.checkpoint`."""
+
+from penlight.utils import checkpoint as checkpoint
