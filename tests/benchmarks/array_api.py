@@ -7,10 +7,8 @@ python tests/benchmarks/array_api.py PATH/TO/array-api-tests [--max-examples 100
 """
 
 import argparse
-import importlib.metadata
 import json
 import os
-import platform
 import subprocess
 import sys
 import tempfile
@@ -19,7 +17,9 @@ import xml.etree.ElementTree as ET
 from collections import Counter
 from pathlib import Path
 
-RESULT = Path(__file__).parent / "results" / "array_api.json"
+import record
+
+RESULT = record.RESULTS / "array_api.json"
 VERSION = "2024.12"
 
 
@@ -30,8 +30,9 @@ def main() -> int:
     parser.add_argument("--module", default="penlight.array_api")
     parser.add_argument("--output", type=Path, default=RESULT)
     options = parser.parse_args()
-    options.output.write_text(json.dumps(run(options), indent=1) + "\n")
-    print(options.output.read_text())
+    report = run(options)
+    print(json.dumps(report, indent=1))
+    record.save(options.output, report)
     return 0
 
 
@@ -48,11 +49,11 @@ def run(options: argparse.Namespace) -> dict:
         cases = list(ET.parse(report).getroot().iter("testcase"))
     return {
         "suite": "data-apis/array-api-tests",
-        "suite_commit": commit(options.suite),
-        "specification_commit": commit(options.suite / "array-api"),
+        "suite_commit": record.commit_of(options.suite),
+        "specification_commit": record.commit_of(options.suite / "array-api"),
         "command": " ".join([*(f"{k}={v}" for k, v in settings.items()), "pytest", *arguments]),
         "standard": VERSION,
-        "versions": versions(),
+        **record.machine("numpy", "hypothesis", "pytest", "ndindex"),
         "seconds": seconds,
         **outcome(cases),
     }
@@ -80,16 +81,6 @@ def name(case: ET.Element) -> str:
 
 def first_line(element: ET.Element) -> str:
     return (element.get("message") or "").splitlines()[0][:200]
-
-
-def commit(folder: Path) -> str:
-    command = ["git", "-C", str(folder), "rev-parse", "HEAD"]
-    return subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip()
-
-
-def versions() -> dict[str, str]:
-    found = {"python": platform.python_version(), "machine": platform.machine(), "system": platform.system()}
-    return found | {package: importlib.metadata.version(package) for package in ("numpy", "hypothesis", "pytest", "ndindex")}
 
 
 if __name__ == "__main__":

@@ -8,11 +8,8 @@ is there (closed loop), so the percentiles say nothing about overload. Both shar
 from __future__ import annotations
 
 import argparse
-import datetime
-import importlib.metadata
 import json
 import os
-import platform
 import selectors
 import socket
 import subprocess
@@ -25,11 +22,12 @@ from typing import Any
 
 import numpy as np
 import onnxruntime as ort
+import record
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "support"))
 import serving_models
 
-RESULTS = Path(__file__).parent / "results" / "serving.json"
+RESULTS = record.RESULTS / "serving.json"
 SERVER = """
 import json, sys
 import penlight_serving
@@ -155,20 +153,6 @@ def measure(folder: Path, duration: float) -> dict[str, Any]:
     return figures
 
 
-def machine() -> dict[str, Any]:
-    """Returns what the figures depend on."""
-    cpu = next((line.split(": ")[1] for line in Path("/proc/cpuinfo").read_text().splitlines() if "model name" in line), "?")
-    packages = ("onnxruntime", "uvicorn", "uvloop", "httptools", "orjson", "numpy")
-    return {
-        "date": datetime.datetime.now(datetime.timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ"),
-        "cpu": cpu,
-        "cpus": len(os.sched_getaffinity(0)),
-        "load_average": os.getloadavg()[0],
-        "python": platform.python_version(),
-        "versions": {name: importlib.metadata.version(name) for name in packages},
-    }
-
-
 def build(folder: Path) -> None:
     """Writes the models as .onnx and, where the exporter and the runtime are there, as .pen."""
     for name, make in MODELS.items():
@@ -189,11 +173,11 @@ def main() -> None:
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         build(Path(folder))
-        report = {"schema": "penlight.benchmark.serving/1", **machine(), "figures": measure(Path(folder), options.seconds)}
-    text = json.dumps(report, indent=2) + "\n"
-    print(text)
-    options.output.parent.mkdir(parents=True, exist_ok=True)
-    options.output.write_text(text)
+        figures = measure(Path(folder), options.seconds)
+    machine = record.machine("onnxruntime", "uvicorn", "uvloop", "httptools", "orjson", "numpy")
+    report = {"schema": "penlight.benchmark.serving/1", **machine, "figures": figures}
+    print(json.dumps(report, indent=1))
+    record.save(options.output, report)
 
 
 if __name__ == "__main__":
