@@ -10,10 +10,10 @@ import flatbuffers
 import numpy as np
 
 import penlight_runtime
-from penlight_export.edge.crc32c import crc32c
+from penlight.checksum import crc32c
 from penlight_export.edge.generated import pen_generated as pen
 from penlight_export.edge.segments import SegmentBuilder
-from penlight_export.edge.writer import _assemble, _flatten, _with_header
+from penlight_export.edge.writer import _join, _PackedMethods, _segment_tables, _with_header
 
 _NAMES = ("none", "float32", "float16", "bfloat16", "float64", "int8", "uint8", "int16", "uint16", "int32", "uint32", "int64")
 DTYPES = {name: number for number, name in enumerate((*_NAMES, "uint64", "bool"))}
@@ -124,7 +124,8 @@ class PenBuilder:
 
     def build(self) -> bytes:
         segments = [self.weights, self.samples] if self.program.golden else [self.weights]
-        return b"".join(bytes(chunk) for chunk in _assemble(self.program, segments))
+        self.program.segments = _segment_tables(segments)
+        return b"".join(bytes(chunk) for chunk in _join(_PackedMethods(self.program).flatten(), segments))
 
 
 def refresh(data: bytearray) -> bytes:
@@ -173,7 +174,7 @@ def rewrite(builder: PenBuilder, change) -> bytes:
     data = bytearray(builder.build())
     (base,) = struct.unpack_from("<Q", data, 24)
     change(builder.program)
-    body = _flatten(builder.program)
+    body = _PackedMethods(builder.program).flatten()
     grown = bytearray(data[:8] + data[8:72] + body[8:])
     struct.pack_into("<I", grown, 0, struct.unpack_from("<I", body)[0] + 64)
     new_base = len(grown) + -len(grown) % 64
