@@ -1,7 +1,8 @@
 // Bindings of the convolution and its gradients. SPDX-License-Identifier: Apache-2.0
 #include "arrays.h"
 #include "kernels/conv2d.h"
-#include "kernels/conv2d_gradient.h"
+#include "kernels/conv2d_input_gradient.h"
+#include "kernels/conv2d_weight_gradient.h"
 #include "workers.h"
 
 namespace penlight {

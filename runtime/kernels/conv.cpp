@@ -4,7 +4,7 @@
 
 #include "activation.h"
 #include "conv2d.h"
-#include "conv2d_gradient.h"
+#include "conv2d_input_gradient.h"
 #include "conv_plain.h"
 #include "shape_rules.h"
 #include "window.h"

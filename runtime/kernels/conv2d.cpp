@@ -25,11 +25,12 @@ ConvBlocks conv_blocks(const Conv2d& conv, const ConvLayout& layout) {
   ConvBlocks blocks;
   blocks.filters = conv_min(kConvFilters, layout.group_filters);
   blocks.columns = blocks.filters == 1 ? kConvRowColumns : kConvColumns;
+  if (layout.whole_rows) blocks.columns = conv_max(1, blocks.columns / conv.out_w) * conv.out_w;
   blocks.filter_blocks = (layout.group_filters + blocks.filters - 1) / conv_max(1, blocks.filters);
   blocks.column_blocks = (layout.columns + blocks.columns - 1) / blocks.columns;
   const int64_t widest = conv_min(blocks.columns, (layout.columns + kPanel - 1) / kPanel * kPanel);
-  blocks.sums_floats = layout.pitch == conv.out_w ? 0 : blocks.filters * widest;
-  blocks.tail_floats = layout.in_place && layout.columns % kPanel != 0 ? layout.depth * kPanel : 0;
+  blocks.sums_floats = layout.pitch == conv.out_w || layout.whole_rows ? 0 : blocks.filters * widest;
+  blocks.tail_floats = layout.in_place && !layout.whole_rows && layout.columns % kPanel != 0 ? layout.depth * kPanel : 0;
   return blocks;
 }
 
@@ -85,6 +86,11 @@ void conv_block(const ConvUnit& unit, int64_t index, float* scratch) {
   const int64_t tail = blocks.tail_floats > 0 && first + count == layout.columns ? count % kPanel : 0;
   block.columns = count - tail;
   block.b = unit.image + first;
+  if (layout.whole_rows) {
+    block.b = unit.image + first / unit.conv->out_w * layout.pitch;
+    block.b_width = unit.conv->out_w;
+    block.b_panel = layout.pitch;
+  }
   block.offsets = unit.offsets;
   if (block.columns > 0) gemm_block(block);
   if (tail > 0) {

@@ -3,6 +3,8 @@
 
 #include <string.h>
 
+#include "gemm.h"
+
 namespace penlight {
 
 namespace {
@@ -49,7 +51,9 @@ bool conv_layout(const Conv2d& conv, ConvLayout* layout) {
       !conv_add(l.image_floats, 16, &l.image_floats))
     return false;
   if (l.in_place) l.image_floats = 0;
-  l.columns = conv.out_h == 0 || conv.out_w == 0 ? 0 : (conv.out_h - 1) * l.pitch + conv.out_w;
+  l.whole_rows = l.pitch != conv.out_w && conv.out_w % gemm_lanes() == 0;
+  const int64_t step = l.whole_rows ? conv.out_w : l.pitch;
+  l.columns = conv.out_h == 0 || conv.out_w == 0 ? 0 : (conv.out_h - 1) * step + conv.out_w;
   *layout = l;
   return true;
 }

@@ -17,7 +17,9 @@ struct ConvLayout {
   int64_t phases_h = 1, phases_w = 1, rows = 0, pitch = 0;
   int64_t channel_floats = 0;  // of the phases of one channel
   int64_t image_floats = 0;    // of one group, 0 when in place; 16 more than are used, for whole vectors at the end
-  int64_t columns = 0;         // (out_h - 1) * pitch + out_w
+  /// Output rows are whole vectors: they are read one by one, and nothing is computed in vain.
+  bool whole_rows = false;
+  int64_t columns = 0;  // outputs, or where rows are not whole, (out_h - 1) * pitch + out_w
 };
 
 /// False when a size does not fit in 63 bits.

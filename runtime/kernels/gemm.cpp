@@ -59,6 +59,7 @@ GemmTile tile_of_block(const GemmBlock& block, int64_t k, int64_t depth) {
   tile.offsets = block.offsets != nullptr ? block.offsets + k : nullptr;
   tile.b_depth = block.b_depth;
   tile.b_panel = block.b_panel;
+  tile.b_width = block.b_width;
   tile.depth = depth;
   tile.c_row = block.c_row;
   tile.load_c = block.accumulate || k > 0;
@@ -191,6 +192,24 @@ void gemm_block(const GemmBlock& block) {
   for (int64_t i = 0; i < block.rows; ++i) {
     float* c = block.c + i * block.c_row;
     unary_f32(block.activation.function, block.activation.parameters, c, c, static_cast<size_t>(block.columns), Parallel{});
+  }
+}
+
+int64_t gemm_lanes() { return table_for_isa(kGemmTables)->lanes; }
+
+void dot_block(const DotBlock& block) {
+  const GemmTable& table = *table_for_isa(kGemmTables);
+  DotBlock tile = block;
+  for (int64_t i = 0; i < block.rows; i += kDotRows) {
+    tile.rows = gemm_min(kDotRows, block.rows - i);
+    const int64_t width = tile.rows == 1 ? kDotWideColumns : kDotColumns;
+    tile.a = block.a + i * block.a_row;
+    for (int64_t j = 0; j < block.columns; j += width) {
+      tile.columns = gemm_min(width, block.columns - j);
+      tile.offsets = block.offsets + j;
+      tile.c = block.c + i * block.c_row + j;
+      table.dot_tile[tile.rows][tile.columns](tile);
+    }
   }
 }
 

@@ -14,10 +14,11 @@ struct GemmBlock {
   int64_t rows = 0, columns = 0, depth = 0;
   const float* a = nullptr;  // A(i, k) = a[i * a_row + k * a_depth]
   int64_t a_row = 0, a_depth = 1;
-  /// B(k, j) = b[(offsets ? offsets[k] : k * b_depth) + (j / 16) * b_panel + j % 16]; every 16 columns begun must be readable.
+  /// B(k, j) = b[(offsets ? offsets[k] : k * b_depth) + (j / b_width) * b_panel + j % b_width]; b_width is a multiple of
+  /// gemm_lanes(), and every so many columns begun must be readable.
   const float* b = nullptr;
   const int64_t* offsets = nullptr;
-  int64_t b_depth = kPanel, b_panel = 0;
+  int64_t b_depth = kPanel, b_panel = 0, b_width = kPanel;
   float* c = nullptr;
   int64_t c_row = 0;
   const float* bias = nullptr;  // null: none; bias(i, j) = bias[i * bias_row + j * bias_column], bias_column 0 or 1
@@ -28,6 +29,27 @@ struct GemmBlock {
 };
 
 void gemm_block(const GemmBlock& block);
+
+/// Floats of a vector; divides 16.
+int64_t gemm_lanes();
+
+/// C(i, j) += the sum over images, runs and x < run_floats of a[i * a_row + place] * b[offsets[j] + place], with place = image *
+/// image step + run * run step + x. run_floats is a multiple of gemm_lanes().
+struct DotBlock {
+  int64_t rows = 0, columns = 0;
+  int64_t images = 1, runs = 1, run_floats = 0;
+  const float* a = nullptr;
+  int64_t a_row = 0, a_image = 0, a_run = 0;
+  const float* b = nullptr;
+  const int64_t* offsets = nullptr;
+  int64_t b_image = 0, b_run = 0;
+  float* c = nullptr;
+  int64_t c_row = 0;
+};
+
+constexpr int kDotRows = 4;  // of a tile; more rows at once gain nothing
+
+void dot_block(const DotBlock& block);
 
 /// C[m, n] = activation(alpha * A B + beta * bias).
 struct Gemm {
@@ -59,7 +81,7 @@ struct GemmTile {
   int64_t a_row, a_depth;
   const float* b;  // column 0 of the block
   const int64_t* offsets;
-  int64_t b_depth, b_panel;
+  int64_t b_depth, b_panel, b_width;
   int64_t column, columns;  // first column in the block, and how many
   int64_t depth;
   float* c;
@@ -72,11 +94,14 @@ struct GemmTile {
 
 constexpr int kGemmMaxRows = 6;
 constexpr int kGemmMaxVectors = 8;
+constexpr int kDotColumns = 3;      // of a tile of several rows
+constexpr int kDotWideColumns = 9;  // of a tile of one row
 
 struct GemmTable {
   int rows, vectors, wide_vectors, lanes;  // of a full tile; `wide_vectors` when there is one row
   void (*tile[kGemmMaxRows + 1][kGemmMaxVectors + 1])(const GemmTile& tile);
   void (*dot)(const float* a, const float* b, int64_t b_column, int64_t depth, int64_t count, float* sums);
+  void (*dot_tile[kDotRows + 1][kDotWideColumns + 1])(const DotBlock& tile);  // the whole block is one tile
 };
 
 }  // namespace penlight

@@ -9,7 +9,8 @@ set(PENLIGHT_KERNEL_SOURCES
   compare.cpp
   conv.cpp
   conv2d.cpp
-  conv2d_gradient.cpp
+  conv2d_input_gradient.cpp
+  conv2d_weight_gradient.cpp
   conv_layout.cpp
   fourier.cpp
   gather.cpp

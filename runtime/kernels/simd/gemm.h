@@ -14,10 +14,16 @@ constexpr int kTileRows = 4, kTileVectors = 2, kWideVectors = 8;
 template <int kRows, int kVectors, bool kIndirect>
 PENLIGHT_INLINE void gemm_sums(const GemmTile& t, Vf (&sums)[kRows][kVectors]) {
   const float* b[kVectors];
+  int64_t place = t.column % t.b_width;
+  const float* panel = t.b + t.column / t.b_width * t.b_panel;
 #pragma GCC unroll 8
   for (int j = 0; j < kVectors; ++j) {
-    const int64_t column = t.column + j * kLanes;
-    b[j] = t.b + (column / kPanel) * t.b_panel + column % kPanel;
+    b[j] = panel + place;
+    place += kLanes;
+    if (place == t.b_width) {
+      place = 0;
+      panel += t.b_panel;
+    }
   }
   const float* a[kRows];
 #pragma GCC unroll 8
@@ -140,6 +146,58 @@ inline __attribute__((noinline)) void gemm_dot(const float* a, const float* b, i
   }
 }
 
+/// Adds the sums of neighbouring lanes until each lane of `sums[0]` holds the sum of one of kLanes vectors.
+PENLIGHT_INLINE void dot_reduce(Vf* sums) {
+#pragma GCC unroll 4
+  for (int width = kLanes / 2; width > 0; width /= 2)
+#pragma GCC unroll 8
+    for (int i = 0; i < width; ++i) sums[i] = even_lanes(sums[2 * i], sums[2 * i + 1]) + odd_lanes(sums[2 * i], sums[2 * i + 1]);
+}
+
+template <int kRows, int kColumns>
+__attribute__((noinline)) void dot_tile(const DotBlock& t) {
+  constexpr int kSums = kRows * kColumns, kGroups = (kSums + kLanes - 1) / kLanes;
+  Vf sums[kRows][kColumns];
+#pragma GCC unroll 4
+  for (int i = 0; i < kRows; ++i)
+#pragma GCC unroll 9
+    for (int j = 0; j < kColumns; ++j) sums[i][j] = Vf{};
+  const int64_t vectors = t.run_floats / kLanes;
+  for (int64_t image = 0; image < t.images; ++image)
+    for (int64_t run = 0; run < t.runs; ++run) {
+      const float* a = t.a + image * t.a_image + run * t.a_run;
+      const float* start = t.b + image * t.b_image + run * t.b_run;
+      const float* b[kColumns];
+#pragma GCC unroll 9
+      for (int j = 0; j < kColumns; ++j) b[j] = start + t.offsets[j];
+      for (int64_t x = 0; x < vectors * kLanes; x += kLanes) {
+        Vf right[kColumns];
+#pragma GCC unroll 9
+        for (int j = 0; j < kColumns; ++j) right[j] = load(b[j] + x);
+#pragma GCC unroll 4
+        for (int i = 0; i < kRows; ++i) {
+          const Vf left = load(a + i * t.a_row + x);
+#pragma GCC unroll 9
+          for (int j = 0; j < kColumns; ++j) sums[i][j] += left * right[j];
+        }
+      }
+    }
+  float totals[kGroups * kLanes];
+#pragma GCC unroll 9
+  for (int group = 0; group < kGroups; ++group) {
+    Vf some[kLanes];
+#pragma GCC unroll 16
+    for (int i = 0; i < kLanes; ++i) {
+      const int at = group * kLanes + i;
+      some[i] = at < kSums ? sums[at / kColumns][at % kColumns] : Vf{};
+    }
+    dot_reduce(some);
+    store(totals + group * kLanes, some[0]);
+  }
+  for (int i = 0; i < kRows; ++i)
+    for (int j = 0; j < kColumns; ++j) t.c[i * t.c_row + j] += totals[i * kColumns + j];
+}
+
 #if PENLIGHT_LANES == 16 || defined(__aarch64__)
 #define PENLIGHT_TILE_ROW(rows) \
   { nullptr, gemm_tile<rows, 1>, gemm_tile<rows, 2>, gemm_tile<rows, 3>, gemm_tile<rows, 4> }
@@ -157,6 +215,9 @@ inline __attribute__((noinline)) void gemm_dot(const float* a, const float* b, i
   }
 #endif
 
+#define PENLIGHT_DOT_ROW(rows) \
+  { nullptr, dot_tile<rows, 1>, dot_tile<rows, 2>, dot_tile<rows, 3> }
+
 constexpr GemmTable kGemmTable = {kTileRows,
                                   kTileVectors,
                                   kWideVectors,
@@ -171,7 +232,14 @@ constexpr GemmTable kGemmTable = {kTileRows,
                                    PENLIGHT_TILE_ROW(6)
 #endif
                                   },
-                                  gemm_dot};
+                                  gemm_dot,
+                                  {{},
+                                   {nullptr, dot_tile<1, 1>, dot_tile<1, 2>, dot_tile<1, 3>, dot_tile<1, 4>, dot_tile<1, 5>,
+                                    dot_tile<1, 6>, dot_tile<1, 7>, dot_tile<1, 8>, dot_tile<1, 9>},
+                                   PENLIGHT_DOT_ROW(2),
+                                   PENLIGHT_DOT_ROW(3),
+                                   PENLIGHT_DOT_ROW(4)}};
 
+#undef PENLIGHT_DOT_ROW
 #undef PENLIGHT_TILE_ROW
 #undef PENLIGHT_TILE_WIDE
