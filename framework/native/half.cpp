@@ -3,6 +3,7 @@
 #include "half.h"
 
 #include <algorithm>
+#include <cmath>
 #include <cstring>
 #include <vector>
 
@@ -128,20 +129,31 @@ void binary(const char* name, InBits x, InBits y, OutBits z, bool swapped, bool 
   });
 }
 
+typedef float Lanes __attribute__((vector_size(16)));
+typedef int32_t Masks __attribute__((vector_size(16)));
+
 /// The largest of n > 0 floats (sign 1) or the smallest (sign -1); NaN if there is one.
 float extreme_f32(const float* x, size_t n, float sign) {
-  constexpr size_t kWidth = 32;
-  float best[kWidth];
-  for (float& lane : best) lane = sign * x[0];
+  constexpr size_t kLanes = 4, kChains = 4;
+  float best = sign * x[0];
+  Lanes highest[kChains];
+  Masks unordered = {};
+  for (Lanes& lanes : highest) lanes = Lanes{} + best;
   size_t i = 0;
-  for (; i + kWidth <= n; i += kWidth)
-    for (size_t l = 0; l < kWidth; ++l) {
-      const float value = sign * x[i + l];
-      best[l] = value > best[l] || value != value ? value : best[l];
+  for (; i + kLanes * kChains <= n; i += kLanes * kChains) {
+    for (size_t c = 0; c < kChains; ++c) {
+      Lanes value;
+      __builtin_memcpy(&value, x + i + c * kLanes, sizeof value);
+      value *= sign;
+      highest[c] = value > highest[c] ? value : highest[c];
+      unordered |= value != value;
     }
-  for (; i < n; ++i) best[0] = sign * x[i] > best[0] || x[i] != x[i] ? sign * x[i] : best[0];
-  for (size_t l = 1; l < kWidth; ++l) best[0] = best[l] > best[0] || best[l] != best[l] ? best[l] : best[0];
-  return sign * best[0];
+  }
+  for (const Lanes& lanes : highest)
+    for (size_t l = 0; l < kLanes; ++l) best = lanes[l] > best ? lanes[l] : best;
+  if (unordered[0] | unordered[1] | unordered[2] | unordered[3]) return NAN;
+  for (; i < n; ++i) best = sign * x[i] > best || x[i] != x[i] ? sign * x[i] : best;
+  return sign * best;
 }
 
 float reduced_row(Reduction reduction, const HalfConversion& convert, const uint16_t* row, size_t width) {

@@ -266,3 +266,18 @@ def test_statistics_of_batch_norm_are_not_rounded():
     mean, var = pl.zeros(2), pl.ones(2)
     pl.nn.functional.batch_norm(x, mean, var, training=True, momentum=1.0)
     np.testing.assert_array_equal(mean.numpy(), x.float().mean(0).numpy())
+
+
+@pytest.mark.parametrize("dtype", TYPES.values(), ids=TYPES)
+def test_gradients_that_meet_are_added_and_rounded(dtype):
+    rng = np.random.default_rng(7)
+    for a, b in [
+        (rng.random((3, 5)), rng.random((3, 5))),
+        (rng.random((3, 5)), rng.random((5, 3)).T),
+        (np.array(1.5), np.array(0.25)),
+    ]:
+        a, b = a.astype(dtype), np.asarray(b, order="K").astype(dtype)
+        assert_within(half.add(a, b), a.astype(np.float64) + b.astype(np.float64), dtype, 0.5)
+    x = pl.tensor([1.0, 2.0, 3.0]).to(as_dtype(dtype)).requires_grad_()
+    (x * x + x).sum().backward()
+    assert x.grad.tolist() == [3.0, 5.0, 7.0] and x.grad.dtype.numpy == dtype

@@ -10,6 +10,7 @@ from typing import Any
 
 from penlight.autograd import anomaly
 from penlight.autograd.mode import set_grad_enabled
+from penlight.backends import half
 from penlight.backends.backend import backend_of
 from penlight.errors import ArgumentError, GradientError
 from penlight.ops.dispatch import run_backward, saved_outputs
@@ -234,6 +235,8 @@ class _Pass:
         return not any(result is array for array in kept)
 
     def sum(self, held: Any, gradient: Any, is_owned: bool) -> Any:
+        if half.among((held,)):
+            return half.add(held, gradient)
         if is_owned:
             held += gradient
             return held

@@ -111,6 +111,12 @@ def backward(node: Any, grads: Sequence[Any], run: Callable[..., Any], tensor: C
     return [None if r is None else rounded(r, t.dtype.numpy) for r, t in zip(results, node.inputs, strict=True)]
 
 
+def add(a: Any, b: Any) -> Any:
+    """The sum of two arrays of one shape and one 16-bit type, such as gradients that meet."""
+    result = NotImplemented if _half is None else _sum(None, a, b)  # declines what lies differently in memory
+    return rounded(np.asarray(np.add(widened(a), widened(b))), a.dtype) if result is NotImplemented else result
+
+
 def widened(array: Any) -> Any:
     """A 16-bit array in float32, with its order in memory; anything else as it is."""
     if array is None or array.dtype not in _TYPES:
@@ -225,6 +231,7 @@ def _reduction(name: str) -> Kernel:
     return kernel
 
 
+_sum = _binary("add")
 _GELU = {"none": _unary("gelu"), "tanh": _unary("gelu_tanh")}
 _UNARY = ("abs", "ceil", "erf", "exp", "floor", "neg", "reciprocal", "relu", "round", "sigmoid", "sqrt", "tanh")
 _KERNELS: dict[str, Kernel] = {"cast": cast}
@@ -236,5 +243,5 @@ if _half is not None:
         "elu": _unary("elu", "alpha"),
         "silu": _unary("silu", 1.0),
     }
-    _KERNELS |= {name: _binary(name) for name in ("add", "sub", "mul", "div")}
+    _KERNELS |= {"add": _sum} | {name: _binary(name) for name in ("sub", "mul", "div")}
     _KERNELS |= {name: _reduction(name) for name in ("sum", "mean", "amax", "amin")}

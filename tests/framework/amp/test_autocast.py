@@ -36,11 +36,13 @@ AS_GIVEN = {
     "rearrange": "moves elements",
     "reduction": "as PyTorch on the CPU, which sums in float32",
     "rounding": "one element at a time",
+    "scaled_erf": "one element at a time",
     "scatter": "moves elements, or adds few",
     "shape": "moves elements",
     "softmax": "as PyTorch on the CPU, which sums in float32",
     "sort": "moves elements",
     "special": "one element at a time",
+    "strided": "moves elements",
     "trigonometry": "one element at a time",
 }
 # ... and single operators of the other families. A new operator goes into penlight/amp/lists.py, or here.
