@@ -45,6 +45,8 @@ def check_sample(entry: Any, function: Any, sample: Any, *, twice: bool, fast: b
     flat, spec = pytree.tree_flatten(given)
     places = [k for k, t in enumerate(flat) if isinstance(t, pl.Tensor) and t.requires_grad]
     leaves = [flat[k] for k in places]
+    if entry.name == "__rpow__":  # OpInfo draws negative bases, whose powers are NaN in both libraries
+        leaves[1]._data[...] = abs(leaves[1]._data) + 0.5
 
     def call(*tensors: pl.Tensor) -> tuple[pl.Tensor, ...]:
         filled = list(flat)

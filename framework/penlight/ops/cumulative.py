@@ -16,10 +16,11 @@ from penlight.ops.dispatch import apply
 from penlight.ops.elementwise import exp
 from penlight.ops.gather import gather
 from penlight.ops.operator import NotDifferentiable, NotExported, Operator, Spec
-from penlight.ops.reduction import cumsum
+from penlight.ops.reduction import cumsum, diagonal_mask
 from penlight.ops.registry import register
 from penlight.ops.samples import of, sample, shapes
 from penlight.ops.shape import cat, narrow
+from penlight.tape import mode
 from penlight.tensor import Tensor
 
 
@@ -53,11 +54,20 @@ class Cumprod(_Running):
     def vjp(self, grad, output, x):
         # Up to the first zero the product of the others is output / x; at it the zero is left out; after it all is 0.
         zero = x == 0
+        if mode.enabled and zero._data.any():
+            return (self._twice(grad, x),)
         zeros = cumsum(zero, self.dim)
         first = zero & (zeros == 1)
         without = apply(Cumprod(self.dim), where(first, 1.0, x))
         usual = reversed_sum(grad * output, self.dim) / where(zero, 1.0, x)
         return (where(first, reversed_sum(grad * without, self.dim), where(zeros > 0, 0.0, usual)),)
+
+    def _twice(self, grad, x):
+        """The gradient in a form that can be differentiated again where x is 0: quadratic in the size of `dim`."""
+        moved = x.movedim(self.dim, -1)
+        without = apply(Cumprod(moved.ndim), where(diagonal_mask(moved), 1.0, moved.unsqueeze(-2)))  # (..., left out, n)
+        products = grad.movedim(self.dim, -1).unsqueeze(-2) * without.triu()
+        return products.sum(-1).movedim(-1, self.dim)
 
 
 @register
@@ -135,7 +145,7 @@ def _running(input: Tensor, dim: int, largest: bool) -> tuple[Tensor, Tensor]:
 
 def diff(input: Tensor, n: int = 1, dim: int = -1, prepend: Tensor | None = None, append: Tensor | None = None) -> Tensor:
     """Returns the differences of neighbours along `dim`, taken `n` times; `prepend` and `append` are joined first."""
-    parts = [t for t in (prepend, input, append) if t is not None]
+    parts = [t for t in (prepend, input, append) if t is not None] if n else [input]
     d = _dims.one("diff", dim, input.ndim)
     x = cat(parts, d) if len(parts) > 1 else input
     for _ in range(min(n, x.shape[d])):
@@ -176,7 +186,7 @@ def gradient(input: Tensor, *, spacing: Any = 1, dim: Any = None, edge_order: in
         edge_order: 1 or 2, the order of the one-sided differences at both ends.
     """
     dims = _dims.many("gradient", dim, input.ndim) if not isinstance(dim, (list, tuple)) else tuple(d % input.ndim for d in dim)
-    steps = list(spacing) if isinstance(spacing, (list, tuple)) else [spacing] * len(dims)
+    steps = list(spacing) if isinstance(spacing, (list, tuple)) else [1 if spacing is None else spacing] * len(dims)
     return [_slope(input, d, step, edge_order) for d, step in zip(dims, steps, strict=True)]
 
 

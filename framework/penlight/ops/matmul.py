@@ -52,7 +52,7 @@ class MatMul(Operator):
         if not b.requires_grad:
             return ga, None
         if len(b.shape) == 2 and len(a.shape) > 2:
-            flat = a.reshape(-1, a.shape[-1]), grad.reshape(-1, grad.shape[-1])
+            flat = a.reshape(_rows(a), a.shape[-1]), grad.reshape(_rows(grad), grad.shape[-1])
             return ga, matmul(flat[0].mT, flat[1])
         return ga, unbroadcast(matmul(a.mT, grad), b)
 
@@ -102,8 +102,8 @@ class Linear(Operator):
 
     def vjp(self, grad, output, x, weight, bias):
         gx = matmul(grad, weight) if x.requires_grad else None
-        rows = grad if grad._data.ndim == 2 else grad.reshape(-1, grad.shape[-1])
-        gw = matmul(rows.mT, x.reshape(-1, x.shape[-1])) if weight.requires_grad else None
+        rows = grad if grad._data.ndim == 2 else grad.reshape(_rows(grad), grad.shape[-1])
+        gw = matmul(rows.mT, x.reshape(_rows(x), x.shape[-1])) if weight.requires_grad else None
         return gx, gw, None if bias is None or not bias.requires_grad else rows.sum(0)
 
     def backward(self, xp, needs, grad, output, x, weight, bias):

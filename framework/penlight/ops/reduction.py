@@ -3,10 +3,12 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
+from penlight.backends.backend import backend_of
 from penlight.dtype import as_dtype, bool_, int64
 from penlight.errors import ArgumentError
 from penlight.ops import dims as _dims
@@ -16,7 +18,8 @@ from penlight.ops.dispatch import apply
 from penlight.ops.operator import NotDifferentiable, NotExported, Operator, Shape, Spec
 from penlight.ops.registry import register
 from penlight.ops.samples import boolean, of, sample, shapes
-from penlight.tensor import Tensor
+from penlight.tape import mode
+from penlight.tensor import Tensor, from_array
 
 Dims = int | Iterable[int] | None
 
@@ -190,11 +193,27 @@ class Prod(Reduction):
     def vjp(self, grad, output, x):
         # The product of the others, without dividing by an element that is 0.
         zero = x == 0
+        if mode.enabled and zero._data.any():
+            return (self.expanded(grad) * self._others(x),)
         safe = where(zero, 1.0, x)
         zeros = zero.to(x.dtype).sum(self.dims, keepdim=True)
         product = apply(Prod(self.dims, True), safe)
         others = where(zero, where(zeros == 1, product, 0.0), where(zeros == 0, product / safe, 0.0))
         return (self.expanded(grad) * others,)
+
+    def _others(self, x):
+        """The same in a form that can be differentiated again where x is 0: quadratic in the size of `dims`."""
+        order = (*(d for d in range(x.ndim) if d not in self.dims), *self.dims)
+        moved = x.permute(order)
+        kept = moved.shape[: x.ndim - len(self.dims)]
+        flat = moved.reshape((*kept, math.prod(moved.shape[len(kept) :])))
+        others = apply(Prod((len(kept) + 1,)), where(diagonal_mask(flat), 1.0, flat.unsqueeze(-2)))
+        return others.reshape(moved.shape).permute(tuple(order.index(d) for d in range(x.ndim)))
+
+
+def diagonal_mask(x: Tensor) -> Tensor:
+    """(n, n), bool, true on the diagonal, with n the last size of x."""
+    return from_array(backend_of(x._data).xp.eye(x._data.shape[-1], dtype=bool))
 
 
 class _Position(Operator):
