@@ -27,7 +27,7 @@ class Lists:
 
 
 _PRODUCTS = frozenset({"attention", "conv2d", "conv2d_input_grad", "conv2d_weight_grad", "linear", "lstm", "matmul", "prelu"})
-_FACTORS = frozenset({"cholesky", "cond", "det", "eigh", "fft", "inverse", "lu", "pinv", "qr", "slogdet", "solve", "svd"})
+_FACTORS = frozenset({"cholesky", "cond", "det", "eig", "eigh", "fft", "inverse", "lu", "pinv", "qr", "slogdet", "solve", "svd"})
 _LOSSES = frozenset(
     {
         "binary_cross_entropy_with_logits",

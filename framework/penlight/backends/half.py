@@ -107,6 +107,10 @@ def backward(node: Any, grads: Sequence[Any], run: Callable[..., Any], tensor: C
     operator = node.operator
     if operator.is_view or operator.name in AS_STORED:
         return NotImplemented
+    kernel = _BACKWARD.get(operator.name)
+    results = NotImplemented if kernel is None else kernel(node, grads[0])
+    if results is not NotImplemented:
+        return results
     results = run(Widened(node, tensor), [None if g is None else widened(g) for g in grads])
     return [None if r is None else rounded(r, t.dtype.numpy) for r, t in zip(results, node.inputs, strict=True)]
 
@@ -231,7 +235,35 @@ def _reduction(name: str) -> Kernel:
     return kernel
 
 
-_sum = _binary("add")
+def _needs(node: Any) -> list[bool]:
+    return [edge is not None for edge in node.edges]
+
+
+def _add_backward(node: Any, grad: Any) -> Any:
+    if any(t.shape != grad.shape for t in node.inputs):
+        return NotImplemented
+    return [grad if needed else None for needed in _needs(node)]
+
+
+def _mul_backward(node: Any, grad: Any) -> Any:
+    if any(t.shape != grad.shape for t in node.inputs):
+        return NotImplemented
+    factors = reversed(node.inputs)
+    results = [_product(None, grad, t._data) if needed else None for t, needed in zip(factors, _needs(node), strict=True)]
+    return NotImplemented if any(r is NotImplemented for r in results) else results
+
+
+def _relu_backward(node: Any, grad: Any) -> Any:
+    output = node.outputs[0]
+    positive = output.view(np.int16) > 0  # as numbers they are in the order of their bits
+    return [(grad.view(np.uint16) * positive).view(grad.dtype)]
+
+
+def _sum_backward(node: Any, grad: Any) -> Any:
+    return [node.operator.spread(np, grad, node.inputs[0].shape)]
+
+
+_sum, _product = _binary("add"), _binary("mul")
 _GELU = {"none": _unary("gelu"), "tanh": _unary("gelu_tanh")}
 _UNARY = ("abs", "ceil", "erf", "exp", "floor", "neg", "reciprocal", "relu", "round", "sigmoid", "sqrt", "tanh")
 _KERNELS: dict[str, Kernel] = {"cast": cast}
@@ -243,5 +275,8 @@ if _half is not None:
         "elu": _unary("elu", "alpha"),
         "silu": _unary("silu", 1.0),
     }
-    _KERNELS |= {"add": _sum} | {name: _binary(name) for name in ("sub", "mul", "div")}
+    _KERNELS |= {"add": _sum, "mul": _product, "sub": _binary("sub"), "div": _binary("div")}
     _KERNELS |= {name: _reduction(name) for name in ("sum", "mean", "amax", "amin")}
+_BACKWARD: dict[str, Kernel] = {"add": _add_backward, "relu": _relu_backward, "sum": _sum_backward}
+if _half is not None:
+    _BACKWARD["mul"] = _mul_backward
