@@ -9,66 +9,30 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from types import FrameType
 from typing import Any
 
 import penlight.distributed.checkpoint as group_checkpoint  # a module: distributed imports penlight.train as well
-import penlight.nn.functional as F
-from penlight.autograd import no_grad
-from penlight.data.collate import to_device
+from penlight.amp import GradScaler, autocast
 from penlight.data.loader import DataLoader
-from penlight.device import cpu
+from penlight.distributed import group
 from penlight.distributed.collectives import largest_over_ranks
-from penlight.errors import Interrupted, NumericalError
+from penlight.dtype import bfloat16, float16
+from penlight.errors import ArgumentError, CheckpointError, Interrupted, NumericalError
 from penlight.nn.module import Module
 from penlight.nn.utils import clip_grad_norm_
 from penlight.optim.lr_scheduler import LRScheduler
 from penlight.optim.optimizer import Optimizer
 from penlight.tensor import Tensor
+from penlight.train.callbacks import Callback
 from penlight.train.checkpoint import has_checkpoint
+from penlight.train.evaluation import Loss, classify, on_device_of
 
-Loss = Callable[[Module, Any], tuple[Tensor, dict[str, float]]]
 Record = dict[str, Any]
 
-
-def classify(model: Module, batch: Any) -> tuple[Tensor, dict[str, float]]:
-    """Returns cross-entropy and accuracy of a model that maps inputs to logits (..., classes), for a batch (inputs, labels)."""
-    inputs, labels = batch
-    logits = model(inputs)
-    classes = logits.shape[-1]
-    loss = F.cross_entropy(logits.reshape(-1, classes), labels.reshape(-1))
-    right = logits.detach().argmax(dim=-1) == labels
-    return loss, {"accuracy": float(right.numpy(force=True).mean()) if right.numel() else 0.0}
-
-
-def on_device_of(model: Module, loader: DataLoader) -> Iterator[Any]:
-    """Yields the batches of a loader on the device of the model's parameters."""
-    parameter = next(model.parameters(), None)
-    device = cpu if parameter is None else parameter.device
-    return iter(loader) if device == cpu else (to_device(batch, device) for batch in loader)
-
-
-def evaluate(model: Module, loader: DataLoader, loss: Loss = classify) -> dict[str, float]:
-    """Returns the mean loss and metrics over a data set, in evaluation mode and without gradients.
-
-    Batches count by their number of items; the mode of the model is restored.
-    """
-    training, sums, items = model.training, {"loss": 0.0}, 0
-    model.eval()
-    loader.set_epoch(0)
-    try:
-        with no_grad():
-            for batch in on_device_of(model, loader):
-                value, metrics = loss(model, batch)
-                size = len(batch[0])
-                items += size
-                for name, number in {"loss": value.item(), **metrics}.items():
-                    sums[name] = sums.get(name, 0.0) + number * size
-    finally:
-        model.train(training)
-    return {name: total / max(items, 1) for name, total in sums.items()}
+PRECISIONS: dict[str, Any] = {"fp32": None, "bf16": bfloat16, "fp16": float16}
 
 
 @dataclass
@@ -86,9 +50,14 @@ class Trainer:
         checkpoint_folder: where checkpoints go: every `checkpoint_every` steps, every `checkpoint_seconds`, at a signal and
             at the end. None keeps none.
         observe: called with each new record, for a progress bar.
-        history: the records: dicts with "step", "epoch", "loss", "lr", "seconds" and the metrics; those of an evaluation have
-            "step", "epoch", "seconds" and what `evaluate` returned under "validation_...".
+        history: the records: dicts with "step", "epoch", "loss", "lr" (and "lr_1", ... of further parameter groups),
+            "seconds" and the metrics; those of an evaluation have "step", "epoch", "seconds" and what `evaluate` returned under
+            "validation_...".
         step: steps done.
+        accumulate: batches per step: their gradients are averaged. At the end of an epoch a step may have fewer.
+        precision: "fp32"; "bf16" and "fp16" run the model and the loss under `autocast`, "fp16" with a `GradScaler`.
+        callbacks: told what happens; see `Callback`.
+        stopped: why the run was ended early; None if it was not.
     """
 
     model: Module
@@ -107,10 +76,20 @@ class Trainer:
     observe: Callable[[Record], object] | None = None
     history: list[Record] = field(default_factory=list)
     step: int = 0
+    accumulate: int = 1
+    precision: str = "fp32"
+    callbacks: Sequence[Callback] = ()
+    stopped: str | None = None
 
     def __post_init__(self) -> None:
+        if self.precision not in PRECISIONS:
+            raise ArgumentError(f"Trainer: precision must be one of {', '.join(PRECISIONS)}, came {self.precision!r}")
+        if self.accumulate < 1:
+            raise ArgumentError(f"Trainer: accumulate must be >= 1, came {self.accumulate}")
         self._sums: dict[str, float] = {}
         self._summed = 0
+        self._pending = 0  # batches whose gradients wait for a step
+        self._scaler = GradScaler("cpu", enabled=self.precision == "fp16")
         self._started = self._saved_at = time.monotonic()
         self._signal: int | None = None
 
@@ -122,48 +101,85 @@ class Trainer:
 
         Raises:
             NumericalError: the loss, or a weight about to be saved, is NaN or infinite; the last good checkpoint is kept.
-            Interrupted: SIGINT or SIGTERM came; the step was finished and a checkpoint saved. A second signal acts at once.
+            Interrupted: SIGINT or SIGTERM came; the batch was finished and a checkpoint saved. A second signal acts at once.
         """
         self._started = self._saved_at = time.monotonic()
         self.loader.set_epoch(0)
+        self.optimizer.zero_grad()
         if resume and self.checkpoint_folder is not None and has_checkpoint(self.checkpoint_folder):
             self._restore()
-        with self._signals():
-            while self.loader.epoch < self.epochs:
-                self._run_epoch(self.loader.epoch)
-            self._save()
+        try:
+            self._tell("on_fit_start")
+            with self._signals():
+                while self.loader.epoch < self.epochs and not self.stopped:
+                    self._run_epoch(self.loader.epoch)
+                self._save()
+        finally:
+            self._tell("on_fit_end")
         return self.history
+
+    def stop(self, reason: str) -> None:
+        """Ends the run after this step, in order and with a checkpoint; a callback or an observer calls it."""
+        self.stopped = self.stopped or reason
+
+    def _tell(self, event: str, *details: Any) -> None:
+        for callback in self.callbacks:
+            if not callback.first_rank_only or group.get_rank() == 0:
+                getattr(callback, event)(self, *details)
 
     def _run_epoch(self, epoch: int) -> None:
         self.model.train()
         for batch in on_device_of(self.model, self.loader):
-            self._train_step(batch, epoch)
-            if self.evaluate_every and self.step % self.evaluate_every == 0:
-                self._validate(epoch)
+            self._add_gradients(batch, epoch)
+            if self._pending == self.accumulate:
+                self._make_step(epoch)
             self._stop_if_asked()
             if self._is_checkpoint_due():
                 self._save()
+            if self.stopped:
+                return
+        if self._pending:
+            self._make_step(epoch)
         if not (self.evaluate_every and self.step % self.evaluate_every == 0):
             self._validate(epoch)
+        self._tell("on_epoch_end")
         self._stop_if_asked()
 
-    def _train_step(self, batch: Any, epoch: int) -> None:
-        self.optimizer.zero_grad()
-        loss, metrics = self.loss(self.model, batch)
+    def _add_gradients(self, batch: Any, epoch: int) -> None:
+        with autocast("cpu", dtype=PRECISIONS[self.precision] or bfloat16, enabled=self.precision != "fp32"):
+            loss, metrics = self.loss(self.model, batch)
         value = loss.item()
         if not math.isfinite(value):
             raise self._diverged(f"the loss is {value}", epoch)
-        loss.backward()
+        self._scaler.scale(loss / self.accumulate if self.accumulate > 1 else loss).backward()
+        self._pending += 1
+        for name, number in {"loss": value, **metrics}.items():
+            self._sums[name] = self._sums.get(name, 0.0) + number
+        self._summed += 1
+
+    def _make_step(self, epoch: int) -> None:
+        if self._pending < self.accumulate:  # the rest of an epoch: the mean of fewer batches
+            _multiply_gradients(self.model, self.accumulate / self._pending)
         if self.max_grad_norm is not None:
+            self._scaler.unscale_(self.optimizer)
             norm = clip_grad_norm_(self.model.parameters(), self.max_grad_norm).item()
-            if not math.isfinite(norm):
+            if not math.isfinite(norm) and not self._scaler.is_enabled():
                 raise self._diverged(f"the norm of the gradients is {norm}", epoch)
-        lr = self.optimizer.param_groups[0]["lr"]
-        self.optimizer.step()
+        rates = {f"lr_{i}" if i else "lr": group["lr"] for i, group in enumerate(self.optimizer.param_groups)}
+        self._scaler.step(self.optimizer)
+        self._scaler.update()
+        self.optimizer.zero_grad()
+        self._pending = 0
         if self.scheduler is not None:
             self.scheduler.step()
         self.step += 1
-        self._log({"loss": value, **metrics}, epoch, lr)
+        self._tell("on_step")
+        if self.step % self.log_every == 0:
+            means = {name: total / self._summed for name, total in self._sums.items()}
+            self._sums, self._summed = {}, 0
+            self._record({"step": self.step, "epoch": epoch, **means, **rates})
+        if self.evaluate_every and self.step % self.evaluate_every == 0:
+            self._validate(epoch)
 
     def _diverged(self, what: str, epoch: int) -> NumericalError:
         kept = self.checkpoint_folder is not None and has_checkpoint(self.checkpoint_folder)
@@ -172,15 +188,6 @@ class Trainer:
             f"step {self.step + 1} (epoch {epoch + 1}): {what}; {where}; "
             "lower the learning rate, clip gradients, or look for NaN in the data"
         )
-
-    def _log(self, numbers: dict[str, float], epoch: int, lr: float) -> None:
-        for name, number in numbers.items():
-            self._sums[name] = self._sums.get(name, 0.0) + number
-        self._summed += 1
-        if self.step % self.log_every == 0:
-            means = {name: total / self._summed for name, total in self._sums.items()}
-            self._sums, self._summed = {}, 0
-            self._record({"step": self.step, "epoch": epoch, **means, "lr": lr})
 
     def _validate(self, epoch: int) -> None:
         if self.evaluate is not None:
@@ -192,11 +199,12 @@ class Trainer:
         self.history.append(record)
         if self.observe is not None:
             self.observe(record)
+        self._tell("on_record", record)
 
     # Checkpoints
 
     def _is_checkpoint_due(self) -> bool:
-        by_steps = bool(self.checkpoint_every) and self.step % (self.checkpoint_every or 1) == 0
+        by_steps = not self._pending and bool(self.checkpoint_every) and self.step % (self.checkpoint_every or 1) == 0
         by_time = self.checkpoint_seconds is not None and time.monotonic() - self._saved_at >= self.checkpoint_seconds
         return by_steps or bool(largest_over_ranks(int(by_time)))  # clocks differ, and all ranks save together
 
@@ -204,7 +212,12 @@ class Trainer:
         if self.checkpoint_folder is None:
             return
         seconds = time.monotonic() - self._started
-        extra = {"history": self.history, "sums": self._sums, "summed": self._summed, "seconds": seconds}
+        extra: dict[str, Any] = {"history": self.history, "sums": self._sums, "summed": self._summed, "seconds": seconds}
+        extra |= {"stopped": self.stopped, "scaler": self._scaler.state_dict(), "pending": self._pending}
+        extra["callbacks"] = {_key(i, callback): callback.state_dict() for i, callback in enumerate(self.callbacks)}
+        if self._pending:
+            named = self.model.named_parameters()
+            extra["gradients"] = [[name, parameter.grad.detach()] for name, parameter in named if parameter.grad is not None]
         group_checkpoint.save_checkpoint(
             self.checkpoint_folder, self.model, self.optimizer, self.scheduler, self.loader, step=self.step, extra=extra
         )
@@ -218,6 +231,20 @@ class Trainer:
         self.step, extra = checkpoint.step, checkpoint.extra
         self.history, self._sums, self._summed = extra["history"], extra["sums"], extra["summed"]
         self._started = time.monotonic() - extra["seconds"]
+        self.stopped, self._pending = extra.get("stopped"), extra.get("pending", 0)
+        if self._pending >= self.accumulate:
+            raise CheckpointError(
+                f"checkpoint {self.checkpoint_folder}: it was saved after {self._pending} batches of a step, this run makes one of "
+                f"{self.accumulate}; resume with the same accumulate"
+            )
+        if extra.get("scaler"):
+            self._scaler.load_state_dict(extra["scaler"])
+        parameters = dict(self.model.named_parameters())
+        for name, gradient in extra.get("gradients", []):
+            parameters[name].grad = gradient.to(parameters[name].device)
+        for i, callback in enumerate(self.callbacks):
+            if _key(i, callback) in extra.get("callbacks", {}):
+                callback.load_state_dict(extra["callbacks"][_key(i, callback)])
 
     # Signals
 
@@ -254,3 +281,13 @@ class Trainer:
         error = Interrupted(f"training stopped by {name} after step {self.step}; {saved}")
         error.exit_code = 128 + self._signal
         raise error
+
+
+def _key(number: int, callback: Callback) -> str:
+    return f"{number} {type(callback).__name__}"
+
+
+def _multiply_gradients(model: Module, factor: float) -> None:
+    for parameter in model.parameters():
+        if isinstance(parameter.grad, Tensor):
+            parameter.grad = parameter.grad.detach() * factor
