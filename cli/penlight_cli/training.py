@@ -13,7 +13,17 @@ from penlight import distributed, nn
 from penlight.data import DataLoader
 from penlight.optim import AdamW
 from penlight.optim.lr_scheduler import LambdaLR
-from penlight.train import Trainer, evaluate, has_checkpoint, load_checkpoint
+from penlight.train import (
+    Callback,
+    CsvLog,
+    EarlyStopping,
+    JsonlLog,
+    TensorBoardLog,
+    Trainer,
+    evaluate,
+    has_checkpoint,
+    load_checkpoint,
+)
 from penlight_cli import output
 from penlight_cli.errors import InputValue, UsageProblem
 from penlight_cli.output import log, progress
@@ -32,6 +42,7 @@ class Trained:
     run: Run
     model: nn.Module
     history: list[dict[str, Any]]
+    stopped: str | None = None  # why it ended early
 
 
 def join_ranks() -> bool:
@@ -78,8 +89,8 @@ def resumed_run(recipe_name: str, folder: Path, *, data: Path | None = None, **o
     return run, loaded
 
 
-def train_run(run: Run, data: Data, *, resume: bool = False, workers: int = 0) -> Trained:
-    """Trains to the end with live figures; writes a checkpoint and the curves after every epoch.
+def train_run(run: Run, data: Data, *, resume: bool = False, workers: int = 0, log_dir: Path | None = None) -> Trained:
+    """Trains to the end with live figures; writes a checkpoint and the curves after every epoch, and logs where asked.
 
     Raises:
         Interrupted: a signal came; the checkpoint is written and `resume=True` goes on.
@@ -87,27 +98,39 @@ def train_run(run: Run, data: Data, *, resume: bool = False, workers: int = 0) -
     """
     settings, model = run.settings, run.new_model()
     loader = _training_loader(run, data, workers)
-    steps = settings.epochs * len(loader)
+    steps = settings.epochs * -(-len(loader) // settings.accumulate)
     optimizer = AdamW(model.parameters(), lr=settings.lr, weight_decay=settings.weight_decay)
     validation = DataLoader(data.validation, EVALUATION_BATCH)
     trainer = Trainer(
         _shared(model), optimizer, loader, settings.epochs,
         scheduler=LambdaLR(optimizer, warm_up_then_cosine(steps, settings.warmup)),
-        max_grad_norm=settings.max_grad_norm,
+        max_grad_norm=settings.max_grad_norm or None,
         evaluate=lambda: evaluate(model, validation),
-        log_every=max(1, steps // 200),
+        log_every=1 if log_dir else max(1, steps // 200),
         checkpoint_folder=run.folder / "checkpoint",
-        checkpoint_every=len(loader),
+        checkpoint_every=steps // settings.epochs,
         checkpoint_seconds=60.0,
+        accumulate=settings.accumulate,
+        precision=settings.precision,
+        callbacks=_callbacks(settings.patience, log_dir),
     )  # fmt: skip
     with progress(steps, f"{run.recipe.name}") as bar:
         if distributed.get_rank() == 0:
             trainer.observe = Observer(run, trainer, bar, settings.epochs)
         trainer.fit(resume=resume)
     history = epochs_of(trainer.history)
+    if trainer.stopped:
+        log(f"stopped after step {trainer.step}: {trainer.stopped}")
     if distributed.get_rank() == 0:
         write_history(run.folder, history)
-    return Trained(run, model.eval(), history)
+    return Trained(run, model.eval(), history, trainer.stopped)
+
+
+def _callbacks(patience: int, log_dir: Path | None) -> list[Callback]:
+    callbacks: list[Callback] = [EarlyStopping(patience=patience)] if patience else []
+    if log_dir is not None:
+        callbacks += [TensorBoardLog(log_dir), CsvLog(log_dir / "metrics.csv"), JsonlLog(log_dir / "metrics.jsonl")]
+    return callbacks
 
 
 def _training_loader(run: Run, data: Data, workers: int) -> DataLoader:

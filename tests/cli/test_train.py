@@ -241,3 +241,27 @@ def test_first_loss_is_shown_soon(tmp_path):
     process.wait()
     process.stderr.close()
     assert "loss" in line and seconds < 10  # 2 s on a machine that does nothing else
+
+
+def test_options_of_the_loop_reach_it(capsys, tmp_path):
+    out, logs = tmp_path / "run", tmp_path / "logs"
+    options = ("--epochs", 3, "--batch-size", 64, "--accumulate", 2, "--precision", "bf16", "--max-grad-norm", 0.5)
+    # A learning rate of 0 makes nothing better: the first epoch is the best, and the second ends the run.
+    said = in_process(
+        capsys, "train", "digits-cnn", "--out", out, *options, "--lr", 0, "--patience", 1, "--log-dir", logs, "--json"
+    )
+    assert said.code == 0, said.err
+    steps = -(-22 // 2)
+    assert said.json["stopped"].startswith("validation_loss has not become better")
+    assert [line["step"] for line in said.json["history"]] == [steps, 2 * steps]
+    settings = json.loads((out / "run.json").read_text())["settings"]
+    assert (settings["precision"], settings["accumulate"], settings["patience"], settings["max_grad_norm"]) == ("bf16", 2, 1, 0.5)
+    lines = [json.loads(line) for line in (logs / "metrics.jsonl").read_text().splitlines()]
+    assert [line["step"] for line in lines if "loss" in line] == list(range(1, 2 * steps + 1))
+    assert len((logs / "metrics.csv").read_text().splitlines()) == len(lines) + 1
+    assert len(list(logs.glob("events.out.tfevents.*"))) == 1
+
+
+def test_an_unknown_precision_is_refused(capsys, tmp_path):
+    said = in_process(capsys, "train", "digits-cnn", "--out", tmp_path / "run", "--precision", "fp8")
+    said.failed_cleanly(2, "fp32, bf16, fp16")

@@ -24,6 +24,9 @@ class Settings:
     weight_decay: float = 0.01
     max_grad_norm: float = 1.0
     warmup: float = 0.05  # part of the steps in which the learning rate rises
+    precision: str = "fp32"
+    accumulate: int = 1  # batches per step
+    patience: int = 0  # epochs without a better validation loss that end the run; 0 never does
 
 
 @dataclass(frozen=True)
