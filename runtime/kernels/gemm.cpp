@@ -32,12 +32,18 @@ constexpr const GemmTable* kGemmTables[] = {
 #endif
 };
 
-constexpr int64_t kGemmRowBlock = 96;    // rows of A that stay in the second cache while panels of B pass
+constexpr int64_t kGemmUnit = 12;        // a multiple of every tile's rows, for even blocks
 constexpr int64_t kGemmGrain = 1 << 17;  // multiply-adds worth a thread
 constexpr int64_t kGemmDirectRows = 4;   // up to so many rows, packing B costs more than it saves
 constexpr int64_t kGemmDotRows = 2;
 
 int64_t gemm_min(int64_t a, int64_t b) { return a < b ? a : b; }
+
+/// Rows of A in one block of this depth.
+int64_t gemm_row_block(int64_t depth) {
+  const int64_t rows = kGemmLeftFloats / (depth < 64 ? 64 : gemm_min(depth, kGemmDepth));
+  return rows / kGemmUnit * kGemmUnit;
+}
 
 /// Limits of a clamp that does what the activation does, where one exists.
 bool activation_is_clamp(const Activation& activation, float* low, float* high) {
@@ -139,6 +145,14 @@ GemmBlock columns_of_block(GemmBlock block, int64_t first, int64_t count, const 
   return block;
 }
 
+/// The sums alone: scale, bias and activation come after the last k.
+GemmBlock without_end(GemmBlock block) {
+  block.alpha = 1;
+  block.bias = nullptr;
+  block.activation = Activation{};
+  return block;
+}
+
 /// Few rows: B is read where it lies, only its last columns are packed.
 void gemm_direct(const Gemm& gemm, float* scratch, const Parallel& parallel, size_t pieces) {
   const int64_t whole = gemm.n / kPanel;
@@ -155,6 +169,33 @@ void gemm_direct(const Gemm& gemm, float* scratch, const Parallel& parallel, siz
   gemm_block(columns_of_block(block_of_gemm(gemm), whole * kPanel, rest, scratch));
 }
 
+/// Copies the left side of a block to `left`, transposed as it lies, and lets the block read it there.
+void gemm_pack_left(GemmBlock* block, float* left) {
+  const bool transposed = block->a_depth != 1;
+  const int64_t lines = transposed ? block->depth : block->rows, length = transposed ? block->rows : block->depth;
+  const int64_t from = transposed ? block->a_depth : block->a_row;
+  for (int64_t i = 0; i < lines; ++i)
+    __builtin_memcpy(left + i * length, block->a + i * from, static_cast<size_t>(length) * sizeof(float));
+  block->a = left;
+  (transposed ? block->a_depth : block->a_row) = length;
+}
+
+/// As gemm_block, with each part of A brought together first: its rows or columns lie far apart.
+void gemm_block_packed(const GemmBlock& block, float* left) {
+  const int64_t step = gemm_row_block(block.depth);
+  for (int64_t i = 0; i < block.rows; i += step)
+    for (int64_t k = 0; k == 0 || k < block.depth; k += kGemmDepth) {
+      const int64_t depth = gemm_min(kGemmDepth, block.depth - k);
+      GemmBlock part = rows_of_block(block, i, gemm_min(i + step, block.rows));
+      part.a += k * block.a_depth;
+      part.b += k * block.b_depth;
+      part.depth = depth;
+      part.accumulate = block.accumulate || k > 0;
+      gemm_pack_left(&part, left);
+      gemm_block(k + depth < block.depth ? without_end(part) : part);
+    }
+}
+
 void gemm_packed(const Gemm& gemm, float* scratch, const Parallel& parallel, size_t pieces) {
   const int64_t panels = (gemm.n + kPanel - 1) / kPanel, panel_size = gemm.k * kPanel;
   parallel_pieces(parallel, static_cast<size_t>(panels), pieces, [&](size_t begin, size_t end) {
@@ -164,12 +205,19 @@ void gemm_packed(const Gemm& gemm, float* scratch, const Parallel& parallel, siz
   });
   const bool by_rows = gemm.m >= gemm.n;
   const int64_t unit = by_rows ? kGemmMaxRows * 2 : 4 * kPanel, extent = by_rows ? gemm.m : gemm.n;
-  parallel_pieces(parallel, static_cast<size_t>((extent + unit - 1) / unit), pieces, [&](size_t begin, size_t end) {
-    const int64_t first = static_cast<int64_t>(begin) * unit, last = gemm_min(static_cast<int64_t>(end) * unit, extent);
+  const bool pack_left = gemm.left != nullptr && (gemm.a_row == 1 || gemm.a_depth == 1);
+  const int64_t units = (extent + unit - 1) / unit, parts = gemm_min(units, static_cast<int64_t>(pieces));
+  parallel_for(parallel, static_cast<size_t>(parts), [&](size_t part) {
+    const int64_t number = static_cast<int64_t>(part);
+    const int64_t first = units * number / parts * unit, last = gemm_min(units * (number + 1) / parts * unit, extent);
     const int64_t column = by_rows ? 0 : first, columns = by_rows ? gemm.n : last - first;
     GemmBlock block = columns_of_block(block_of_gemm(gemm), column, columns, scratch + column / kPanel * panel_size);
     block.b_panel = panel_size;
-    gemm_block(by_rows ? rows_of_block(block, first, last) : block);
+    if (by_rows) block = rows_of_block(block, first, last);
+    if (pack_left)
+      gemm_block_packed(block, gemm.left + number * kGemmLeftFloats);
+    else
+      gemm_block(block);
   });
 }
 
@@ -182,10 +230,11 @@ void gemm_block(const GemmBlock& block) {
   const int64_t width = (block.rows == 1 ? table.wide_vectors : table.vectors) * table.lanes;
   for (int64_t k = 0; k == 0 || k < block.depth; k += kGemmDepth) {
     GemmTile tile = tile_of_block(block, k, gemm_min(kGemmDepth, block.depth - k));
-    for (int64_t i = 0; i < block.rows; i += kGemmRowBlock)
+    const int64_t step = gemm_row_block(tile.depth);
+    for (int64_t i = 0; i < block.rows; i += step)
       for (tile.column = 0; tile.column < block.columns; tile.column += width) {
         tile.columns = gemm_min(width, block.columns - tile.column);
-        gemm_rows(table, block, tile, i, gemm_min(i + kGemmRowBlock, block.rows), k);
+        gemm_rows(table, block, tile, i, gemm_min(i + step, block.rows), k);
       }
   }
   if (clamp) return;

@@ -5,8 +5,9 @@
 
 namespace penlight {
 
-constexpr int64_t kPanel = 16;       // columns of a packed panel of B, the same on every instruction set
-constexpr int64_t kGemmDepth = 384;  // k of one pass over a tile; the next pass continues from the stored sums
+constexpr int64_t kPanel = 16;                // columns of a packed panel of B, the same on every instruction set
+constexpr int64_t kGemmDepth = 256;           // k of one pass over a tile; the next pass continues from the stored sums
+constexpr int64_t kGemmLeftFloats = 1 << 15;  // of A that stay in the second cache
 
 /// One block of C = alpha * A B + beta * bias, on one thread. Each element of C is one chain of multiply-adds in the order of k, so
 /// that results do not depend on tiles or threads.
@@ -65,6 +66,8 @@ struct Gemm {
   float alpha = 1, beta = 1;
   bool accumulate = false;
   Activation activation;
+  float* left =
+      nullptr;  // kGemmLeftFloats for each thread, in which parts of A are brought together; null: A is read where it lies
 };
 
 /// Floats of scratch that gemm_f32 needs for an n x k right side; false when the number does not fit.

@@ -85,14 +85,18 @@ inline __attribute__((noinline)) void gemm_end(const GemmTile& t, int rows, int 
   }
 }
 
-/// As gemm_end for whole vectors and a bias that is the same along a row: nothing leaves the registers but the result.
+/// As gemm_end for whole vectors: nothing leaves the registers but the result.
 template <int kRows, int kVectors>
 PENLIGHT_INLINE void gemm_end_whole(const GemmTile& t, const Vf (&sums)[kRows][kVectors]) {
 #pragma GCC unroll 8
   for (int i = 0; i < kRows; ++i) {
-    const Vf bias = splat(t.bias == nullptr ? 0.0f : t.bias[i * t.bias_row]);
+    const float* bias = t.bias == nullptr || !t.last ? nullptr : t.bias + i * t.bias_row;
+    const Vf same = splat(bias == nullptr || t.bias_column != 0 ? 0.0f : *bias);
 #pragma GCC unroll 8
-    for (int j = 0; j < kVectors; ++j) store(t.c + i * t.c_row + j * kLanes, gemm_result(t, sums[i][j], bias));
+    for (int j = 0; j < kVectors; ++j) {
+      const Vf added = bias != nullptr && t.bias_column != 0 ? load(bias + j * kLanes) : same;
+      store(t.c + i * t.c_row + j * kLanes, t.last ? gemm_result(t, sums[i][j], added) : sums[i][j]);
+    }
   }
 }
 
@@ -100,23 +104,18 @@ template <int kRows, int kVectors>
 __attribute__((noinline)) void gemm_tile(const GemmTile& t) {
   float buffer[kRows * kVectors * kLanes];
   Vf sums[kRows][kVectors];
-  if (t.load_c) {
-    gemm_begin(t, kRows, kVectors, buffer);
+  const bool whole = t.columns == kVectors * kLanes;
+  if (t.load_c && !whole) gemm_begin(t, kRows, kVectors, buffer);
 #pragma GCC unroll 8
-    for (int i = 0; i < kRows; ++i)
+  for (int i = 0; i < kRows; ++i)
 #pragma GCC unroll 8
-      for (int j = 0; j < kVectors; ++j) sums[i][j] = load(buffer + (i * kVectors + j) * kLanes);
-  } else {
-#pragma GCC unroll 8
-    for (int i = 0; i < kRows; ++i)
-#pragma GCC unroll 8
-      for (int j = 0; j < kVectors; ++j) sums[i][j] = Vf{};
-  }
+    for (int j = 0; j < kVectors; ++j)
+      sums[i][j] = !t.load_c ? Vf{} : load(whole ? t.c + i * t.c_row + j * kLanes : buffer + (i * kVectors + j) * kLanes);
   if (t.offsets != nullptr)
     gemm_sums<kRows, kVectors, true>(t, sums);
   else
     gemm_sums<kRows, kVectors, false>(t, sums);
-  if (t.last && t.columns == kVectors * kLanes && (t.bias == nullptr || t.bias_column == 0)) {
+  if (whole) {
     gemm_end_whole<kRows, kVectors>(t, sums);
     return;
   }
