@@ -6,6 +6,7 @@ from penlight import autograd as autograd
 from penlight import data as data
 from penlight import distributed as distributed
 from penlight import fft as fft
+from penlight import func as func
 from penlight import linalg as linalg
 from penlight import masked as masked
 from penlight import models as models
@@ -13,12 +14,15 @@ from penlight import nn as nn
 from penlight import optim as optim
 from penlight import special as special
 from penlight import train as train
+from penlight import utils as utils
 from penlight.amp import autocast as autocast
 from penlight.amp import get_autocast_dtype as get_autocast_dtype
 from penlight.amp import is_autocast_available as is_autocast_available
 from penlight.amp import is_autocast_enabled as is_autocast_enabled
 from penlight.autograd import enable_grad as enable_grad
+from penlight.autograd import inference_mode as inference_mode
 from penlight.autograd import is_grad_enabled as is_grad_enabled
+from penlight.autograd import is_inference_mode_enabled as is_inference_mode_enabled
 from penlight.autograd import no_grad as no_grad
 from penlight.autograd import set_grad_enabled as set_grad_enabled
 from penlight.backends.cpu import get_num_threads as get_num_threads

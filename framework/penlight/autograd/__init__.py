@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Automatic differentiation: the pass over the tape and the modes it runs in."""
 
+from penlight.autograd import functional as functional
 from penlight.autograd import graph as graph
 from penlight.autograd.anomaly import detect_anomaly as detect_anomaly
 from penlight.autograd.anomaly import set_detect_anomaly as set_detect_anomaly
