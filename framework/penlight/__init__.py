@@ -133,7 +133,6 @@ from penlight.ops.count import histogram as histogram
 from penlight.ops.count import isin as isin
 from penlight.ops.count import lcm as lcm
 from penlight.ops.count import logspace as logspace
-from penlight.ops.count import nextafter as nextafter
 from penlight.ops.count import searchsorted as searchsorted
 from penlight.ops.count import unique as unique
 from penlight.ops.count import unique_consecutive as unique_consecutive
@@ -265,6 +264,7 @@ from penlight.ops.reduction import var as var
 from penlight.ops.rounding import copysign as copysign
 from penlight.ops.rounding import fmod as fmod
 from penlight.ops.rounding import frac as frac
+from penlight.ops.rounding import nextafter as nextafter
 from penlight.ops.rounding import round as round
 from penlight.ops.rounding import signbit as signbit
 from penlight.ops.rounding import true_divide as true_divide

@@ -1,14 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """Linear algebra on batches of matrices: `penlight.linalg`, with PyTorch's names."""
 
+from penlight.ops.eigen import eig as eig
+from penlight.ops.eigen import eigvals as eigvals
 from penlight.ops.matrix import cholesky as cholesky
 from penlight.ops.matrix import cond as cond
 from penlight.ops.matrix import cross as cross
 from penlight.ops.matrix import det as det
 from penlight.ops.matrix import diagonal as diagonal
-from penlight.ops.matrix import eig as eig
 from penlight.ops.matrix import eigh as eigh
-from penlight.ops.matrix import eigvals as eigvals
 from penlight.ops.matrix import eigvalsh as eigvalsh
 from penlight.ops.matrix import inv as inv
 from penlight.ops.matrix import lstsq as lstsq

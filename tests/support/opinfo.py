@@ -26,7 +26,7 @@ with warnings.catch_warnings():
 RANDOM = {
     "nn.functional.dropout", "nn.functional.dropout2d", "nn.functional.dropout3d", "nn.functional.alpha_dropout",
     "nn.functional.feature_alpha_dropout", "nn.functional.rrelu", "nn.functional.fractional_max_pool2d",
-    "nn.functional.fractional_max_pool3d",
+    "nn.functional.fractional_max_pool3d", "nn.functional.multi_head_attention_forward",
 }  # fmt: skip
 # What OpInfo calls has no public function in torch either, or takes its arguments in the order of the method.
 SHIMS: dict[str, Any] = {
@@ -40,6 +40,8 @@ SHIMS: dict[str, Any] = {
     "einsum": lambda operands, equation: pl.einsum(equation, *operands),
     "linalg.lstsq/grad_oriented": lambda a, b, driver: pl.linalg.lstsq(a, b, driver=driver)[:2],
     "linalg.pinv/singular": lambda a, b: pl.linalg.pinv(a @ b.mT),
+    "zero_": lambda input: input.clone().zero_(),
+    "nn.functional.embedding_bag": lambda weight, index, **options: pl.nn.functional.embedding_bag(index, weight, **options),
     "polygamma": lambda input, n: pl.polygamma(n, input),
     "special.polygamma": lambda input, n: pl.special.polygamma(n, input),
     "constant_pad_nd": lambda input, pad, value=0: pl.constant_pad_nd(input, pad, value),
@@ -129,7 +131,7 @@ def convert(value: Any) -> Any:
     if isinstance(value, torch.Tensor):
         if value.dtype is torch.bfloat16:
             return convert(value.detach().float()).to(pl.bfloat16)
-        array = np.array(value.detach().resolve_conj().resolve_neg().numpy(), copy=True)
+        array = _copied(value.detach().resolve_conj().resolve_neg())
         t = pl.from_numpy(array)
         return t.requires_grad_() if value.requires_grad and value.dtype.is_floating_point else t
     if isinstance(value, torch.dtype):
@@ -138,9 +140,22 @@ def convert(value: Any) -> Any:
         return str(value)
     if value in (torch.strided,):
         return None
+    if isinstance(value, torch.nn.PairwiseDistance):
+        return pl.nn.PairwiseDistance(value.norm, value.eps, value.keepdim)
+    if value is torch.nn.functional.pairwise_distance:
+        return pl.nn.functional.pairwise_distance
     if isinstance(value, torch.memory_format):
         return getattr(pl, _FORMATS[value])
     return value
+
+
+def _copied(value: torch.Tensor) -> np.ndarray:
+    """The values as NumPy's, in memory laid out as theirs: what strides skip is there as well."""
+    if value.is_contiguous() and value.untyped_storage().nbytes() == value.numel() * value.itemsize:
+        return np.array(value.numpy(force=True), copy=True)
+    whole = torch.empty(0, dtype=value.dtype).set_(value.untyped_storage()).numpy().copy()
+    start = whole[value.storage_offset() :]
+    return np.lib.stride_tricks.as_strided(start, value.shape, [s * value.itemsize for s in value.stride()])
 
 
 def compare_sample(entry: Any, function: Any, sample: Any) -> None:
@@ -189,7 +204,7 @@ def close(out: Any, ref: Any) -> None:
     if name == "bfloat16":
         ref, out = ref.float(), out.to(pl.float32)
     tolerance = {"float16": 1e-3, "bfloat16": 1e-2, "float32": 1e-5, "complex64": 1e-5}.get(name, 1e-7)
-    np.testing.assert_allclose(out.numpy(), ref.numpy(), rtol=tolerance, atol=tolerance)
+    np.testing.assert_allclose(out.numpy(), ref.numpy(force=True), rtol=tolerance, atol=tolerance)
 
 
 def compare_gradients(given: Any, ours: Any, wanted: list[Any], found: list[Any]) -> None:

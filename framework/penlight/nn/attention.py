@@ -3,16 +3,11 @@
 
 from __future__ import annotations
 
-import math
-
-import penlight.nn.functional as F
 import penlight.nn.init as init
 from penlight.nn.linear import Linear
 from penlight.nn.module import Module
 from penlight.nn.parameter import Parameter
-from penlight.ops.arithmetic import where
-from penlight.ops.create import arange, zeros
-from penlight.ops.shape import cat
+from penlight.ops.multi_head import Projections, attend, batch_first, batched
 from penlight.tensor import Tensor
 
 
@@ -110,93 +105,21 @@ class MultiheadAttention(Module):
         """
         if query.ndim == 2:
             padding = None if key_padding_mask is None else key_padding_mask.unsqueeze(0)
-            query, key, value = _batched((query, key, value), 0 if self.batch_first else 1)
+            query, key, value = batched((query, key, value), 0 if self.batch_first else 1)
             masks = (padding, need_weights, attn_mask, average_attn_weights, is_causal)
             output, weights = self.forward(query, key, value, *masks)
             return output.squeeze(0 if self.batch_first else 1), None if weights is None else weights.squeeze(0)
         if not self.batch_first:
-            same = query is key and key is value
-            query = query.transpose(0, 1)
-            key, value = (query, query) if same else (key.transpose(0, 1), value.transpose(0, 1))
-        projected, extra = self._extend(*self._project(query, key, value))
-        q, k, v = (self._heads(x) for x in projected)  # (B, H, T, D), (B, H, S, D) twice
-        bias = self._mask(query, key.shape[1], extra, key_padding_mask, attn_mask)
-        if is_causal and bias is None and (need_weights or extra):
-            bias = _causal(query, key.shape[1], extra)
-        weights = None
+            query, key, value = batch_first(query, key, value)
         p = self.dropout if self.training else 0.0
-        if need_weights:
-            scores = q @ k.transpose(-2, -1) * (1 / math.sqrt(self.embed_dim // self.num_heads))
-            weights = F.softmax(scores if bias is None else scores + bias, dim=-1)
-            mixed = F.dropout(weights, p, self.training) @ v
-        else:
-            mixed = F.scaled_dot_product_attention(q, k, v, attn_mask=bias, dropout_p=p, is_causal=is_causal and bias is None)
-        batch, length, _ = query.shape
-        output = self.out_proj(mixed.transpose(1, 2).reshape(batch, length, self.embed_dim))
-        if weights is not None and average_attn_weights:
-            weights = weights.mean(dim=1)
+        wanted = (need_weights, average_attn_weights, is_causal, p)
+        output, weights = attend(self._projections(), query, key, value, (key_padding_mask, attn_mask), *wanted)
         return (output if self.batch_first else output.transpose(0, 1)), weights
 
-    def _project(self, query: Tensor, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        size = self.embed_dim
-        if self._one_size and query is key and key is value:
-            packed = F.linear(query, self.in_proj_weight, self.in_proj_bias)
-            return packed[..., :size], packed[..., size : 2 * size], packed[..., 2 * size :]
-        parts = [slice(0, size), slice(size, 2 * size), slice(2 * size, 3 * size)]
-        weights = [self.in_proj_weight[part] for part in parts] if self._one_size else self._weights()
-        biases = [None if self.in_proj_bias is None else self.in_proj_bias[part] for part in parts]
-        q, k, v = (F.linear(x, w, b) for x, w, b in zip((query, key, value), weights, biases, strict=True))
-        return q, k, v
-
-    def _extend(self, q: Tensor, k: Tensor, v: Tensor) -> tuple[tuple[Tensor, Tensor, Tensor], int]:
-        """Adds the learned and the zero key and value at the end; returns how many."""
-        extra, shape = 0, (k.shape[0], 1, self.embed_dim)
-        if self.bias_k is not None and self.bias_v is not None:
-            k, v = cat([k, self.bias_k.expand(shape)], 1), cat([v, self.bias_v.expand(shape)], 1)
-            extra += 1
-        if self.add_zero_attn:
-            blank = zeros(*shape, dtype=k.dtype, device=k.device)
-            k, v = cat([k, blank], 1), cat([v, blank], 1)
-            extra += 1
-        return (q, k, v), extra
-
-    def _heads(self, x: Tensor) -> Tensor:
-        batch, length, size = x.shape
-        return x.reshape(batch, length, self.num_heads, size // self.num_heads).transpose(1, 2)
-
-    def _mask(self, query: Tensor, keys: int, extra: int, padding: Tensor | None, attn_mask: Tensor | None) -> Tensor | None:
-        """Returns what is added to the scores, broadcastable to (B, H, T, S): minus infinity where looking is forbidden."""
-        bias = None
-        if attn_mask is not None:
-            bias = _additive(attn_mask, query)
-            if bias.ndim == 3:
-                bias = bias.reshape(query.shape[0], self.num_heads, query.shape[1], keys)
-        if padding is not None:
-            columns = _additive(padding, query).reshape(padding.shape[0], 1, 1, padding.shape[1])
-            bias = columns if bias is None else bias + columns
-        return bias if bias is None or not extra else F.pad(bias, (0, extra))
+    def _projections(self) -> Projections:
+        packed = self.in_proj_weight if self._one_size else None
+        learned = (self.in_proj_bias, self.bias_k, self.bias_v, self.add_zero_attn)
+        return Projections(self.num_heads, packed, self._weights(), *learned, self.out_proj.weight, self.out_proj.bias)
 
     def extra_repr(self) -> str:
         return f"embed_dim={self.embed_dim}, num_heads={self.num_heads}, dropout={self.dropout}, batch_first={self.batch_first}"
-
-
-def _batched(tensors: tuple[Tensor, Tensor, Tensor], dim: int) -> tuple[Tensor, Tensor, Tensor]:
-    """The tensors with a batch dimension; one that comes twice stays one, so that it is projected once."""
-    query, key, value = tensors
-    first = query.unsqueeze(dim)
-    second = first if key is query else key.unsqueeze(dim)
-    return first, second, second if value is key else value.unsqueeze(dim)
-
-
-def _additive(mask: Tensor, like: Tensor) -> Tensor:
-    if mask.dtype.is_floating_point:
-        return mask
-    return where(mask, float("-inf"), 0.0).to(like.dtype)
-
-
-def _causal(query: Tensor, keys: int, extra: int) -> Tensor:
-    # Where the column is later than the row.
-    columns, rows = arange(keys, device=query.device), arange(query.shape[1], device=query.device)
-    later = columns.unsqueeze(0) > rows.unsqueeze(1)
-    bias = _additive(later, query)
-    return F.pad(bias, (0, extra)) if extra else bias

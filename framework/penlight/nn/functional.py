@@ -56,6 +56,7 @@ from penlight.ops.margin_loss import triplet_margin_loss as triplet_margin_loss
 from penlight.ops.margin_loss import triplet_margin_with_distance_loss as triplet_margin_with_distance_loss
 from penlight.ops.mask import one_hot as one_hot
 from penlight.ops.matmul import linear as linear
+from penlight.ops.multi_head import multi_head_attention_forward as multi_head_attention_forward
 from penlight.ops.noise import alpha_dropout as alpha_dropout
 from penlight.ops.noise import dropout1d as dropout1d
 from penlight.ops.noise import dropout3d as dropout3d
@@ -65,6 +66,7 @@ from penlight.ops.norm import group_norm as group_norm
 from penlight.ops.norm import layer_norm as layer_norm
 from penlight.ops.norm import rms_norm as rms_norm
 from penlight.ops.padding import pad as pad
+from penlight.ops.pair_distance import pdist as pdist
 from penlight.ops.pool import adaptive_avg_pool2d as adaptive_avg_pool2d
 from penlight.ops.pool_adaptive import adaptive_avg_pool1d as adaptive_avg_pool1d
 from penlight.ops.pool_adaptive import adaptive_avg_pool3d as adaptive_avg_pool3d

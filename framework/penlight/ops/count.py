@@ -69,8 +69,8 @@ def histogram(input: Tensor, bins: Any, *, range: Any = None, weight: Tensor | N
     data = _host(input, "histogram()")
     edges = bins._data if isinstance(bins, Tensor) else bins
     if range is None and not isinstance(bins, Tensor):
-        low, high = (data.min(), data.max()) if data.size else (0.0, 0.0)
-        range = (low - 1, high + 1) if low == high else (low, high)
+        low, high = (data.min(), data.max()) if data.size else (0.5, 0.5)
+        range = (low - 0.5, high + 0.5) if low == high else (low, high)
     held = None if weight is None else weight._data.reshape(-1)
     counts, bounds = np.histogram(data.reshape(-1), bins=edges, range=range, weights=held, density=density)
     return _tensor(counts.astype(data.dtype)), _tensor(bounds.astype(data.dtype))
@@ -128,12 +128,6 @@ def lcm(input: Any, other: Any) -> Tensor:
     """Returns the least common multiples of integers, broadcast."""
     a, b = promote(input, other)
     return _tensor(np.lcm(_host(a, "lcm()"), _host(b, "lcm()")))
-
-
-def nextafter(input: Any, other: Any) -> Tensor:
-    """Returns the next number of the dtype from `input` towards `other`, broadcast."""
-    a, b = promote(input, other)
-    return _tensor(np.nextafter(_host(a, "nextafter()"), _host(b, "nextafter()")))
 
 
 def logspace(start: float, end: float, steps: int, base: float = 10.0, *, dtype: Any = None, **options: Any) -> Tensor:

@@ -7,6 +7,7 @@ import math
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
+from penlight.dtype import complex64, complex128, float32, float64
 from penlight.ops.broadcast import floating
 from penlight.ops.dispatch import apply
 from penlight.ops.operator import Operator, Spec
@@ -65,13 +66,20 @@ class Abs(Unary):
 
     name = "abs"
     onnx = "Abs"
+    complex_gradient = True
     samples = (sample(of(3, 4, distinct=True, low=-2.05)), shapes(0))
+
+    def infer(self, x: Spec) -> Spec:
+        return Spec(x.shape, {complex64: float32, complex128: float64}.get(x.dtype, x.dtype))
 
     def forward(self, xp, x):
         return xp.abs(x)
 
     def vjp(self, grad, output, x):
-        return (grad * sign(x),)
+        if x.dtype.kind != 3:
+            return (grad * sign(x),)
+        size = abs(x)  # the gradient points along the number
+        return (grad / (size + (size == 0).to(size.dtype)) * x,)
 
 
 @register

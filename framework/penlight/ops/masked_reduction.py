@@ -70,13 +70,13 @@ def amin(input: Tensor, dim: Any = None, *, keepdim: bool = False, dtype: Any = 
 
 
 def argmax(input: Tensor, dim: int | None = None, *, keepdim: bool = False, dtype: Any = None, mask: Mask = None) -> Tensor:
-    """Returns the indices of the largest elements along `dim` that the mask keeps."""
-    return reduction.argmax(_filled(input, mask, -math.inf, dtype), dim, keepdim)
+    """Returns the indices of the largest elements along `dim` that the mask keeps, in the dtype of the input, as PyTorch."""
+    return reduction.argmax(_filled(input, mask, -math.inf, dtype), dim, keepdim).to(dtype or input.dtype)
 
 
 def argmin(input: Tensor, dim: int | None = None, *, keepdim: bool = False, dtype: Any = None, mask: Mask = None) -> Tensor:
-    """Returns the indices of the smallest elements along `dim` that the mask keeps."""
-    return reduction.argmin(_filled(input, mask, math.inf, dtype), dim, keepdim)
+    """Returns the indices of the smallest elements along `dim` that the mask keeps, in the dtype of the input, as PyTorch."""
+    return reduction.argmin(_filled(input, mask, math.inf, dtype), dim, keepdim).to(dtype or input.dtype)
 
 
 def _count(input: Tensor, dim: Any, keepdim: bool, mask: Mask) -> Tensor:

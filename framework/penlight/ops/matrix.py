@@ -29,7 +29,8 @@ from penlight.ops.shape import narrow
 from penlight.tensor import Tensor, from_array, from_numpy
 
 
-def _check_square(name: str, a: Tensor) -> Tensor:
+def check_square(name: str, a: Tensor) -> Tensor:
+    """The input as floating point, if it holds square matrices."""
     if a.ndim < 2 or a.shape[-1] != a.shape[-2]:
         raise ShapeError(f"linalg.{name}: expected square matrices (..., N, N), came {tuple(a.shape)}")
     return floating(a)
@@ -41,22 +42,22 @@ def inv(A: Tensor) -> Tensor:
     Raises:
         ValueError: a matrix has no inverse.
     """
-    return apply(Inverse(), _check_square("inv", A))
+    return apply(Inverse(), check_square("inv", A))
 
 
 def det(A: Tensor) -> Tensor:
     """Returns the determinants of square matrices (..., N, N)."""
-    return apply(Det(), _check_square("det", A))
+    return apply(Det(), check_square("det", A))
 
 
 def slogdet(A: Tensor) -> tuple[Tensor, Tensor]:
     """Returns the signs of the determinants and the logarithms of their magnitudes."""
-    return apply(SlogDet(), _check_square("slogdet", A))
+    return apply(SlogDet(), check_square("slogdet", A))
 
 
 def cholesky(A: Tensor, *, upper: bool = False) -> Tensor:
     """Returns the lower L with L L.T = A (or its transpose) of symmetric positive definite matrices."""
-    lower = apply(Cholesky(), _check_square("cholesky", A))
+    lower = apply(Cholesky(), check_square("cholesky", A))
     return lower.mT if upper else lower
 
 
@@ -67,7 +68,7 @@ def _is_vector(A: Tensor, B: Tensor) -> bool:
 
 def solve(A: Tensor, B: Tensor, *, left: bool = True) -> Tensor:
     """Returns X of A X = B, or of X A = B unless `left`; B is (..., N, K), or (..., N) for single right-hand sides."""
-    _check_square("solve", A)
+    check_square("solve", A)
     if left and _is_vector(A, B):
         return solve(A, B.unsqueeze(-1)).squeeze(-1)
     if not left:
@@ -107,24 +108,12 @@ def qr(A: Tensor, mode: str = "reduced") -> tuple[Tensor, Tensor]:
 
 def eigh(A: Tensor, UPLO: str = "L") -> tuple[Tensor, Tensor]:
     """Returns the eigenvalues, growing, and the eigenvectors of symmetric matrices, of which one triangle is read."""
-    return apply(Eigh(UPLO.upper() == "L"), _check_square("eigh", A))
+    return apply(Eigh(UPLO.upper() == "L"), check_square("eigh", A))
 
 
 def eigvalsh(A: Tensor, UPLO: str = "L") -> Tensor:
     """Returns the eigenvalues of symmetric matrices, growing."""
     return eigh(A, UPLO)[0]
-
-
-def eig(A: Tensor) -> tuple[Tensor, Tensor]:
-    """Returns the complex eigenvalues and eigenvectors of square matrices, without a gradient."""
-    values, vectors = np.linalg.eig(_check_square("eig", A)._data)
-    kind = np.complex64 if A.dtype.name == "float32" else np.complex128
-    return from_array(np.asarray(values).astype(kind)), from_array(np.asarray(vectors).astype(kind))
-
-
-def eigvals(A: Tensor) -> Tensor:
-    """Returns the complex eigenvalues of square matrices, without a gradient."""
-    return eig(A)[0]
 
 
 def lu(A: Tensor, *, pivot: bool = True) -> tuple[Tensor, Tensor, Tensor]:
@@ -222,7 +211,7 @@ def matrix_rank(A: Tensor, tol: Any = None, *, atol: Any = None, rtol: Any = Non
 
 def matrix_power(A: Tensor, n: int) -> Tensor:
     """Returns A multiplied with itself n times; the inverse's power for negative n."""
-    _check_square("matrix_power", A)
+    check_square("matrix_power", A)
     if n < 0:
         return matrix_power(inv(A), -n)
     result = None
@@ -236,7 +225,7 @@ def matrix_power(A: Tensor, n: int) -> Tensor:
 
 def matrix_exp(input: Tensor) -> Tensor:
     """Returns the matrix exponentials, by scaling, a Taylor polynomial and squaring."""
-    a = _check_square("matrix_exp", input)
+    a = check_square("matrix_exp", input)
     size = float(np.abs(a._data).sum(axis=-2).max(initial=0.0))
     steps = max(0, math.ceil(math.log2(size)) + 2) if size > 0.25 else 0
     scaled = a * (0.5**steps)

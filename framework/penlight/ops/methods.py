@@ -37,11 +37,13 @@ from penlight.ops import (
     sort,
     special,
     statistics,
+    strided,
     trigonometry,
 )
 from penlight.ops import dims as _dims
 from penlight.ops.broadcast import operand
 from penlight.ops.dispatch import write
+from penlight.tape import mode
 from penlight.tensor import Tensor, as_tensor
 
 _METHODS: dict[Any, str] = {
@@ -59,19 +61,20 @@ _METHODS: dict[Any, str] = {
     softmax: "softmax log_softmax logsumexp",
     convert: "to clone contiguous cpu cuda",
     trigonometry: "tan asin acos atan sinh cosh asinh acosh atanh atan2",
-    rounding: "trunc frac fmod true_divide signbit copysign round",
+    rounding: "trunc frac fmod true_divide signbit copysign round nextafter",
     bitwise: "bitwise_and bitwise_or bitwise_xor bitwise_not bitwise_left_shift bitwise_right_shift",
     special: "exp2 log2 log10 erfc erfinv xlogy sinc logit logaddexp logaddexp2",
     scatter: "scatter scatter_reduce index_add index_copy index_fill index_reduce index_put masked_scatter take",
     cumulative: "cumprod logcumsumexp cummax cummin diff",
-    rearrange: "diagonal diag_embed diag diagflat trace diagonal_scatter select select_scatter slice_scatter as_strided "
-    "as_strided_scatter unfold broadcast_to tile repeat_interleave movedim ravel fliplr flipud rot90 tensor_split hsplit "
+    rearrange: "diagonal diag_embed diag diagflat trace diagonal_scatter select select_scatter slice_scatter "
+    "unfold broadcast_to tile repeat_interleave movedim ravel fliplr flipud rot90 tensor_split hsplit "
     "vsplit dsplit",
+    strided: "as_strided as_strided_scatter",
     statistics: "count_nonzero aminmax nansum nanmean kthvalue median nanmedian mode msort quantile nanquantile dist cov corrcoef",
     matrix: "det slogdet matrix_exp matrix_power",
     factor: "svd qr norm cholesky pinverse logdet inverse",
     complex_parts: "conj angle",
-    count: "unique unique_consecutive bincount histc gcd lcm nextafter",
+    count: "unique unique_consecutive bincount histc gcd lcm",
     blend: "isclose isposinf isneginf isreal nan_to_num positive sgn deg2rad rad2deg float_power fmax fmin heaviside hypot lerp "
     "addcmul addcdiv addmm addmv addr addbmm baddbmm mv inner vdot cross clamp_min clamp_max",
 }
@@ -144,7 +147,10 @@ def _in_place(name: str, function: Callable[..., Tensor]) -> Callable[..., Tenso
 def copy_(self: Tensor, source: Any) -> Tensor:
     """Writes `source`, broadcast and converted, into the tensor."""
     value = operand(source).to(self.dtype).to(self.device)
-    return write(self, value if value._data.shape == self._data.shape else value.expand(tuple(self.shape)), "copy_")
+    value = value if value._data.shape == self._data.shape else value.expand(tuple(self.shape))
+    if self.requires_grad and not value.requires_grad and mode.enabled:
+        value = arithmetic.where(as_tensor(True), value, self)  # the result stays on the tape; what it held gets a gradient of 0
+    return write(self, value, "copy_")
 
 
 def fill_(self: Tensor, value: float) -> Tensor:

@@ -18,6 +18,7 @@ from penlight.ops.broadcast import broadcast_shapes as _broadcast
 from penlight.ops.create import arange, zeros
 from penlight.ops.dispatch import apply
 from penlight.ops.operator import NotExported, Operator, Shape, Spec
+from penlight.ops.precision import under_autocast
 from penlight.ops.registry import register
 from penlight.ops.samples import shapes
 from penlight.ops.shape import cat, expand, narrow, permute, reshape, stack
@@ -173,6 +174,7 @@ def diagflat(input: Tensor, offset: int = 0) -> Tensor:
     return diag_embed(input.reshape(-1), offset)
 
 
+@under_autocast
 def trace(input: Tensor) -> Tensor:
     """Returns the sum of the diagonal of a matrix."""
     return diagonal(input).sum()
@@ -204,27 +206,6 @@ def slice_scatter(
     result = input.clone()
     result[(slice(None),) * _dims.one("slice_scatter", dim, input.ndim) + (slice(start, end, step),)] = src
     return result
-
-
-def as_strided(input: Tensor, size: Sequence[int], stride: Sequence[int], storage_offset: int | None = None) -> Tensor:
-    """Returns a copy of the elements at storage_offset + sum(index * stride) of the flattened input."""
-    return input.reshape(-1)[from_numpy(_places(size, stride, storage_offset or 0))]
-
-
-def as_strided_scatter(
-    input: Tensor, src: Tensor, size: Sequence[int], stride: Sequence[int], storage_offset: int | None = None
-) -> Tensor:
-    """Returns a copy of `input` with `src` where `as_strided` would read."""
-    result = input.reshape(-1).clone()
-    result[from_numpy(_places(size, stride, storage_offset or 0))] = src
-    return result.reshape(tuple(input.shape))
-
-
-def _places(size: Sequence[int], stride: Sequence[int], offset: int) -> np.ndarray:
-    places = np.full(tuple(size), offset, dtype=np.int64)
-    for d, (count, step) in enumerate(zip(size, stride, strict=True)):
-        places += (np.arange(count) * step).reshape((-1,) + (1,) * (len(size) - 1 - d))
-    return places
 
 
 def unfold(input: Tensor, dimension: int, size: int, step: int) -> Tensor:
@@ -434,9 +415,9 @@ def combinations(input: Tensor, r: int = 2, with_replacement: bool = False) -> T
     """Returns all combinations of `r` elements of a vector, as rows."""
     chosen = itertools.combinations_with_replacement if with_replacement else itertools.combinations
     places = list(chosen(range(input.numel()), r))
-    if not places or not r:
-        return zeros(len(places) if r else 0, r, dtype=input.dtype) if r else zeros(0, dtype=input.dtype)
-    return input[from_numpy(np.asarray(places, dtype=np.int64))]
+    if not r:
+        return input[:0]
+    return input[from_numpy(np.asarray(places, dtype=np.int64).reshape(-1, r))]
 
 
 def tril_indices(row: int, col: int, offset: int = 0, *, dtype: Any = int64, **options: Any) -> Tensor:

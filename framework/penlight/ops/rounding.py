@@ -65,6 +65,26 @@ class SignBit(Operator):
         return xp.signbit(x) if x.dtype.kind in "fV" else x < 0
 
 
+@register
+@dataclass(frozen=True)
+class NextAfter(Binary):
+    """The next number of the dtype from a towards b"""
+
+    name = "nextafter"
+    onnx = NotExported("ONNX cannot step to the next number of a type")
+
+    def forward(self, xp, a, b):
+        return xp.nextafter(a, b)
+
+    def vjp(self, grad, output, a, b):
+        return unbroadcast(where(a == b, 0.0, grad), a), unbroadcast(grad * 0.0, b)  # at a = b it is taken as 0, as in PyTorch
+
+
+def nextafter(input: Any, other: Any) -> Tensor:
+    """Returns the next number of the dtype from `input` towards `other`, broadcast."""
+    return apply(NextAfter(), *promote(input, other))
+
+
 def trunc(input: Tensor) -> Tensor:
     """Returns the integer part, rounded towards 0, same dtype."""
     return apply(Trunc(), input) if input.dtype.kind >= 2 else input.clone()

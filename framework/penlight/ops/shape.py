@@ -189,7 +189,7 @@ class ViewScatter(Operator):
         return array
 
     def vjp(self, grad, output, base, value):
-        region = grad
+        region = grad.contiguous()  # as_strided reads memory
         for operator in self.views:
             region = apply(operator, region)
         return apply(self, grad, region * 0.0), region.clone()
