@@ -15,7 +15,8 @@ import numpy as np
 
 from penlight.dtype import as_dtype, default_dtype, int64
 from penlight.errors import ArgumentError
-from penlight.ops.create import device_as_given
+from penlight.layout import memory_format, preserve_format
+from penlight.ops.create import device_as_given, in_format
 from penlight.ops.dims import shape_arguments
 from penlight.tape import mode
 from penlight.tensor import Tensor, from_array
@@ -178,14 +179,14 @@ def multinomial(input: Tensor, num_samples: int, replacement: bool = False, *, g
     return from_array(np.array(picks, dtype=np.int64).reshape(*weights.shape[:-1], num_samples))
 
 
-def rand_like(input: Tensor, *, generator: Generator | None = None) -> Tensor:
-    """Returns `rand` in the shape, dtype and device of `input`."""
-    return rand(tuple(input.shape), generator=generator, dtype=input.dtype, device=input.device)
+def rand_like(input: Tensor, *, generator: Generator | None = None, memory_format: memory_format = preserve_format) -> Tensor:
+    """Returns `rand` in the shape, dtype, device and order in memory of `input`."""
+    return in_format(rand(tuple(input.shape), generator=generator, dtype=input.dtype, device=input.device), memory_format, input)
 
 
-def randn_like(input: Tensor, *, generator: Generator | None = None) -> Tensor:
-    """Returns `randn` in the shape, dtype and device of `input`."""
-    return randn(tuple(input.shape), generator=generator, dtype=input.dtype, device=input.device)
+def randn_like(input: Tensor, *, generator: Generator | None = None, memory_format: memory_format = preserve_format) -> Tensor:
+    """Returns `randn` in the shape, dtype, device and order in memory of `input`."""
+    return in_format(randn(tuple(input.shape), generator=generator, dtype=input.dtype, device=input.device), memory_format, input)
 
 
 def uniform_(input: Tensor, low: float = 0.0, high: float = 1.0, *, generator: Generator | None = None) -> Tensor:

@@ -17,6 +17,7 @@ from penlight.device import device as Device
 from penlight.dtype import FROM_NUMPY, as_dtype, default_dtype, from_numpy_dtype
 from penlight.dtype import dtype as DType
 from penlight.errors import DTypeError, GradientError, ShapeError
+from penlight.layout import contiguous_format, is_in_format, memory_format
 from penlight.tape import mode
 
 if TYPE_CHECKING:
@@ -173,9 +174,9 @@ class Tensor:
         steps = tuple(s // self._data.itemsize for s in self._data.strides)
         return steps if dim is None else steps[dim]
 
-    def is_contiguous(self) -> bool:
-        """Whether the elements lie in row-major order without gaps."""
-        return self._data.flags.c_contiguous
+    def is_contiguous(self, memory_format: memory_format = contiguous_format) -> bool:
+        """Whether the elements lie without gaps in row-major order, or in the order of `memory_format`."""
+        return is_in_format(self._data, memory_format)
 
     def data_ptr(self) -> int:
         """The address of the first element."""
@@ -200,7 +201,9 @@ class Tensor:
             GradientError: the tensor is a result, and recording is to be switched off.
         """
         if requires_grad and not self.dtype.is_floating_point:
-            raise DTypeError(f"requires_grad_: only floating-point tensors have gradients, came {self.dtype}")
+            raise DTypeError(
+                f"requires_grad_: only floating-point tensors have gradients, came {self.dtype}; convert with .to(penlight.float32)"
+            )
         if not requires_grad and self._node is not None:
             raise GradientError("requires_grad_(False): the tensor is a result of the tape; use .detach()")
         self.requires_grad = bool(requires_grad)

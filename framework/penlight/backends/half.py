@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from penlight.dtype import FROM_NUMPY, bfloat16, float16
+from penlight.layout import dims_in_memory
 from penlight.ops.operator import Spec
 
 try:
@@ -149,11 +150,8 @@ def _in_rows(array: Any) -> tuple[Any, Any]:
     """The elements in the order of memory as a row-major array, and the permutation that leads back (None: none)."""
     if array.flags.c_contiguous:
         return array, None
-    order = sorted(range(array.ndim), key=lambda d: -array.strides[d])
-    rows = array.transpose(order)
-    if rows.flags.c_contiguous:
-        return rows, np.argsort(order)
-    return np.ascontiguousarray(array), None
+    dims = dims_in_memory(array)
+    return (np.ascontiguousarray(array), None) if dims is None else (array.transpose(dims), np.argsort(dims))
 
 
 def cast(operator: Any, x: Any) -> Any:

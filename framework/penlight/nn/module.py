@@ -13,6 +13,7 @@ import numpy as np
 from penlight.backends.backend import backend_of
 from penlight.dtype import bfloat16, float16, float32, float64
 from penlight.errors import StateDictError
+from penlight.layout import RANKS
 from penlight.nn.backward_hooks import BackwardHook, Watch
 from penlight.nn.parameter import Parameter
 from penlight.tape import mode
@@ -323,9 +324,14 @@ class Module(metaclass=_ModuleType):
         return self
 
     def to(self, *args: Any, **kwargs: Any) -> Any:
-        """Moves to a device and, for floating-point tensors, to a dtype, in place: `to("cuda")`, `to(penlight.float64)`."""
+        """Moves to a device and, for floating-point tensors, to a dtype, in place: `to("cuda")`, `to(penlight.float64)`.
+
+        `memory_format=penlight.channels_last` lays out the tensors of 4 dimensions (channels_last_3d: of 5), and no others.
+        """
+        format = kwargs.pop("memory_format", None)
         for tensor in itertools.chain(self.parameters(), self.buffers()):
-            move = tensor.detach().to(*args, **kwargs)
+            laid_out = {"memory_format": format} if format is not None and tensor.ndim == RANKS.get(format, tensor.ndim) else {}
+            move = tensor.detach().to(*args, **kwargs, **laid_out)
             if move.dtype is not tensor.dtype and not (tensor.dtype.is_floating_point and move.dtype.is_floating_point):
                 move = tensor.detach().to(move.device)  # integer buffers keep their dtype
             tensor.data = move

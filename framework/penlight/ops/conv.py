@@ -10,6 +10,7 @@ from typing import Any
 from penlight.errors import ArgumentError, ShapeError
 from penlight.ops import dims as _dims
 from penlight.ops.broadcast import same_dtype
+from penlight.ops.convert import keeps_channels_last
 from penlight.ops.dispatch import apply
 from penlight.ops.operator import NotExported, Operator, Spec
 from penlight.ops.registry import register
@@ -86,6 +87,12 @@ _SAMPLES = (
 )
 
 
+def _channel_hint(x: Any, wanted: Any) -> str:
+    if x[3] == wanted:
+        return "; did you mean input.permute(0, 3, 1, 2)?"
+    return f"; make the layer with in_channels={int(x[1])}"
+
+
 @register
 @dataclass(frozen=True)
 class Conv2d(_Conv):
@@ -119,7 +126,7 @@ class Conv2d(_Conv):
         if x.shape[1] != weight.shape[1] * self.groups or weight.shape[0] % self.groups:
             raise ShapeError(
                 f"conv2d: input has {x.shape[1]} channels, weight {tuple(map(int, weight.shape))} with groups={self.groups} "
-                f"wants {weight.shape[1] * self.groups}"
+                f"wants {weight.shape[1] * self.groups}{_channel_hint(x.shape, weight.shape[1] * self.groups)}"
             )
         if bias is not None and tuple(bias.shape) != (weight.shape[0],):
             raise ShapeError(f"conv2d: bias {tuple(bias.shape)} must have shape ({weight.shape[0]},)")
@@ -127,8 +134,8 @@ class Conv2d(_Conv):
     def forward(self, xp, x, weight, bias):
         kernel, groups = weight.shape[2:], self.groups
         out = self.output_size(x.shape[2:], kernel)
-        if x.shape[1] != weight.shape[1] * groups or min(out) < 1:
-            raise ValueError("the shapes do not fit")
+        if x.shape[1] != weight.shape[1] * groups or min(out) < 1 or x.dtype != weight.dtype:
+            raise ValueError("the shapes or dtypes do not fit")
         if weight.shape[1] == 1 and groups > 1:
             result = self._depthwise(xp, self.padded(xp, x), weight, out)
         else:
@@ -271,6 +278,7 @@ class Conv2dWeightGrad(_Conv):
         return gx, gg
 
 
+@keeps_channels_last
 def conv2d(
     input: Tensor,
     weight: Tensor,

@@ -11,6 +11,7 @@ from typing import Any
 from penlight.errors import ArgumentError, ShapeError
 from penlight.ops.conv import conv2d
 from penlight.ops.conv import conv_transpose2d as _transpose_images
+from penlight.ops.convert import keeps_channels_last
 from penlight.ops.shape import flip, stack
 from penlight.ops.shape import pad as pad_constant
 from penlight.tensor import Tensor
@@ -116,6 +117,7 @@ def conv_transpose1d(
     return conv_transpose2d(input.unsqueeze(2), weight.unsqueeze(2), bias, *sizes).squeeze(2)
 
 
+@keeps_channels_last
 def conv_transpose2d(
     input: Tensor,
     weight: Tensor,

@@ -3,19 +3,32 @@
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 from penlight.backends.backend import get_backend
 from penlight.device import device as Device
 from penlight.dtype import as_dtype, bool_, float32, float64, int32
 from penlight.dtype import dtype as DType
-from penlight.layout import channels_last, channels_last_3d, contiguous_format, memory_format
+from penlight.errors import ShapeError
+from penlight.layout import (
+    RANKS,
+    channels_last,
+    contiguous_format,
+    is_in_format,
+    memory_format,
+    preserve_format,
+)
 from penlight.ops.dispatch import apply
 from penlight.ops.operator import NotSampled, Operator, Spec
 from penlight.ops.registry import register
 from penlight.ops.samples import index, of, sample, shapes
+from penlight.tape import mode
 from penlight.tensor import Tensor
+
+_F = TypeVar("_F", bound=Callable[..., Any])
 
 
 @register
@@ -48,7 +61,7 @@ class Cast(Operator):
 @register
 @dataclass(frozen=True)
 class Clone(Operator):
-    """A copy in row-major order"""
+    """A copy without gaps, its dimensions in the same order in memory; in row-major order where the input repeats"""
 
     name = "clone"
     complex_gradient = True
@@ -60,7 +73,7 @@ class Clone(Operator):
         return x
 
     def forward(self, xp, x):
-        return x.copy()
+        return x.copy(order="C" if 0 in x.strides else "K")
 
     def vjp(self, grad, output, x):
         return (grad,)
@@ -165,11 +178,36 @@ def to(
 
 
 def arranged(input: Tensor, format: memory_format) -> Tensor:
-    """The tensor in the wanted order in memory; itself if it lies so already."""
-    if format in (channels_last, channels_last_3d) and input.ndim == (4 if format is channels_last else 5):
-        innermost = input._data.transpose(0, *range(2, input.ndim), 1)
-        return input if innermost.flags.c_contiguous else apply(ChannelsLast(), input)
-    return contiguous(input) if format is contiguous_format else input
+    """The tensor in the wanted order in memory; itself if it lies so already.
+
+    Raises:
+        ShapeError: channels_last of other than 4 dimensions, channels_last_3d of other than 5.
+    """
+    if format is preserve_format or is_in_format(input._data, format):
+        return input
+    if format is contiguous_format:
+        return apply(Contiguous(), input)
+    if input.ndim != RANKS[format]:
+        raise ShapeError(f"{format.name}: expected {RANKS[format]} dimensions, came shape {tuple(map(int, input.shape))}")
+    return apply(ChannelsLast(), input)
+
+
+def keeps_channels_last(function: _F) -> _F:
+    """Gives the results the order of the first argument in memory, where that is channels_last."""
+
+    @functools.wraps(function)
+    def call(input: Tensor, *args: Any, **kwargs: Any) -> Any:
+        result = function(input, *args, **kwargs)
+        data = input._data
+        if data.ndim != 4 or data.flags.c_contiguous or mode.tracer is not None or not is_in_format(data, channels_last):
+            return result
+        return tuple(map(_channels_last, result)) if isinstance(result, tuple) else _channels_last(result)
+
+    return call  # type: ignore[return-value]
+
+
+def _channels_last(result: Tensor) -> Tensor:
+    return result if is_in_format(result._data, channels_last) else apply(ChannelsLast(), result)
 
 
 def clone(input: Tensor, *, memory_format: memory_format | None = None) -> Tensor:

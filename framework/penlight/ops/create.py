@@ -13,6 +13,7 @@ from penlight.device import device as Device
 from penlight.dtype import as_dtype, default_dtype, float32, int64, scalar_type
 from penlight.dtype import dtype as DType
 from penlight.errors import ArgumentError
+from penlight.layout import RANKS, contiguous_format, copy_in_order, dims_in_memory, memory_format, preserve_format
 from penlight.ops.dims import shape_arguments
 from penlight.ops.dispatch import apply
 from penlight.ops.operator import NotDifferentiable, Operator, Shape, Spec
@@ -123,10 +124,16 @@ def ones(*size: Any, dtype: Any = None, device: Any = None, requires_grad: bool 
     return _make(Full(shape_arguments(size), 1, as_dtype(dtype or default_dtype)), device, requires_grad)
 
 
-def empty(*size: Any, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Tensor:
+def empty(
+    *size: Any,
+    dtype: Any = None,
+    device: Any = None,
+    requires_grad: bool = False,
+    memory_format: memory_format = contiguous_format,
+) -> Tensor:
     """Returns a tensor of `size` with undefined content."""
     kind = as_dtype(dtype or default_dtype)
-    return device_as_given(np.empty(shape_arguments(size), kind.numpy), device, requires_grad)
+    return in_format(device_as_given(np.empty(shape_arguments(size), kind.numpy), device, requires_grad), memory_format)
 
 
 def arange(
@@ -159,27 +166,73 @@ def eye(n: int, m: int | None = None, *, dtype: Any = None, device: Any = None, 
     return device_as_given(np.eye(n, m, dtype=kind.numpy), device, requires_grad)
 
 
-def _like(input: Tensor, value: Any, dtype: Any, device: Any, requires_grad: bool) -> Tensor:
+def _like(input: Tensor, value: Any, dtype: Any, device: Any, requires_grad: bool, format: memory_format) -> Tensor:
     kind = input.dtype if dtype is None else as_dtype(dtype)
-    return _make(Full(tuple(input.shape), value, kind), input.device if device is None else device, requires_grad)
+    result = _make(Full(tuple(input.shape), value, kind), input.device if device is None else device, requires_grad)
+    return in_format(result, format, input)
 
 
-def zeros_like(input: Tensor, *, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Tensor:
+def in_format(new: Tensor, format: memory_format, input: Tensor | None = None) -> Tensor:
+    """A tensor that nobody else has seen, its memory in the order of `format`, or of `input` for preserve_format."""
+    if mode.tracer is not None:
+        return new
+    dims = None
+    if format in RANKS:
+        dims = (0, *range(2, new.ndim), 1)
+    elif format is preserve_format and input is not None and not input._data.flags.c_contiguous:
+        dims = dims_in_memory(input._data)
+    if dims is not None:
+        new._data = copy_in_order(new._data, dims)
+    return new
+
+
+def zeros_like(
+    input: Tensor,
+    *,
+    dtype: Any = None,
+    device: Any = None,
+    requires_grad: bool = False,
+    memory_format: memory_format = preserve_format,
+) -> Tensor:
     """Returns zeros in the shape, dtype and device of `input`."""
-    return _like(input, 0, dtype, device, requires_grad)
+    return _like(input, 0, dtype, device, requires_grad, memory_format)
 
 
-def ones_like(input: Tensor, *, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Tensor:
+def ones_like(
+    input: Tensor,
+    *,
+    dtype: Any = None,
+    device: Any = None,
+    requires_grad: bool = False,
+    memory_format: memory_format = preserve_format,
+) -> Tensor:
     """Returns ones in the shape, dtype and device of `input`."""
-    return _like(input, 1, dtype, device, requires_grad)
+    return _like(input, 1, dtype, device, requires_grad, memory_format)
 
 
-def full_like(input: Tensor, fill_value: Any, *, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Tensor:
+def full_like(
+    input: Tensor,
+    fill_value: Any,
+    *,
+    dtype: Any = None,
+    device: Any = None,
+    requires_grad: bool = False,
+    memory_format: memory_format = preserve_format,
+) -> Tensor:
     """Returns a number everywhere, in the shape, dtype and device of `input`."""
-    return _like(input, fill_value, dtype, device, requires_grad)
+    return _like(input, fill_value, dtype, device, requires_grad, memory_format)
 
 
-def empty_like(input: Tensor, *, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Tensor:
+def empty_like(
+    input: Tensor,
+    *,
+    dtype: Any = None,
+    device: Any = None,
+    requires_grad: bool = False,
+    memory_format: memory_format = preserve_format,
+) -> Tensor:
     """Returns undefined content in the shape, dtype and device of `input`."""
     kind = input.dtype if dtype is None else dtype
-    return empty(tuple(input.shape), dtype=kind, device=input.device if device is None else device, requires_grad=requires_grad)
+    place = input.device if device is None else device
+    result = empty(tuple(input.shape), dtype=kind, device=place, requires_grad=requires_grad)
+    return in_format(result, memory_format, input)

@@ -6,11 +6,13 @@ from __future__ import annotations
 import numpy as np
 
 from penlight.errors import ArgumentError
+from penlight.ops.convert import keeps_channels_last
 from penlight.random import Generator, default_generator
 from penlight.tape import mode
 from penlight.tensor import Tensor, from_array
 
 
+@keeps_channels_last
 def dropout(
     input: Tensor, p: float = 0.5, training: bool = True, inplace: bool = False, *, generator: Generator | None = None
 ) -> Tensor:
@@ -24,6 +26,7 @@ def dropout(
     return _drop(input, p, training, tuple(input._data.shape), generator)
 
 
+@keeps_channels_last
 def dropout2d(
     input: Tensor, p: float = 0.5, training: bool = True, inplace: bool = False, *, generator: Generator | None = None
 ) -> Tensor:

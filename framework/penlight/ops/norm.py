@@ -10,6 +10,7 @@ from typing import Any
 from penlight.dtype import dtype as DType
 from penlight.dtype import float32
 from penlight.errors import ArgumentError, ShapeError
+from penlight.ops.convert import keeps_channels_last
 from penlight.ops.dispatch import apply
 from penlight.ops.operator import Operator, Spec
 from penlight.ops.registry import register
@@ -269,6 +270,7 @@ def rms_norm(
     return result if weight is None else result * weight
 
 
+@keeps_channels_last
 def group_norm(
     input: Tensor, num_groups: int, weight: Tensor | None = None, bias: Tensor | None = None, eps: float = 1e-5
 ) -> Tensor:

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from penlight.errors import ArgumentError, ShapeError
+from penlight.ops.convert import keeps_channels_last
 from penlight.ops.gather import index_select
 from penlight.ops.shape import pad as pad_constant
 from penlight.tensor import Tensor, from_numpy
@@ -16,6 +17,7 @@ from penlight.tensor import Tensor, from_numpy
 MODES = {"reflect": "reflect", "replicate": "edge", "circular": "wrap"}  # PyTorch's word to NumPy's
 
 
+@keeps_channels_last
 def pad(input: Tensor, pad: Sequence[int], mode: str = "constant", value: float | None = None) -> Tensor:
     """Returns the input with more elements before and after in its last dimensions.
 

@@ -12,6 +12,7 @@ import numpy as np
 from penlight.dtype import int64
 from penlight.errors import ArgumentError, ShapeError
 from penlight.ops import dims as _dims
+from penlight.ops.convert import keeps_channels_last
 from penlight.ops.dispatch import apply
 from penlight.ops.operator import NotDifferentiable, NotExported, Operator, Spec
 from penlight.ops.registry import register
@@ -374,6 +375,7 @@ def _arguments(operator: str, kernel_size: Any, stride: Any, padding: Any) -> tu
     return kernel, steps, pads
 
 
+@keeps_channels_last
 def adaptive_avg_pool2d(input: Tensor, output_size: int | tuple[int | None, int | None] | None) -> Tensor:
     """Returns means over windows chosen so that the output is (N, C, *output_size); None keeps a size."""
     sizes = (output_size, output_size) if output_size is None or isinstance(output_size, int) else tuple(output_size)

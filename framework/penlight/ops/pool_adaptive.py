@@ -10,6 +10,7 @@ import numpy as np
 from penlight.dtype import int64
 from penlight.errors import ArgumentError
 from penlight.ops.arithmetic import where
+from penlight.ops.convert import keeps_channels_last
 from penlight.ops.gather import gather, index_select
 from penlight.ops.pool_nd import sizes
 from penlight.ops.precision import under_autocast
@@ -103,6 +104,7 @@ def adaptive_max_pool1d(input: Tensor, output_size: Any, return_indices: bool = 
     return _adaptive_max(input, output_size, 1, return_indices)
 
 
+@keeps_channels_last
 def adaptive_max_pool2d(input: Tensor, output_size: Any, return_indices: bool = False) -> Any:
     """Returns maxima of (N, C, H, W) or (C, H, W) over windows chosen for `output_size`; None keeps a size."""
     return _adaptive_max(input, output_size, 2, return_indices)

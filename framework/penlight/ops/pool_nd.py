@@ -10,6 +10,7 @@ from typing import Any
 
 from penlight.errors import ShapeError
 from penlight.ops import pool
+from penlight.ops.convert import keeps_channels_last
 from penlight.ops.create import arange, zeros
 from penlight.ops.dispatch import apply
 from penlight.ops.gather import gather
@@ -45,6 +46,7 @@ def max_pool1d(
     return tuple(part.squeeze(-2) for part in result) if return_indices else result.squeeze(-2)
 
 
+@keeps_channels_last
 def max_pool2d(
     input: Tensor,
     kernel_size: Any,
@@ -126,6 +128,7 @@ def avg_pool1d(
     return pool.avg_pool2d(input.unsqueeze(-2), (1, *k), (1, *s), (0, *p), ceil_mode, count_include_pad).squeeze(-2)  # type: ignore[arg-type]
 
 
+@keeps_channels_last
 def avg_pool2d(
     input: Tensor,
     kernel_size: Any,

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from penlight.errors import ArgumentError
+from penlight.ops.convert import keeps_channels_last
 from penlight.ops.gather import index_select
 from penlight.ops.matmul import matmul
 from penlight.ops.pool_adaptive import adaptive_mean
@@ -17,6 +18,7 @@ from penlight.tensor import Tensor, from_numpy
 _RANKS = {"linear": 3, "bilinear": 4, "bicubic": 4, "trilinear": 5}
 
 
+@keeps_channels_last
 def interpolate(
     input: Tensor,
     size: Any = None,
