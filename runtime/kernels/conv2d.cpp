@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "conv_layout.h"
+#include "depthwise2d.h"
 #include "gemm.h"
 
 namespace penlight {
@@ -129,6 +130,10 @@ int64_t conv_offset_floats(const ConvLayout& layout) { return (layout.depth * 2 
 
 /// Offsets, then for each thread: an image, sums, a tail.
 bool conv2d_scratch_floats(const Conv2d& conv, size_t threads, int64_t* floats) {
+  if (is_depthwise2d(conv)) {
+    *floats = depthwise2d_scratch_floats(conv, threads);
+    return true;
+  }
   ConvLayout layout;
   int64_t slot;
   if (!conv_layout(conv, &layout) || __builtin_mul_overflow(layout.depth, int64_t{64}, &slot)) return false;
@@ -140,6 +145,10 @@ bool conv2d_scratch_floats(const Conv2d& conv, size_t threads, int64_t* floats) 
 
 void conv2d_f32(const Conv2d& conv, const float* x, const float* weight, const float* bias, float* y, float* scratch,
                 const Parallel& parallel) {
+  if (is_depthwise2d(conv)) {
+    depthwise2d_f32(conv, x, weight, bias, y, scratch, parallel);
+    return;
+  }
   ConvLayout layout;
   if (!conv_layout(conv, &layout) || layout.columns == 0) return;
   const ConvBlocks blocks = conv_blocks(conv, layout);

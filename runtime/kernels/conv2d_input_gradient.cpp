@@ -2,6 +2,7 @@
 #include "conv2d_input_gradient.h"
 
 #include "conv_layout.h"
+#include "depthwise2d.h"
 
 namespace penlight {
 
@@ -135,9 +136,16 @@ void image_gradient(const Conv2d& c, const float* dy, const float* turned, const
   });
 }
 
+/// With one channel to a filter there is too little work in a phase; steps of 1 are a convolution of that kind themselves.
+bool scatters(const Conv2d& conv) { return !is_one_phase(conv) && is_depthwise2d(conv); }
+
 }  // namespace
 
 bool conv2d_input_gradient_scratch_floats(const Conv2d& conv, size_t threads, int64_t* floats) {
+  if (scatters(conv)) {
+    *floats = depthwise2d_scratch_floats(conv, threads);
+    return true;
+  }
   GradientScratch s;
   int64_t slot;
   const int64_t slots = is_one_phase(conv) || threads == 0 ? 1 : static_cast<int64_t>(threads);
@@ -147,6 +155,10 @@ bool conv2d_input_gradient_scratch_floats(const Conv2d& conv, size_t threads, in
 
 void conv2d_input_gradient_f32(const Conv2d& conv, const float* dy, const float* weight, const float* bias, float* dx,
                                float* scratch, const Parallel& parallel) {
+  if (scatters(conv)) {
+    depthwise2d_input_gradient_f32(conv, dy, weight, bias, dx, scratch, parallel);
+    return;
+  }
   GradientScratch s;
   if (!gradient_scratch(conv, parallel.threads, &s)) return;
   float* turned = scratch;

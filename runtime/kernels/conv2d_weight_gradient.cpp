@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "conv_layout.h"
+#include "depthwise2d.h"
 #include "gemm.h"
 
 namespace penlight {
@@ -123,6 +124,10 @@ void add_images(const DotItem& item, const float* x, const float* dy, int64_t im
 
 /// Offsets, then for each thread: copies of rows of dy and of channels of x.
 bool conv2d_weight_gradient_scratch_floats(const Conv2d& conv, size_t threads, int64_t* floats) {
+  if (is_depthwise2d(conv)) {
+    *floats = depthwise2d_scratch_floats(conv, threads);
+    return true;
+  }
   DotPlan p;
   return dot_plan(conv, threads, &p) &&
          !__builtin_mul_overflow(p.slot_floats, static_cast<int64_t>(threads > 0 ? threads : 1), floats) &&
@@ -131,6 +136,10 @@ bool conv2d_weight_gradient_scratch_floats(const Conv2d& conv, size_t threads, i
 
 void conv2d_weight_gradient_f32(const Conv2d& conv, const float* x, const float* dy, float* dweight, float* scratch,
                                 const Parallel& parallel) {
+  if (is_depthwise2d(conv)) {
+    depthwise2d_weight_gradient_f32(conv, x, dy, dweight, scratch, parallel);
+    return;
+  }
   DotPlan p;
   if (!dot_plan(conv, parallel.threads, &p)) return;
   const ConvLayout& l = p.layout;

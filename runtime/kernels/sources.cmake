@@ -12,6 +12,7 @@ set(PENLIGHT_KERNEL_SOURCES
   conv2d_input_gradient.cpp
   conv2d_weight_gradient.cpp
   conv_layout.cpp
+  depthwise2d.cpp
   fourier.cpp
   gather.cpp
   gemm.cpp

@@ -115,4 +115,41 @@ PENLIGHT_INLINE void store_in_turn(float* p, Vf a, Vf b) {
 #endif
 }
 
+#define PENLIGHT_LOW(i) ((i)&kStep ? (i)-kStep + kLanes : (i))
+#define PENLIGHT_HIGH(i) ((i)&kStep ? (i) + kLanes : (i) + kStep)
+#if PENLIGHT_LANES == 16
+#define PENLIGHT_EACH_LANE(f) f(0), f(1), f(2), f(3), f(4), f(5), f(6), f(7), f(8), f(9), f(10), f(11), f(12), f(13), f(14), f(15)
+#elif PENLIGHT_LANES == 8
+#define PENLIGHT_EACH_LANE(f) f(0), f(1), f(2), f(3), f(4), f(5), f(6), f(7)
+#else
+#define PENLIGHT_EACH_LANE(f) f(0), f(1), f(2), f(3)
+#endif
+
+/// One step of transpose: swaps the blocks of kStep x kStep off the diagonal.
+template <int kStep>
+PENLIGHT_INLINE void transpose_step(Vf (&rows)[kLanes]) {
+#pragma GCC unroll 16
+  for (int i = 0; i < kLanes; ++i) {
+    if (i & kStep) continue;
+    const Vf low = PENLIGHT_SHUFFLE(rows[i], rows[i + kStep], PENLIGHT_EACH_LANE(PENLIGHT_LOW));
+    rows[i + kStep] = PENLIGHT_SHUFFLE(rows[i], rows[i + kStep], PENLIGHT_EACH_LANE(PENLIGHT_HIGH));
+    rows[i] = low;
+  }
+}
+
+/// Lane j of row i becomes lane i of row j.
+PENLIGHT_INLINE void transpose(Vf (&rows)[kLanes]) {
+  transpose_step<1>(rows);
+  transpose_step<2>(rows);
+#if PENLIGHT_LANES >= 8
+  transpose_step<4>(rows);
+#endif
+#if PENLIGHT_LANES == 16
+  transpose_step<8>(rows);
+#endif
+}
+
+#undef PENLIGHT_EACH_LANE
+#undef PENLIGHT_HIGH
+#undef PENLIGHT_LOW
 #undef PENLIGHT_SHUFFLE
