@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass
 from typing import Any
 
@@ -106,6 +107,12 @@ def cross_entropy(
     _check_reduction("cross_entropy", reduction)
     if target.dtype.is_floating_point:
         return _soft_cross_entropy(input, target, weight, reduction, label_smoothing)
+    wanted = () if input.ndim == 1 else (input._data.shape[0], *input._data.shape[2:])
+    if target._data.shape != wanted:
+        raise ShapeError(
+            f"cross_entropy: for logits {tuple(input.shape)} expected targets {wanted}, came {tuple(target.shape)}; "
+            "targets are class numbers without a dimension for the classes, which is dim 1 of the logits"
+        )
     rows, flat = _class_rows(input), target.reshape(-1)
     _check_classes(flat, rows, ignore_index)
     if weight is not None:
@@ -160,7 +167,8 @@ def _weighted(rows: Tensor, target: Tensor, weight: Tensor, ignore_index: int, s
 def _soft_cross_entropy(input: Tensor, target: Tensor, weight: Tensor | None, reduction: str, smoothing: float) -> Tensor:
     if target.shape != input.shape:
         raise ShapeError(
-            f"cross_entropy: probabilities {tuple(target.shape)} must have the shape of the logits {tuple(input.shape)}"
+            f"cross_entropy: targets of dtype {target.dtype} are probabilities and must have the shape of the logits "
+            f"{tuple(input.shape)}, came {tuple(target.shape)}; convert class numbers with .to(penlight.int64)"
         )
     dim = 0 if input.ndim == 1 else 1
     if smoothing:
@@ -189,21 +197,35 @@ def nll_loss(
     return losses.sum() / counts.sum() if reduction == "mean" else losses.sum()
 
 
+def _warn_of_broadcast(name: str, input: Tensor, target: Tensor) -> None:
+    """(N, 1) against (N,) gives (N, N) differences: nearly always a mistake, and the loss even falls."""
+    if input._data.shape != target._data.shape:
+        warnings.warn(
+            f"{name}: input {tuple(input.shape)} and target {tuple(target.shape)} differ and will broadcast; "
+            "give both one shape, for example with input.squeeze(-1)",
+            UserWarning,
+            stacklevel=4,
+        )
+
+
 @under_autocast
 def mse_loss(input: Tensor, target: Tensor, reduction: str = "mean") -> Tensor:
-    """Returns the squared differences, reduced by "mean", "sum" or "none"; the shapes broadcast."""
+    """Returns the squared differences, reduced by "mean", "sum" or "none"; shapes that differ broadcast, with a warning."""
+    _warn_of_broadcast("mse_loss", input, target)
     return _reduce((input - target).square(), reduction, "mse_loss")
 
 
 @under_autocast
 def l1_loss(input: Tensor, target: Tensor, reduction: str = "mean") -> Tensor:
-    """Returns the absolute differences, reduced by "mean", "sum" or "none"; the shapes broadcast."""
+    """Returns the absolute differences, reduced by "mean", "sum" or "none"; shapes that differ broadcast, with a warning."""
+    _warn_of_broadcast("l1_loss", input, target)
     return _reduce(abs(input - target), reduction, "l1_loss")
 
 
 @under_autocast
 def smooth_l1_loss(input: Tensor, target: Tensor, reduction: str = "mean", beta: float = 1.0) -> Tensor:
     """Returns 0.5 * d^2 / beta where |d| < beta, else |d| - 0.5 * beta, reduced."""
+    _warn_of_broadcast("smooth_l1_loss", input, target)
     distance = abs(input - target)
     if beta == 0:
         return _reduce(distance, reduction, "smooth_l1_loss")

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -84,7 +85,7 @@ class Linear(Operator):
         if len(weight.shape) != 2 or not x.shape or x.shape[-1] != weight.shape[1]:
             raise ShapeError(
                 f"linear: input {tuple(map(int, x.shape))} must end in {weight.shape[-1]}, the last size of "
-                f"weight {tuple(map(int, weight.shape))}"
+                f"weight {tuple(map(int, weight.shape))}{_linear_hint(x.shape, weight.shape)}"
             )
         if bias is not None and tuple(bias.shape) != (weight.shape[0],):
             raise ShapeError(f"linear: bias {tuple(bias.shape)} must have shape ({weight.shape[0]},)")
@@ -92,8 +93,8 @@ class Linear(Operator):
         return Spec((*x.shape[:-1], weight.shape[0]), x.dtype)
 
     def forward(self, xp, x, weight, bias):
-        if bias is not None and bias.shape != weight.shape[:1]:
-            raise ValueError("the bias does not fit")
+        if x.dtype != weight.dtype or (bias is not None and bias.shape != weight.shape[:1]):
+            raise ValueError("the dtypes or the bias do not fit")  # NumPy would compute all the same; infer says what is wrong
         rows = x if x.ndim == 2 else x.reshape(-1, x.shape[-1]) if weight.shape[1] else x.reshape(_rows(x), 0)
         result = rows @ weight.T
         if bias is not None:
@@ -111,6 +112,18 @@ class Linear(Operator):
         gx = (rows @ weight).reshape(*grad.shape[:-1], weight.shape[1]) if needs[0] else None
         gw = rows.T @ x.reshape(rows.shape[0], x.shape[-1]) if needs[1] else None
         return gx, gw, rows.sum(axis=0) if needs[2] else None
+
+
+def _linear_hint(x: Any, weight: Any) -> str:
+    if len(weight) != 2 or not x:
+        return "; weight is (out_features, in_features)"
+    if len(x) > 2 and math.prod(map(int, x[1:])) == weight[1]:
+        return "; did you mean input.flatten(1)?"
+    if x[-1] == weight[0]:
+        return "; did you mean weight.T?"
+    if len(x) == 2 and x[0] == weight[1]:
+        return "; did you mean input.T?"
+    return f"; make the layer with in_features={x[-1]}"
 
 
 def _rows(x: Any) -> int:
