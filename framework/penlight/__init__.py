@@ -361,6 +361,7 @@ from penlight.tensor import Tensor as Tensor
 from penlight.tensor import as_tensor as as_tensor
 from penlight.tensor import from_numpy as from_numpy
 from penlight.tensor import tensor as tensor
+from penlight.utils.dlpack import from_dlpack as from_dlpack
 
 
 def __getattr__(name: str) -> object:
