@@ -35,6 +35,10 @@ bool intern_names() {
       {&names.data_class_fields, "__dataclass_fields__"},
       {&names.asarray, "asarray"},
       {&names.copy, "copy"},
+      {&names.op, "operator"},
+      {&names.inputs, "inputs"},
+      {&names.edges, "edges"},
+      {&names.instance, "__dict__"},
   };
   for (const auto& name : all)
     if ((*name.place = PyUnicode_InternFromString(name.text)) == nullptr) return false;

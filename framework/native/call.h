@@ -83,7 +83,8 @@ struct NodeObject {
   Py_ssize_t count;       // of outputs
   Py_ssize_t edge_count;  // of inputs
   Edge* edges;
-  int64_t* versions;  // of the inputs at the call; null when all are 0
+  PyObject* on_release;  // called when what was saved is freed, or None
+  PyObject* versions;    // id of a saved input -> its version at the call, where that is not 0; or None
 };
 
 struct SavedObject {
@@ -110,6 +111,7 @@ struct Mode {
   bool enabled = true;
   PyObject* tracer = nullptr;
   PyObject* autocast = nullptr;
+  PyObject* on_node = nullptr;
   PyObject* anomaly = nullptr;
   PyObject* inference = nullptr;
   PyObject* after_backward = nullptr;  // null stands for ()
@@ -132,8 +134,11 @@ struct Callbacks {
   PyObject* backward_by_vjp;    // (node, arrays) -> arrays
   PyObject* gradients_of_node;  // (node, tensors) -> tensors, on the tape
   PyObject* run_hooks;          // (hooks, gradient) -> gradient, in tensors
-  PyObject* origin;             // () -> the stack, for `Node.origin`
+  PyObject* half_forward;       // (operator, arrays), one of them float16 or bfloat16 -> result or NotImplemented
+  PyObject* half_backward;      // (node, gradients), one of them float16 or bfloat16 -> results or NotImplemented
+  PyObject* half_add;           // (gradient, gradient) of float16 or bfloat16 -> their sum
   PyObject* check_anomaly;      // (node, gradients, results)
+  PyObject* explain_anomaly;    // (node, error), before the error goes on
 };
 
 extern PyTypeObject TensorBaseType;
@@ -185,15 +190,19 @@ PyObject* make_node(PyObject* op, const OperatorInfo& info, PyObject* const* ten
                     Py_ssize_t count);
 /// Raises unless what the node saved is there and unchanged.
 bool check_versions(NodeObject* node);
-void release_node(NodeObject* node);
+/// False after an error of what is to be called then.
+bool release_node(NodeObject* node);
+/// Whether one of the arrays is NumPy's and float16 or bfloat16.
+bool has_half(PyObject* const* arrays, Py_ssize_t n);
 
-/// The gradients of a node's inputs as a list or tuple of arrays, of `grads`, a list of arrays and None. Null after an error.
+/// The gradients of a node's inputs as a list of arrays, of `grads`, a list of arrays and None. Null after an error.
 PyObject* run_backward(NodeObject* node, PyObject* grads);
 
 /// The names that are looked up on every call, interned.
 struct Names {
   PyObject *forward, *backward, *kernels, *xp, *base, *kind, *dtype, *shape, *sync_view, *record, *cast, *name, *saves_inputs,
-      *saves_output, *is_view, *may_copy, *outputs, *gradient, *complex_gradient, *data_class_fields, *asarray, *copy;
+      *saves_output, *is_view, *may_copy, *outputs, *gradient, *complex_gradient, *data_class_fields, *asarray, *copy, *op, *inputs,
+      *edges, *instance;
 };
 extern Names names;
 

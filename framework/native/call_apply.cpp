@@ -144,13 +144,16 @@ bool read_info(PyObject* op, OperatorInfo* info) {
   return PyErr_Occurred() == nullptr;
 }
 
-/// Whether every instance of the class says the same.
-bool is_fixed(PyObject* type) {
-  Ref fields(PyObject_GetAttr(type, names.data_class_fields));
-  if (!fields) PyErr_Clear();
+/// Whether every instance of the class of `op` says the same.
+bool is_fixed(PyObject* op) {
+  PyObject* type = reinterpret_cast<PyObject*>(Py_TYPE(op));
+  const Ref fields(PyObject_GetAttr(type, names.data_class_fields));
+  PyErr_Clear();
+  const Ref own(PyObject_GetAttr(op, names.instance));
+  PyErr_Clear();
   for (PyObject* name : {names.name, names.saves_inputs, names.saves_output, names.is_view, names.may_copy, names.outputs,
                          names.gradient, names.complex_gradient})
-    if (is_dynamic(type, name, fields.get())) return false;
+    if (is_dynamic(type, name, fields.get()) || (own && PyDict_Contains(own.get(), name) == 1)) return false;
   return true;
 }
 
@@ -228,6 +231,10 @@ PyObject* run_forward(PyObject* op, const OperatorInfo& info, Arguments& args, P
   if (!find_backend(op, args.from(3), n, on_cpu, &kernels, &xp)) return nullptr;
   const size_t count = static_cast<size_t>(n);
   Ref result(try_kernel(kernels.get(), info.name, op, args, count));
+  if (result.get() == Py_NotImplemented && on_cpu && has_half(args.from(3), n)) {
+    const Ref all(tuple_of(args.from(3), n));
+    result = Ref(all ? PyObject_CallFunctionObjArgs(callbacks.half_forward, op, all.get(), nullptr) : nullptr);
+  }
   if (result.get() == Py_NotImplemented)
     result = Ref(to_arrays(Ref(run_reference(names.forward, op, xp.get(), args, count)), xp.get()));
   return result ? result.release() : explain(op, args.from(3), n);
@@ -400,19 +407,26 @@ PyObject* apply(PyObject*, PyObject* const* args, Py_ssize_t count) {
   return tensors ? call_and_record(args[0], &PyTuple_GET_ITEM(tensors.get(), 0), PyTuple_GET_SIZE(tensors.get())) : nullptr;
 }
 
-/// The arrays that the backward of a node reads into args[from...], with references; false after an error.
-bool saved_arrays(NodeObject* node, PyObject* inputs, Arguments& args, size_t from) {
-  for (Py_ssize_t i = 0; i < node->edge_count; ++i) {
-    PyObject* input = PySequence_Fast_GET_ITEM(inputs, i);
-    args[from + static_cast<size_t>(i)] = Ref::share(is_tensor(input) ? as_tensor(input)->data : input).release();
-  }
-  return true;
-}
+/// What the backward of a call reads; from a node, or from what stands in for one.
+struct Taped {
+  PyObject* self;
+  Ref op, inputs, outputs, needs;
+};
 
 Ref needs_of(const NodeObject* node) {
   Ref needs(PyList_New(node->edge_count));
   for (Py_ssize_t i = 0; needs && i < node->edge_count; ++i)
     PyList_SET_ITEM(needs.get(), i, PyBool_FromLong(node->edges[i].target != nullptr ? 1 : 0));
+  return needs;
+}
+
+/// The same of a list of edges, of which None leads nowhere.
+Ref needs_of(PyObject* edges) {
+  Ref needs(edges == nullptr ? nullptr : PySequence_List(edges));
+  for (Py_ssize_t i = 0; needs && i < PyList_GET_SIZE(needs.get()); ++i) {
+    const bool leads = !is_none(PyList_GET_ITEM(needs.get(), i));
+    PyList_SetItem(needs.get(), i, PyBool_FromLong(leads ? 1 : 0));
+  }
   return needs;
 }
 
@@ -434,10 +448,71 @@ PyObject* checked_gradients(Ref results, PyObject* xp) {
   return list.release();
 }
 
+PyObject* by_vjp(PyObject* node, PyObject* grads) {
+  return PyObject_CallFunctionObjArgs(callbacks.backward_by_vjp, node, grads, nullptr);
+}
+
+/// Kernel or reference of a gradient; NotImplemented where neither takes the call.
+PyObject* call_backward(const Taped& taped, const OperatorInfo& info, PyObject* grads) {
+  const Py_ssize_t inputs = PySequence_Fast_GET_SIZE(taped.inputs.get());
+  PyObject *op = taped.op.get(), *outputs = taped.outputs.get();
+  const bool on_cpu = all_numpy(grads), is_single = info.outputs == 1;
+  Ref kernels, xp;
+  if (!find_backend(op, &PyList_GET_ITEM(grads, 0), PyList_GET_SIZE(grads), on_cpu, &kernels, &xp)) return nullptr;
+  const size_t count = static_cast<size_t>(inputs) + 3;
+  Arguments args(count + 3);  // spare, operator, xp, needs, grad, output, inputs...
+  args[3] = taped.needs.get();
+  args[4] = is_single ? PyList_GET_ITEM(grads, 0) : grads;
+  args[5] = is_single && !is_none(outputs) ? PyTuple_GET_ITEM(outputs, 0) : outputs;
+  for (Py_ssize_t i = 0; i < inputs; ++i) {
+    PyObject* input = PySequence_Fast_GET_ITEM(taped.inputs.get(), i);
+    args[static_cast<size_t>(i) + 6] = Ref::share(is_tensor(input) ? as_tensor(input)->data : input).release();
+  }
+  const Held held(args.from(6), inputs);
+  Ref results(try_kernel(kernels.get(), info.backward_name, op, args, count));
+  if (results.get() == Py_NotImplemented && on_cpu && has_half(&PyList_GET_ITEM(grads, 0), PyList_GET_SIZE(grads)))
+    results = Ref(PyObject_CallFunctionObjArgs(callbacks.half_backward, taped.self, grads, nullptr));
+  if (results.get() == Py_NotImplemented) results = Ref(run_reference(names.backward, op, xp.get(), args, count));
+  return results.get() == Py_NotImplemented ? results.release() : checked_gradients(std::move(results), xp.get());
+}
+
+PyObject* run_taped(const Taped& taped, PyObject* grads) {
+  const OperatorInfo* found = operator_info(taped.op.get());
+  if (found == nullptr) return nullptr;
+  const OperatorInfo info = *found;
+  if (!info.has_backward) return by_vjp(taped.self, grads);
+  Ref results(call_backward(taped, info, grads));
+  return results.get() == Py_NotImplemented ? by_vjp(taped.self, grads) : results.release();
+}
+
 PyObject* run_backward_of(PyObject*, PyObject* const* args, Py_ssize_t count) {
-  if (count != 2 || !is_node(args[0])) return PyErr_Format(PyExc_TypeError, "run_backward: expected a node and its gradients");
-  Ref grads(PySequence_List(args[1]));
-  return grads ? run_backward(as_node(args[0]), grads.get()) : nullptr;
+  if (count != 2) return PyErr_Format(PyExc_TypeError, "run_backward: expected a node and its gradients");
+  const Ref grads(PySequence_List(args[1]));
+  if (!grads) return nullptr;
+  if (is_node(args[0])) return run_backward(as_node(args[0]), grads.get());
+  const Ref inputs(PyObject_GetAttr(args[0], names.inputs)), edges(PyObject_GetAttr(args[0], names.edges));
+  if (!inputs || !edges) return nullptr;
+  const Taped taped{args[0], Ref(PyObject_GetAttr(args[0], names.op)), Ref(PySequence_Tuple(inputs.get())),
+                    Ref(PyObject_GetAttr(args[0], names.outputs)), needs_of(edges.get())};
+  return taped.op && taped.inputs && taped.outputs && taped.needs ? run_taped(taped, grads.get()) : nullptr;
+}
+
+/// run_forward(operator, arrays, on_cpu=True), which looks itself where the arrays live.
+PyObject* run_forward_of(PyObject*, PyObject* const* given, Py_ssize_t count) {
+  if (count < 2) return PyErr_Format(PyExc_TypeError, "run_forward: expected an operator and its arrays");
+  const Ref arrays(PySequence_Tuple(given[1]));
+  const OperatorInfo* found = arrays ? operator_info(given[0]) : nullptr;
+  if (found == nullptr) return nullptr;
+  const OperatorInfo info = *found;
+  const Py_ssize_t n = PyTuple_GET_SIZE(arrays.get());
+  Arguments args(static_cast<size_t>(n) + 3);
+  bool on_cpu = true;
+  for (Py_ssize_t i = 0; i < n; ++i) {
+    PyObject* array = PyTuple_GET_ITEM(arrays.get(), i);
+    args[static_cast<size_t>(i) + 3] = array;
+    on_cpu = on_cpu && (is_none(array) || is_numpy(array));
+  }
+  return run_forward(given[0], info, args, n, on_cpu);
 }
 
 struct Field {
@@ -461,8 +536,11 @@ const Field callback_fields[] = {
     {"backward_by_vjp", &callbacks.backward_by_vjp},
     {"gradients_of_node", &callbacks.gradients_of_node},
     {"run_hooks", &callbacks.run_hooks},
-    {"origin", &callbacks.origin},
+    {"half_forward", &callbacks.half_forward},
+    {"half_backward", &callbacks.half_backward},
+    {"half_add", &callbacks.half_add},
     {"check_anomaly", &callbacks.check_anomaly},
+    {"explain_anomaly", &callbacks.explain_anomaly},
 };
 
 PyObject* configure(PyObject*, PyObject*, PyObject* given) {
@@ -487,6 +565,8 @@ PyCFunction fast(PyObject* (*function)(PyObject*, PyObject* const*, Py_ssize_t))
 PyMethodDef functions[] = {
     {"apply", fast(apply), METH_FASTCALL,
      "apply(operator, *tensors): runs an operator on tensors; a Tensor, or a tuple of them where it has several outputs."},
+    {"run_forward", fast(run_forward_of), METH_FASTCALL,
+     "run_forward(operator, arrays): the result array, or a tuple of them, by a kernel or by the reference."},
     {"run_backward", fast(run_backward_of), METH_FASTCALL,
      "run_backward(node, gradients): the gradients of a node's inputs as arrays, of arrays."},
     {"configure", reinterpret_cast<PyCFunction>(reinterpret_cast<void (*)()>(configure)), METH_VARARGS | METH_KEYWORDS,
@@ -495,6 +575,15 @@ PyMethodDef functions[] = {
 };
 
 }  // namespace
+
+bool has_half(PyObject* const* arrays, Py_ssize_t n) {
+  for (Py_ssize_t i = 0; i < n; ++i) {
+    if (!is_numpy(arrays[i]) || PyArray_ITEMSIZE(as_array(arrays[i])) != 2) continue;
+    const char kind = PyArray_DESCR(as_array(arrays[i]))->kind;
+    if (kind == 'f' || kind == 'V') return true;
+  }
+  return false;
+}
 
 const OperatorInfo* operator_info(PyObject* op) {
   static std::unordered_map<PyObject*, OperatorInfo> fixed;
@@ -505,7 +594,7 @@ const OperatorInfo* operator_info(PyObject* op) {
   OperatorInfo info;
   if (!read_info(op, &info)) return nullptr;
   constexpr size_t kMost = 4096;  // classes that are made in a loop must not fill the memory
-  if (!is_fixed(type) || fixed.size() >= kMost) {
+  if (!is_fixed(op) || fixed.size() >= kMost) {
     dynamic = info;
     return &dynamic;
   }
@@ -514,26 +603,9 @@ const OperatorInfo* operator_info(PyObject* op) {
 }
 
 PyObject* run_backward(NodeObject* node, PyObject* grads) {
-  PyObject* self = reinterpret_cast<PyObject*>(node);
-  const OperatorInfo* found = operator_info(node->op);
-  if (found == nullptr) return nullptr;
-  const OperatorInfo info = *found;
-  if (!info.has_backward) return PyObject_CallFunctionObjArgs(callbacks.backward_by_vjp, self, grads, nullptr);
-  Ref inputs(PySequence_Fast(node->inputs, "inputs")), needs(needs_of(node)), outputs = Ref::share(node->outputs), kernels, xp;
-  if (!inputs || !needs) return nullptr;
-  if (!find_backend(node->op, &PyList_GET_ITEM(grads, 0), PyList_GET_SIZE(grads), all_numpy(grads), &kernels, &xp)) return nullptr;
-  const size_t count = static_cast<size_t>(node->edge_count) + 3;
-  Arguments args(count + 3);  // [spare, operator, xp, needs, grad, output, inputs...]
-  const bool is_single = info.outputs == 1;
-  args[3] = needs.get();
-  args[4] = is_single ? PyList_GET_ITEM(grads, 0) : grads;
-  args[5] = is_single && !is_none(outputs.get()) ? PyTuple_GET_ITEM(outputs.get(), 0) : outputs.get();
-  saved_arrays(node, inputs.get(), args, 6);
-  const Held held(args.from(6), node->edge_count);
-  Ref results(try_kernel(kernels.get(), info.backward_name, node->op, args, count));
-  if (results.get() == Py_NotImplemented) results = Ref(run_reference(names.backward, node->op, xp.get(), args, count));
-  if (results.get() == Py_NotImplemented) return PyObject_CallFunctionObjArgs(callbacks.backward_by_vjp, self, grads, nullptr);
-  return checked_gradients(std::move(results), xp.get());
+  const Taped taped{reinterpret_cast<PyObject*>(node), Ref::share(node->op), Ref(PySequence_Fast(node->inputs, "inputs")),
+                    Ref::share(node->outputs), needs_of(node)};
+  return taped.inputs && taped.needs ? run_taped(taped, grads) : nullptr;
 }
 
 bool add_calls(PyObject* module) { return PyModule_AddFunctions(module, functions) == 0; }

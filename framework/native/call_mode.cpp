@@ -7,6 +7,8 @@ namespace {
 
 thread_local Mode current_mode;
 
+char flag, functions;  // their addresses say what a field is that was not set: False, ()
+
 PyObject* get_enabled(PyObject*, void*) { return PyBool_FromLong(current_mode.enabled ? 1 : 0); }
 
 int set_enabled(PyObject*, PyObject* value, void*) {
@@ -16,13 +18,13 @@ int set_enabled(PyObject*, PyObject* value, void*) {
 }
 
 template <PyObject* Mode::*kField>
-PyObject* get(PyObject*, void* is_tuple) {
+PyObject* get(PyObject*, void* kind) {
   PyObject* value = current_mode.*kField;
-  if (value == nullptr && is_tuple != nullptr) return PyTuple_New(0);
-  return Ref::share(value == nullptr ? Py_None : value).release();
+  if (value != nullptr) return Ref::share(value).release();
+  return kind == &functions ? PyTuple_New(0) : Ref::share(kind == &flag ? Py_False : Py_None).release();
 }
 
-/// None is kept as null, so that threads that never set anything own nothing.
+/// None and False are kept as null, so that threads that never set anything own nothing.
 template <PyObject* Mode::*kField>
 int set(PyObject*, PyObject* value, void*) {
   const bool is_default = value == nullptr || is_none(value) || value == Py_False;
@@ -32,16 +34,15 @@ int set(PyObject*, PyObject* value, void*) {
   return 0;
 }
 
-char tuple_marker = 0;
-
 PyGetSetDef properties[] = {
     {"enabled", get_enabled, set_enabled, "Whether calls are written to the tape.", nullptr},
     {"tracer", get<&Mode::tracer>, set<&Mode::tracer>, "The trace that records calls, or None.", nullptr},
     {"autocast", get<&Mode::autocast>, set<&Mode::autocast>, "What casts the inputs of calls, or None.", nullptr},
-    {"anomaly", get<&Mode::anomaly>, set<&Mode::anomaly>, "True where nodes keep their stack and gradients are checked.", nullptr},
-    {"inference", get<&Mode::inference>, set<&Mode::inference>, "True within inference_mode.", nullptr},
+    {"on_node", get<&Mode::on_node>, set<&Mode::on_node>, "Called with each new node, or None.", nullptr},
+    {"anomaly", get<&Mode::anomaly>, set<&Mode::anomaly>, "True where nodes keep their stack and gradients are checked.", &flag},
+    {"inference", get<&Mode::inference>, set<&Mode::inference>, "True within inference_mode.", &flag},
     {"after_backward", get<&Mode::after_backward>, set<&Mode::after_backward>,
-     "Functions that are called once, when the backward under way is done.", &tuple_marker},
+     "Functions that are called once, when the backward under way is done.", &functions},
     {nullptr, nullptr, nullptr, nullptr, nullptr},
 };
 

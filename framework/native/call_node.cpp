@@ -77,13 +77,16 @@ int node_traverse(PyObject* self, visitproc visit, void* arg) {
   Py_VISIT(node->outputs);
   Py_VISIT(node->output_version);
   Py_VISIT(node->origin);
+  Py_VISIT(node->versions);
+  Py_VISIT(node->on_release);
   for (Py_ssize_t i = 0; i < node->edge_count; ++i) Py_VISIT(node->edges[i].target);
   return 0;
 }
 
 int node_clear(PyObject* self) {
   NodeObject* node = as_node(self);
-  PyObject** fields[] = {&node->hooks, &node->inputs, &node->outputs, &node->output_version, &node->origin};
+  PyObject** fields[] = {&node->hooks,  &node->inputs,   &node->outputs,   &node->output_version,
+                         &node->origin, &node->versions, &node->on_release};
   for (PyObject** field : fields)
     if (*field != nullptr) assign(*field, Py_None);
   for (Py_ssize_t i = 0; i < node->edge_count; ++i) Py_CLEAR(node->edges[i].target);
@@ -95,13 +98,23 @@ void node_dealloc(PyObject* self) {
   PyObject_GC_UnTrack(self);
   Py_TRASHCAN_BEGIN(self, node_dealloc) NodeObject* node = as_node(self);
   if (node->weak_references != nullptr) PyObject_ClearWeakRefs(self);
-  PyObject* fields[] = {node->op, node->hooks, node->inputs, node->outputs, node->output_version, node->origin};
+  PyObject* fields[] = {node->op,     node->hooks,    node->inputs,    node->outputs, node->output_version,
+                        node->origin, node->versions, node->on_release};
   for (PyObject* field : fields) Py_XDECREF(field);
   for (Py_ssize_t i = 0; i < node->edge_count; ++i) Py_XDECREF(node->edges[i].target);
   PyMem_Free(node->edges);
-  PyMem_Free(node->versions);
   Py_TYPE(self)->tp_free(self);
   Py_TRASHCAN_END
+}
+
+bool note_version(NodeObject* node, PyObject* tensor, int64_t version) {
+  if (is_none(node->versions)) {
+    const Ref made(PyDict_New());
+    if (!made) return false;
+    assign(node->versions, made.get());
+  }
+  const Ref key(PyLong_FromVoidPtr(tensor)), value(PyLong_FromLongLong(version));
+  return key && value && PyDict_SetItem(node->versions, key.get(), value.get()) == 0;
 }
 
 /// Fills the edges and notes the versions of the inputs.
@@ -118,10 +131,7 @@ bool link(NodeObject* node, PyObject* const* tensors, Py_ssize_t n) {
       node->edges[i].index = is_leaf ? 0 : PyLong_AsSsize_t(t->index);
     }
     const int64_t version = version_of(t);
-    if (version == 0) continue;
-    if (node->versions == nullptr) node->versions = static_cast<int64_t*>(PyMem_Calloc(static_cast<size_t>(n), sizeof(int64_t)));
-    if (node->versions == nullptr) return PyErr_NoMemory() != nullptr;
-    node->versions[i] = version;
+    if (version != 0 && !note_version(node, tensors[i], version)) return false;
   }
   return true;
 }
@@ -165,15 +175,18 @@ PyObject* fresh_version() {
 }
 
 PyObject* node_new(PyTypeObject*, PyObject* args, PyObject*) {
-  PyObject *op = nullptr, *inputs = nullptr, *outputs = nullptr;
-  if (!PyArg_ParseTuple(args, "OO!O!:Node", &op, &PyTuple_Type, &inputs, &PyTuple_Type, &outputs)) return nullptr;
-  const OperatorInfo* info = operator_info(op);
+  PyObject *op = nullptr, *given = nullptr, *results = nullptr;
+  if (PyArg_ParseTuple(args, "OOO:Node", &op, &given, &results) == 0) return nullptr;
+  const Ref inputs(PySequence_Tuple(given)), outputs(inputs ? PySequence_Tuple(results) : nullptr);
+  const OperatorInfo* info = outputs ? operator_info(op) : nullptr;
   if (info == nullptr) return nullptr;
-  for (Py_ssize_t i = 0; i < PyTuple_GET_SIZE(inputs); ++i)
-    if (!is_none(PyTuple_GET_ITEM(inputs, i)) && !is_tensor(PyTuple_GET_ITEM(inputs, i)))
-      return PyErr_Format(PyExc_TypeError, "Node: expected tensors, came %s", Py_TYPE(PyTuple_GET_ITEM(inputs, i))->tp_name);
-  return make_node(op, *info, &PyTuple_GET_ITEM(inputs, 0), PyTuple_GET_SIZE(inputs), &PyTuple_GET_ITEM(outputs, 0),
-                   PyTuple_GET_SIZE(outputs));
+  for (Py_ssize_t i = 0; i < PyTuple_GET_SIZE(inputs.get()); ++i) {
+    PyObject* input = PyTuple_GET_ITEM(inputs.get(), i);
+    if (!is_none(input) && !is_tensor(input))
+      return PyErr_Format(PyExc_TypeError, "Node: expected tensors, came %s", Py_TYPE(input)->tp_name);
+  }
+  return make_node(op, *info, &PyTuple_GET_ITEM(inputs.get(), 0), PyTuple_GET_SIZE(inputs.get()),
+                   &PyTuple_GET_ITEM(outputs.get(), 0), PyTuple_GET_SIZE(outputs.get()));
 }
 
 PyObject* node_edges(PyObject* self, void*) {
@@ -203,7 +216,7 @@ PyObject* node_check_versions(PyObject* self, PyObject*) {
 }
 
 PyObject* node_release(PyObject* self, PyObject*) {
-  release_node(as_node(self));
+  if (!release_node(as_node(self))) return nullptr;
   Py_RETURN_NONE;
 }
 
@@ -224,13 +237,15 @@ PyObject* node_add_hook(PyObject* self, PyObject* const* args, Py_ssize_t count)
 }
 
 PyMemberDef node_members[] = {
-    {"operator", T_OBJECT_EX, offsetof(NodeObject, op), READONLY, "What was called."},
+    {"operator", T_OBJECT_EX, offsetof(NodeObject, op), 0, "What was called."},
     {"hooks", T_OBJECT_EX, offsetof(NodeObject, hooks), 0, "Output index -> functions of its gradient; or None."},
     {"inputs", T_OBJECT_EX, offsetof(NodeObject, inputs), 0,
      "The saved inputs: tensors, Saved where the gradient needs only the shape, None; None once released."},
     {"outputs", T_OBJECT_EX, offsetof(NodeObject, outputs), 0, "The saved output arrays, or None."},
     {"output_version", T_OBJECT_EX, offsetof(NodeObject, output_version), 0, "[version], shared with the output tensors."},
     {"origin", T_OBJECT_EX, offsetof(NodeObject, origin), 0, "The stack of the call under detect_anomaly, or None."},
+    {"on_release", T_OBJECT_EX, offsetof(NodeObject, on_release), 0, "Called when what was saved is freed, or None."},
+    {"versions", T_OBJECT_EX, offsetof(NodeObject, versions), 0, "id of a saved input -> its version at the call; or None."},
     {"sequence", T_LONGLONG, offsetof(NodeObject, sequence), READONLY, "Grows with every node."},
     {"count", T_PYSSIZET, offsetof(NodeObject, count), READONLY, "How many outputs there are."},
     {nullptr, 0, 0, 0, nullptr},
@@ -278,7 +293,8 @@ PyObject* make_node(PyObject* op, const OperatorInfo& info, PyObject* const* ten
   NodeObject* node = as_node(self.get());
   node->sequence = next_sequence++;
   node->count = count;
-  PyObject** fields[] = {&node->hooks, &node->inputs, &node->outputs, &node->output_version, &node->origin};
+  PyObject** fields[] = {&node->hooks,  &node->inputs,   &node->outputs,   &node->output_version,
+                         &node->origin, &node->versions, &node->on_release};
   for (PyObject** field : fields) *field = Ref::share(Py_None).release();
   node->op = Ref::share(op).release();
   if (!link(node, tensors, n)) return nullptr;
@@ -292,12 +308,18 @@ PyObject* make_node(PyObject* op, const OperatorInfo& info, PyObject* const* ten
     assign(node->outputs, saved.get());
     assign(node->output_version, version.get());
   }
-  if (thread_mode().anomaly != nullptr && PyObject_IsTrue(thread_mode().anomaly) == 1) {
-    Ref origin(PyObject_CallNoArgs(callbacks.origin));
-    if (!origin) return nullptr;
-    assign(node->origin, origin.get());
+  if (thread_mode().on_node != nullptr) {
+    const Ref on_node = Ref::share(thread_mode().on_node);
+    if (!Ref(PyObject_CallOneArg(on_node.get(), self.get()))) return nullptr;
   }
   return self.release();
+}
+
+static int64_t version_then(const NodeObject* node, PyObject* input) {
+  if (is_none(node->versions)) return 0;
+  const Ref key(PyLong_FromVoidPtr(input));
+  PyObject* found = key ? PyDict_GetItem(node->versions, key.get()) : nullptr;
+  return found == nullptr ? 0 : PyLong_AsLongLong(found);
 }
 
 bool check_versions(NodeObject* node) {
@@ -316,7 +338,7 @@ bool check_versions(NodeObject* node) {
   for (Py_ssize_t i = 0; i < PySequence_Fast_GET_SIZE(inputs.get()); ++i) {
     PyObject* input = PySequence_Fast_GET_ITEM(inputs.get(), i);
     if (!is_tensor(input) || is_none(as_tensor(input)->version)) continue;
-    const int64_t before = node->versions == nullptr ? 0 : node->versions[i];
+    const int64_t before = version_then(node, input);
     now = version_of(as_tensor(input));
     if (now == before) continue;
     Ref(PyObject_CallFunction(callbacks.refuse_version, "OnLL", self, i, static_cast<long long>(before),
@@ -326,9 +348,10 @@ bool check_versions(NodeObject* node) {
   return true;
 }
 
-void release_node(NodeObject* node) {
+bool release_node(NodeObject* node) {
   assign(node->inputs, Py_None);
   assign(node->outputs, Py_None);
+  return is_none(node->on_release) || static_cast<bool>(Ref(PyObject_CallNoArgs(node->on_release)));
 }
 
 bool add_node_types(PyObject* module) {

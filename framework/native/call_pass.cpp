@@ -21,8 +21,10 @@ struct Slot {
 /// One run over the tape. Gradients that others may still hold are never written to.
 class Pass {
  public:
-  /// `wanted`: set of keys (id of a leaf, or (node, index)), or None; then gradients go to `.grad` of the leaves.
-  Pass(bool retains, bool on_tape, PyObject* wanted) : retains_(retains), on_tape_(on_tape), wanted_(wanted) {}
+  /// `wanted`: set of keys (id of a leaf, or (node, index)), or None; then gradients go to `.grad` of the leaves. `plan`: node ->
+  /// whether to go on behind it, for the nodes that lead to what is wanted; None where nothing is.
+  Pass(bool retains, bool on_tape, PyObject* wanted, PyObject* plan)
+      : retains_(retains), on_tape_(on_tape), wanted_(wanted), plan_(plan) {}
   Pass(const Pass&) = delete;
   ~Pass() {
     for (; !heap_.empty(); heap_.pop()) Py_DECREF(heap_.top().second);
@@ -30,8 +32,11 @@ class Pass {
 
   bool start(PyObject* tensor, PyObject* seed);
   bool run();
-  /// Key -> gradient, of what was wanted.
-  Ref captured{PyDict_New()};
+  /// Adds a gradient to `.grad` of a tensor.
+  bool add_to_grad(TensorObject* leaf, Ref gradient, bool is_fresh);
+  Ref from_tensor(PyObject* t) { return Ref::share(on_tape_ ? t : as_tensor(t)->data); }
+  /// Key -> gradient as a tensor, of what was wanted.
+  PyObject* captured();
 
  private:
   using Numbered = std::pair<int64_t, PyObject*>;
@@ -49,10 +54,10 @@ class Pass {
   Ref add(PyObject* held, PyObject* gradient, bool is_owned);
   Ref copy(PyObject* gradient);
   Ref to_tensor(PyObject* gradient) { return on_tape_ ? Ref::share(gradient) : Ref(wrap_array(gradient)); }
-  Ref from_tensor(PyObject* t) { return Ref::share(on_tape_ ? t : as_tensor(t)->data); }
 
   const bool retains_, on_tape_;
-  PyObject* const wanted_;
+  PyObject *const wanted_, *const plan_;
+  Ref captured_{PyDict_New()};
   std::unordered_map<PyObject*, std::unique_ptr<Slot[]>> waiting_;
   std::priority_queue<Numbered> heap_;  // (sequence, node), which is held
 };
@@ -63,6 +68,16 @@ bool Pass::start(PyObject* tensor, PyObject* seed) {
   return deliver(target.get(), PyLong_AsSsize_t(t->index), from_tensor(seed), false);
 }
 
+/// Lets Python add the line of the forward call to the error that is set.
+void explain(PyObject* node) {
+  PyObject *type = nullptr, *value = nullptr, *trace = nullptr;
+  PyErr_Fetch(&type, &value, &trace);
+  PyErr_NormalizeException(&type, &value, &trace);
+  if (trace != nullptr) PyException_SetTraceback(value, trace);
+  if (!Ref(PyObject_CallFunctionObjArgs(callbacks.explain_anomaly, node, value, nullptr))) PyErr_Clear();
+  PyErr_Restore(type, value, trace);
+}
+
 bool Pass::run() {
   while (!heap_.empty()) {
     const Ref node(heap_.top().second);
@@ -70,7 +85,9 @@ bool Pass::run() {
     const auto found = waiting_.find(node.get());
     std::unique_ptr<Slot[]> slots = std::move(found->second);
     waiting_.erase(found);
-    if (!step(as_node(node.get()), std::move(slots))) return false;
+    if (step(as_node(node.get()), std::move(slots))) continue;
+    if (thread_mode().anomaly != nullptr) explain(node.get());
+    return false;
   }
   return true;
 }
@@ -78,6 +95,7 @@ bool Pass::run() {
 /// Adds a gradient to what waits at an edge. `is_fresh`: its array belongs to nobody else.
 bool Pass::deliver(PyObject* target, Py_ssize_t index, Ref gradient, bool is_fresh) {
   if (!is_node(target)) return accumulate(as_tensor(target), std::move(gradient), is_fresh);
+  if (!is_none(plan_) && PyDict_Contains(plan_, target) != 1) return true;
   std::unique_ptr<Slot[]>& slots = waiting_[target];
   if (slots == nullptr) {
     slots.reset(new Slot[static_cast<size_t>(as_node(target)->count)]);
@@ -94,21 +112,33 @@ bool Pass::deliver(PyObject* target, Py_ssize_t index, Ref gradient, bool is_fre
 }
 
 bool Pass::accumulate(TensorObject* leaf, Ref gradient, bool is_fresh) {
+  const Ref key(is_none(wanted_) ? nullptr : PyLong_FromVoidPtr(leaf));
+  if (!is_none(wanted_) && !is_wanted(key.get())) return PyErr_Occurred() == nullptr;
   if (PyObject_IsTrue(leaf->hooks) == 1) {
     gradient = hooked(leaf->hooks, gradient.get());
     is_fresh = false;
     if (!gradient) return false;
   }
-  if (!is_none(wanted_)) {
-    const Ref key(PyLong_FromVoidPtr(leaf));
-    return !is_wanted(key.get()) || capture(key.get(), gradient.get());
-  }
+  return key ? capture(key.get(), gradient.get()) : add_to_grad(leaf, std::move(gradient), is_fresh);
+}
+
+bool Pass::add_to_grad(TensorObject* leaf, Ref gradient, bool is_fresh) {
   if (!store(leaf, std::move(gradient), is_fresh)) return false;
   if (is_none(leaf->accumulate_hooks)) return true;
   const Ref hooks(PySequence_Tuple(leaf->accumulate_hooks));
   for (Py_ssize_t i = 0; hooks && i < PyTuple_GET_SIZE(hooks.get()); ++i)
     if (!Ref(PyObject_CallOneArg(PyTuple_GET_ITEM(hooks.get(), i), reinterpret_cast<PyObject*>(leaf)))) return false;
   return static_cast<bool>(hooks);
+}
+
+PyObject* Pass::captured() {
+  const Ref keys(captured_ ? PyDict_Keys(captured_.get()) : nullptr);
+  for (Py_ssize_t i = 0; keys && i < PyList_GET_SIZE(keys.get()); ++i) {
+    PyObject* key = PyList_GET_ITEM(keys.get(), i);
+    const Ref t = to_tensor(PyDict_GetItem(captured_.get(), key));
+    if (!t || PyDict_SetItem(captured_.get(), key, t.get()) < 0) return nullptr;
+  }
+  return keys ? captured_.release() : nullptr;
 }
 
 bool Pass::store(TensorObject* leaf, Ref gradient, bool is_fresh) {
@@ -132,10 +162,10 @@ bool Pass::store(TensorObject* leaf, Ref gradient, bool is_fresh) {
 }
 
 bool Pass::capture(PyObject* key, PyObject* gradient) {
-  PyObject* held = PyDict_GetItemWithError(captured.get(), key);
-  if (held == nullptr) return PyErr_Occurred() == nullptr && PyDict_SetItem(captured.get(), key, gradient) == 0;
+  PyObject* held = PyDict_GetItemWithError(captured_.get(), key);
+  if (held == nullptr) return PyErr_Occurred() == nullptr && PyDict_SetItem(captured_.get(), key, gradient) == 0;
   const Ref total = add(held, gradient, false);
-  return total && PyDict_SetItem(captured.get(), key, total.get()) == 0;
+  return total && PyDict_SetItem(captured_.get(), key, total.get()) == 0;
 }
 
 /// Runs one node: gradients of its outputs in, gradients of its inputs delivered along its edges.
@@ -148,7 +178,10 @@ bool Pass::step(NodeObject* node, std::unique_ptr<Slot[]> slots) {
     PyList_SET_ITEM(grads.get(), i, gradient == nullptr ? Ref::share(Py_None).release() : gradient);
   }
   if (!is_none(node->hooks) && !pass_hooks(node, grads.get())) return false;
-  if (!is_none(wanted_) && !capture_outputs(node, grads.get())) return false;
+  if (!is_none(wanted_)) {
+    if (!capture_outputs(node, grads.get())) return false;
+    if (PyDict_GetItem(plan_, self) == Py_False) return true;  // nothing behind is wanted
+  }
   if (!check_versions(node)) return false;
   const OperatorInfo* info = operator_info(node->op);
   if (info == nullptr) return false;
@@ -163,8 +196,7 @@ bool Pass::step(NodeObject* node, std::unique_ptr<Slot[]> slots) {
       !Ref(PyObject_CallFunctionObjArgs(callbacks.check_anomaly, self, grads.get(), results.get(), nullptr)))
     return false;
   if (!deliver_results(node, grads.get(), results.get())) return false;
-  if (!retains_) release_node(node);
-  return true;
+  return retains_ || release_node(node);
 }
 
 bool Pass::pass_hooks(NodeObject* node, PyObject* grads) {
@@ -240,6 +272,7 @@ Ref Pass::hooked(PyObject* hooks, PyObject* gradient) {
 
 Ref Pass::add(PyObject* held, PyObject* gradient, bool is_owned) {
   if (!on_tape_ && add_small(held, gradient, is_owned)) return Ref::share(held);
+  if (!on_tape_ && has_half(&gradient, 1)) return Ref(PyObject_CallFunctionObjArgs(callbacks.half_add, held, gradient, nullptr));
   if (on_tape_ || !is_owned) {
     Ref total(PyNumber_Add(held, gradient));
     if (on_tape_ || !total || PyArray_Check(total.get()) || !PyArray_Check(held)) return total;
@@ -252,24 +285,31 @@ Ref Pass::copy(PyObject* gradient) {
   return on_tape_ ? Ref::share(gradient) : Ref(PyObject_CallMethodNoArgs(gradient, names.copy));
 }
 
-/// run_pass(outputs, seeds, wanted, retains, on_tape)
+/// run_pass(outputs, seeds, wanted, plan, retains, on_tape)
 PyObject* run_pass(PyObject*, PyObject* const* args, Py_ssize_t count) {
-  if (count != 5) return PyErr_Format(PyExc_TypeError, "run_pass: expected 5 arguments, came %zd", count);
+  if (count != 6) return PyErr_Format(PyExc_TypeError, "run_pass: expected 6 arguments, came %zd", count);
   const Ref outputs(PySequence_Tuple(args[0])), seeds(PySequence_Tuple(args[1]));
   if (!outputs || !seeds) return nullptr;
-  if (PyTuple_GET_SIZE(outputs.get()) != PyTuple_GET_SIZE(seeds.get()))
-    return PyErr_Format(PyExc_ValueError, "backward: %zd outputs, but %zd gradients", PyTuple_GET_SIZE(outputs.get()),
-                        PyTuple_GET_SIZE(seeds.get()));
-  Pass pass(PyObject_IsTrue(args[3]) == 1, PyObject_IsTrue(args[4]) == 1, args[2]);
-  if (!pass.captured) return nullptr;
+  Pass pass(PyObject_IsTrue(args[4]) == 1, PyObject_IsTrue(args[5]) == 1, args[2], args[3]);
   for (Py_ssize_t i = 0; i < PyTuple_GET_SIZE(outputs.get()); ++i)
     if (!pass.start(PyTuple_GET_ITEM(outputs.get(), i), PyTuple_GET_ITEM(seeds.get(), i))) return nullptr;
-  return pass.run() ? pass.captured.release() : nullptr;
+  return pass.run() ? pass.captured() : nullptr;
+}
+
+/// add_to_grad(tensor, gradient, on_tape)
+PyObject* add_to_grad(PyObject*, PyObject* const* args, Py_ssize_t count) {
+  if (count != 3 || !is_tensor(args[0]) || !is_tensor(args[1]))
+    return PyErr_Format(PyExc_TypeError, "add_to_grad: expected a tensor and its gradient");
+  Pass pass(false, PyObject_IsTrue(args[2]) == 1, Py_None, Py_None);
+  if (!pass.add_to_grad(as_tensor(args[0]), pass.from_tensor(args[1]), false)) return nullptr;
+  Py_RETURN_NONE;
 }
 
 PyMethodDef functions[] = {
     {"run_pass", reinterpret_cast<PyCFunction>(reinterpret_cast<void (*)()>(run_pass)), METH_FASTCALL,
-     "run_pass(outputs, seeds, wanted, retains, on_tape): runs the nodes behind the outputs, and returns the wanted gradients."},
+     "run_pass(outputs, seeds, wanted, plan, retains, on_tape): runs the nodes behind the outputs; the wanted gradients by key."},
+    {"add_to_grad", reinterpret_cast<PyCFunction>(reinterpret_cast<void (*)()>(add_to_grad)), METH_FASTCALL,
+     "add_to_grad(tensor, gradient, on_tape): adds to `.grad`, and calls the hooks that wait for that."},
     {nullptr, nullptr, 0, nullptr},
 };
 

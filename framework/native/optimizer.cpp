@@ -3,6 +3,7 @@
 #include <vector>
 
 #include "arrays.h"
+#include "small.h"
 #include "training.h"
 #include "workers.h"
 
@@ -20,21 +21,28 @@ struct Entry {
 
 constexpr size_t kBlock = 1 << 15;  // elements of one piece of work
 
-/// Collects the arrays before the interpreter lock is released. Arrays are held by the lists meanwhile.
-std::vector<Entry> collect(const nb::list& parameters, const nb::list& gradients, const std::vector<nb::list>& states) {
+bool is_writable(PyObject* array) { return is_plain(array) && PyArray_ISWRITEABLE(as_array(array)); }
+
+bool is_like(PyObject* array, const Entry& entry) { return static_cast<size_t>(PyArray_SIZE(as_array(array))) == entry.count; }
+
+/// Collects the arrays before the interpreter lock is released; the lists hold them meanwhile. Empty where one is not float32 in
+/// rows.
+std::optional<std::vector<Entry>> collect(const nb::list& parameters, const nb::list& gradients,
+                                          const std::vector<nb::list>& states) {
   std::vector<Entry> entries;
   entries.reserve(parameters.size());
   require(gradients.size() == parameters.size(), "one gradient for each parameter");
+  for (const nb::list& state : states) require(state.size() == parameters.size(), "one state for each parameter");
   for (size_t i = 0; i < parameters.size(); ++i) {
-    const auto p = nb::cast<Out>(parameters[i], false);
-    const auto g = nb::cast<In>(gradients[i], false);
-    require(p.size() == g.size(), "gradients like the parameters");
-    Entry entry{p.data(), g.data(), {nullptr, nullptr}, p.size()};
+    PyObject *p = nb::handle(parameters[i]).ptr(), *g = nb::handle(gradients[i]).ptr();
+    if (!is_writable(p) || !is_plain(g)) return std::nullopt;
+    Entry entry{writable_floats(p), floats(g), {nullptr, nullptr}, static_cast<size_t>(PyArray_SIZE(as_array(p)))};
+    require(is_like(g, entry), "gradients like the parameters");
     for (size_t s = 0; s < states.size(); ++s) {
-      require(states[s].size() == parameters.size(), "one state for each parameter");
-      const auto state = nb::cast<Out>(states[s][i], false);
-      require(state.size() == p.size(), "states like the parameters");
-      entry.state[s] = state.data();
+      PyObject* state = nb::handle(states[s][i]).ptr();
+      if (!is_writable(state)) return std::nullopt;
+      require(is_like(state, entry), "states like the parameters");
+      entry.state[s] = writable_floats(state);
     }
     entries.push_back(entry);
   }
@@ -60,9 +68,11 @@ void each_block(const std::vector<Entry>& entries, Step&& step) {
   });
 }
 
-void adamw(nb::list parameters, nb::list gradients, nb::list exp_avgs, nb::list exp_avg_sqs, double lr, double beta1, double beta2,
+/// False where the arrays are not float32 in rows; then nothing was done.
+bool adamw(nb::list parameters, nb::list gradients, nb::list exp_avgs, nb::list exp_avg_sqs, double lr, double beta1, double beta2,
            double eps, double weight_decay, double step) {
-  const std::vector<Entry> entries = collect(parameters, gradients, {exp_avgs, exp_avg_sqs});
+  const auto entries = collect(parameters, gradients, {exp_avgs, exp_avg_sqs});
+  if (!entries) return false;
   AdamW s;
   s.keep = static_cast<float>(1.0 - lr * weight_decay);
   s.mix1 = static_cast<float>(1.0 - beta1);
@@ -73,21 +83,24 @@ void adamw(nb::list parameters, nb::list gradients, nb::list exp_avgs, nb::list 
   s.rate = static_cast<float>(lr / (1.0 - std::pow(beta1, step)));
   nb::gil_scoped_release unlocked;
   const TrainingTable& table = training_table();
-  each_block(entries, [&](const Entry& e, size_t first, size_t count) {
+  each_block(*entries, [&](const Entry& e, size_t first, size_t count) {
     table.adamw_step(s, e.p + first, e.g + first, e.state[0] + first, e.state[1] + first, count);
   });
+  return true;
 }
 
-void sgd(nb::list parameters, nb::list gradients, std::optional<nb::list> buffers, double lr, double momentum, double weight_decay,
+/// As `adamw`.
+bool sgd(nb::list parameters, nb::list gradients, std::optional<nb::list> buffers, double lr, double momentum, double weight_decay,
          bool nesterov) {
-  const std::vector<Entry> entries =
-      collect(parameters, gradients, buffers ? std::vector<nb::list>{*buffers} : std::vector<nb::list>{});
+  const auto entries = collect(parameters, gradients, buffers ? std::vector<nb::list>{*buffers} : std::vector<nb::list>{});
+  if (!entries) return false;
   const Sgd s{static_cast<float>(lr), static_cast<float>(momentum), static_cast<float>(weight_decay), nesterov};
   nb::gil_scoped_release unlocked;
   const TrainingTable& table = training_table();
-  each_block(entries, [&](const Entry& e, size_t first, size_t count) {
+  each_block(*entries, [&](const Entry& e, size_t first, size_t count) {
     table.sgd_step(s, e.p + first, e.g + first, e.state[0] == nullptr ? nullptr : e.state[0] + first, count);
   });
+  return true;
 }
 
 }  // namespace

@@ -11,6 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from penlight import _native, dlpack
+from penlight._native import TensorBase
+from penlight._native import from_array as from_array
 from penlight.backends.backend import backend_of, get_backend
 from penlight.device import cpu as CPU_DEVICE
 from penlight.device import device as Device
@@ -24,7 +27,7 @@ if TYPE_CHECKING:
     from penlight.tape import Node
 
 
-class Tensor:
+class Tensor(TensorBase):
     """A multi-dimensional array that can take part in a gradient.
 
     Views share memory with their base and with each other; a write through one is seen by all. `shape` and `dtype` are
@@ -35,22 +38,23 @@ class Tensor:
         grad: the accumulated gradient of a leaf after `backward()`, or None.
     """
 
-    # Defaults live on the class: a new tensor then stores its array and nothing else, which makes it three times cheaper.
-    requires_grad: bool = False
-    grad: Tensor | None = None
-    _data: Any
-    _node: Node | None = None
-    _index: int = 0
-    _version: list[int] | None = None  # shared between views; None until a view or a write needs it
-    _base: Tensor | None = None  # of a differentiable view: the tensor whose memory it shows
-    _views: tuple[Any, ...] = ()  # operators that lead from _base to this view
-    _stamp: int = 0  # of a view: _rebased of the base when its node was made
-    _rebased: int = 0  # of a base: how often an in-place operation replaced its node
-    _hooks: list[Callable[..., Any]] | None = None
-    _accumulate_hooks: list[Callable[..., Any]] | None = None
-    _owns_grad: Tensor | None = None
+    if TYPE_CHECKING:  # the fields of TensorBase, see framework/native/call_tensor.cpp
+        requires_grad: bool
+        grad: Tensor | None
+        _data: Any
+        _node: Node | None
+        _index: int
+        _version: list[int] | None  # shared between views; None until a view or a write needs it
+        _base: Tensor | None  # of a differentiable view: the tensor whose memory it shows
+        _views: tuple[Any, ...]  # operators that lead from _base to this view
+        _stamp: int  # of a view: _rebased of the base when its node was made
+        _rebased: int  # of a base: how often an in-place operation replaced its node
+        _hooks: list[Callable[..., Any]] | None
+        _accumulate_hooks: list[Callable[..., Any]] | None
+        _owns_grad: Tensor | None
+        _traced: Any  # the TraceValue while a trace is active
+
     _frozen: str | None = None  # why it may not be written to in place
-    _traced: Any = None  # the TraceValue while a trace is active
 
     __array_ufunc__ = None  # makes `numpy_array + tensor` call our __radd__
     __hash__ = object.__hash__
@@ -88,9 +92,6 @@ class Tensor:
         __itruediv__: Any
 
         def __getattr__(self, name: str) -> Any: ...
-
-    def __new__(cls, data: Any = None, *args: Any, **kwargs: Any) -> Any:
-        return object.__new__(cls)
 
     def __init__(self, data: Any, requires_grad: bool = False) -> None:
         """Wraps an array without a copy (anything that is not one is converted first)."""
@@ -266,11 +267,12 @@ class Tensor:
         return array if dtype is None and not copy else np.array(array, dtype=dtype, copy=copy)
 
     def __dlpack__(self, *, stream: Any = None, max_version: Any = None, dl_device: Any = None, copy: bool | None = None) -> Any:
-        """The memory as a DLPack capsule, for `from_dlpack` of other libraries."""
+        """The memory as a DLPack capsule, for `from_dlpack` of other libraries; arguments as in the array API standard."""
+        self._refuse_under_trace("__dlpack__")
         if self.requires_grad:
             raise GradientError("__dlpack__: the tensor requires a gradient; use tensor.detach()")
         options = {"stream": stream, "max_version": max_version, "dl_device": dl_device, "copy": copy}
-        return self._data.__dlpack__(**{name: value for name, value in options.items() if value is not None})
+        return dlpack.capsule(self._data, **{name: value for name, value in options.items() if value is not None})
 
     def __dlpack_device__(self) -> Any:
         return self._data.__dlpack_device__()
@@ -344,9 +346,11 @@ class Tensor:
     def __deepcopy__(self, memo: dict[int, Any]) -> Tensor:
         if self._node is not None:
             raise GradientError("deepcopy: only leaves can be copied; use .detach().clone()")
-        result = object.__new__(type(self))
+        result = TensorBase.__new__(type(self))
         memo[id(self)] = result
-        result.__dict__.update({k: v for k, v in self.__dict__.items() if k in ("requires_grad", "persistent")})
+        result.requires_grad = self.requires_grad
+        if "persistent" in self.__dict__:
+            result.persistent = self.__dict__["persistent"]
         result._data = self._data.copy()
         if self.grad is not None:
             result.grad = from_array(self.grad._data.copy())
@@ -382,15 +386,11 @@ class _Predicate(int):
         return bool(self)
 
 
-def from_array(array: Any) -> Tensor:
-    """Wraps an array (not a scalar) without a copy or a check."""
-    t = object.__new__(Tensor)
-    t._data = array
-    return t
+_native.configure(tensor_type=Tensor, dtypes=FROM_NUMPY)
 
 
 def _rebuild(cls: type[Tensor], array: np.ndarray, requires_grad: bool) -> Tensor:
-    t = object.__new__(cls)
+    t = TensorBase.__new__(cls)
     t._data = array
     t.requires_grad = requires_grad
     return t

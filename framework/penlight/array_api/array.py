@@ -82,7 +82,7 @@ def wrap(result: Any, *inputs: Any) -> Array:
     if type(result) is Array:
         return result
     if not isinstance(result, Tensor):
-        array = object.__new__(Array)
+        array = Array.__new__(Array)
         array._data = result if hasattr(result, "strides") and not isinstance(result, np.generic) else np.asarray(result)
         return array
     if type(result) is not Tensor or any(result is t for t in inputs):

@@ -4,127 +4,46 @@
 from __future__ import annotations
 
 import contextvars
-import threading
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
+from penlight import _native
+from penlight._native import apply as apply
+from penlight._native import run_backward as run_backward
+from penlight._native import run_forward as run_forward
 from penlight.backends import half
 from penlight.backends.backend import backend_of
 from penlight.backends.cpu import CPU
 from penlight.dtype import FROM_NUMPY
 from penlight.errors import DeviceError, GradientError, InPlaceError, PenlightError
-from penlight.ops.operator import Operator, Spec
-from penlight.tape import Node, Saved, mode
+from penlight.ops.operator import AVAILABLE, Operator, Spec
+from penlight.tape import Node, mode
 from penlight.tensor import APPLY, Tensor, from_array
-
-_ndarray = np.ndarray
-_new = object.__new__
-_kernels = CPU.kernels
-
-
-class _Quiet(threading.local):
-    """A context in which NumPy does not warn of inf and NaN, which are ordinary results here, as in PyTorch.
-
-    Running in a prepared context costs 0.1 us; entering `np.errstate` for each call would cost 1.5 us.
-    """
-
-    def __init__(self) -> None:
-        context = contextvars.copy_context()
-        context.run(np.seterr, all="ignore")
-        self.context = context
-
-
-_quiet = _Quiet()
-
-
-def apply(operator: Operator, *tensors: Tensor | None) -> Any:
-    """Runs an operator on tensors: forward on their backend, a node on the tape, a record in the trace.
-
-    Returns:
-        A Tensor, or a tuple of them where the operator has several outputs.
-
-    Raises:
-        ShapeError, DTypeError, ArgumentError: what `operator.infer` says of the inputs.
-        DeviceError: the inputs live on different devices.
-    """
-    if mode.autocast is not None:
-        tensors = mode.autocast.cast(operator, tensors)
-    arrays: list[Any] = []
-    needs_grad = False
-    on_cpu = True
-    for t in tensors:
-        if t is None:
-            arrays.append(None)
-            continue
-        if t._base is not None:
-            t._sync_view()
-        data = t._data
-        arrays.append(data)
-        if type(data) is not _ndarray:
-            on_cpu = False
-        if t.requires_grad:
-            needs_grad = True
-    result = run_forward(operator, arrays, on_cpu)
-    if type(result) is tuple:
-        output: Any = _wrap_many(operator, tensors, result, needs_grad and mode.enabled)
-    else:
-        output = _new(Tensor)
-        output._data = result
-        if needs_grad and mode.enabled and result.dtype.kind in "fVc":  # V: bfloat16
-            if result.dtype.kind == "c":
-                _check_complex(operator)
-            output.requires_grad = True
-            node = output._node = Node(operator, tensors, (result,))
-            if node.outputs is not None:
-                output._version = node.output_version
-        if operator.is_view:
-            _link_view(operator, tensors[0], output)  # type: ignore[arg-type]
-    if mode.tracer is not None:
-        mode.tracer.record(operator, tensors, output)
-    return output
-
 
 APPLY.append(apply)
 
 
-def run_forward(operator: Operator, arrays: Sequence[Any], on_cpu: bool = False) -> Any:
-    """The result array (or tuple of arrays) of an operator on arrays, by a kernel or by the reference."""
-    xp: Any = np
-    kernels = _kernels
-    if not on_cpu:
-        backend = _common_backend(operator, arrays)
-        xp, kernels = backend.xp, backend.kernels
-    try:
-        kernel = kernels.get(operator.name)
-        if kernel is not None:
-            result = kernel(operator, *arrays)
-            if result is not NotImplemented:
-                return result
-        if half.among(arrays):
-            result = half.forward(operator, arrays, run_forward)
-            if result is not NotImplemented:
-                return result
-        result = _quiet.context.run(operator.forward, xp, *arrays)
-    except PenlightError:
-        raise
-    except (ValueError, TypeError, IndexError) as error:
-        explain(operator, arrays)
-        raise type(error)(f"{operator.name}: {error}") from error
-    if type(result) is _ndarray:
-        return result
-    if type(result) is tuple:
-        return tuple(r if type(r) is _ndarray else xp.asarray(r) for r in result)
-    return xp.asarray(result)  # NumPy returns scalars for 0-dim results
+def _make_context() -> contextvars.Context:
+    """A context in which NumPy does not warn of inf and NaN, which are ordinary results here, as in PyTorch.
+
+    Running in a prepared context costs 0.1 us; entering `np.errstate` for each call would cost 1.5 us.
+    """
+    context = contextvars.copy_context()
+    context.run(np.seterr, all="ignore")
+    return context
 
 
-def explain(operator: Operator, arrays: Sequence[Any]) -> None:
+def _refuse_forward(operator: Operator, arrays: Sequence[Any], error: Exception) -> None:
     """Raises the precise error of `infer`; the eager path pays for the check only when something went wrong."""
+    if isinstance(error, PenlightError):
+        raise error
     operator.infer(*(None if a is None else Spec(tuple(a.shape), FROM_NUMPY[a.dtype]) for a in arrays))
+    raise type(error)(f"{operator.name}: {error}") from error
 
 
-def _common_backend(operator: Operator, arrays: Sequence[Any]) -> Any:
+def _backend_of_all(operator: Operator, arrays: Sequence[Any]) -> Any:
     backends = {id(b): b for b in (backend_of(a) for a in arrays if a is not None)} or {0: CPU}
     if len(backends) > 1:
         names = " and ".join(sorted(b.name for b in backends.values()))
@@ -132,35 +51,17 @@ def _common_backend(operator: Operator, arrays: Sequence[Any]) -> Any:
     return next(iter(backends.values()))
 
 
-def _wrap_many(operator: Operator, tensors: Sequence[Any], arrays: tuple[Any, ...], needs_grad: bool) -> tuple[Tensor, ...]:
-    outputs = tuple(from_array(a) for a in arrays)
-    if needs_grad:
-        node = Node(operator, tensors, arrays)
-        for output in outputs if node.outputs is not None else ():
-            output._version = node.output_version
-        for index, output in enumerate(outputs):
-            if output._data.dtype.kind in "fV":
-                output.requires_grad, output._node, output._index = True, node, index
-    return outputs
-
-
-def _check_complex(operator: Operator) -> None:
+def _refuse_complex(operator: Operator) -> None:
     """Refuses a gradient through complex numbers where the vjp is written for real ones."""
-    if not operator.complex_gradient:
-        raise GradientError(f"{operator.name}: has no gradient for complex tensors; detach() the input, or take its real part")
+    raise GradientError(f"{operator.name}: has no gradient for complex tensors; detach() the input, or take its real part")
 
 
-def _link_view(operator: Operator, source: Tensor, view: Tensor) -> None:
-    """Lets a view share the version counter of its source and remember how it was made."""
-    if view._data.base is None or (operator.may_copy and not np.may_share_memory(view._data, source._data)):
-        return
-    if source._version is None:
-        source._version = [0]
-    view._version = source._version
-    if mode.enabled and source._data.dtype.kind in "fV":
-        view._base = source if source._base is None else source._base
-        view._views = (*source._views, operator)
-        view._stamp = view._base._rebased
+def _half_forward(operator: Operator, arrays: Sequence[Any]) -> Any:
+    return half.forward(operator, arrays, run_forward)
+
+
+def _half_backward(node: Node, grads: Sequence[Any]) -> Any:
+    return half.backward(node, grads, run_backward, from_array)
 
 
 def saved_outputs(node: Node) -> tuple[Tensor, ...] | None:
@@ -171,33 +72,6 @@ def saved_outputs(node: Node) -> tuple[Tensor, ...] | None:
     for index, t in enumerate(tensors):
         t.requires_grad, t._node, t._index = True, node, index
     return tensors
-
-
-def run_backward(node: Node, grads: Sequence[Any]) -> Sequence[Any]:
-    """The gradients of a node's inputs as arrays, of arrays; no graph of the gradient is made."""
-    operator = node.operator
-    if operator.backward is None:
-        return _backward_by_vjp(node, grads)
-    arrays = [t if t is None or type(t) is Saved else t._data for t in node.inputs]
-    grad: Any = grads
-    output: Any = node.outputs
-    if operator.outputs == 1:
-        grad, output = grads[0], None if output is None else output[0]
-    needs = [edge is not None for edge in node.edges]
-    xp: Any = np
-    kernels = _kernels
-    if any(g is not None and type(g) is not _ndarray for g in grads):
-        backend = _common_backend(operator, grads)
-        xp, kernels = backend.xp, backend.kernels
-    kernel = kernels.get(operator.name + ".backward")
-    results = NotImplemented if kernel is None else kernel(operator, needs, grad, output, *arrays)
-    if results is NotImplemented and half.among(grads):
-        results = half.backward(node, grads, run_backward, from_array)
-    if results is NotImplemented:
-        results = _quiet.context.run(operator.backward, xp, needs, grad, output, *arrays)
-    if results is NotImplemented:
-        return _backward_by_vjp(node, grads)
-    return [r if r is None or type(r) is _ndarray else xp.asarray(r) for r in results]
 
 
 def _backward_by_vjp(node: Node, grads: Sequence[Any]) -> Sequence[Any]:
@@ -213,6 +87,20 @@ def _backward_by_vjp(node: Node, grads: Sequence[Any]) -> Sequence[Any]:
     else:
         results = operator.vjp(tuple(tensors), output, *node.inputs)
     return [None if r is None else r._data for r in results]
+
+
+_native.configure(
+    numpy=np,
+    cpu_kernels=CPU.kernels,
+    available=AVAILABLE,
+    make_context=_make_context,
+    backend_of_all=_backend_of_all,
+    refuse_forward=_refuse_forward,
+    refuse_complex=_refuse_complex,
+    backward_by_vjp=_backward_by_vjp,
+    half_forward=_half_forward,
+    half_backward=_half_backward,
+)
 
 
 def write(target: Tensor, value: Tensor, operation: str) -> Tensor:
@@ -249,7 +137,7 @@ def _keep_old_value(node: Node, target: Tensor) -> None:
         if t is target:
             old = from_array(target._data.copy())
             old.requires_grad, old._node, old._index = target.requires_grad, target._node, target._index
-            node.inputs = [*node.inputs[:position], old, *node.inputs[position + 1 :]]
+            node.inputs = (*node.inputs[:position], old, *node.inputs[position + 1 :])
 
 
 def _check_write(target: Tensor, value: Tensor, operation: str) -> None:
