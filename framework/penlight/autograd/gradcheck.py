@@ -199,12 +199,12 @@ def _run(func: Function, arguments: tuple[Any, ...], check: _Check) -> None:
     if not results:
         _check_constant(func, arguments, leaves, check)
         return
+    if check.check_undefined_grad and len(results) > 1:
+        _check_undefined(results, leaves, check)
     compare = _compare_fast if check.fast_mode else _compare_slow
     for number, output in enumerate(results):
         compare(func, arguments, leaves, number, output, check)
     _check_grad_times_zero(results, leaves, check)
-    if check.check_undefined_grad and len(results) > 1:
-        _check_undefined(results, leaves, check)
 
 
 def _arrays(func: Function, arguments: tuple[Any, ...]) -> list[np.ndarray]:

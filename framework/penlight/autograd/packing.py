@@ -16,7 +16,7 @@ from typing import Any
 from penlight.errors import GradientError, VersionError
 from penlight.ops.dispatch import run_backward
 from penlight.ops.operator import Operator
-from penlight.tape import Node, Saved, mode
+from penlight.tape import Node, mode
 from penlight.tensor import Tensor, from_array
 
 Pack = Callable[[Tensor], Any]
@@ -173,7 +173,7 @@ class Packed(Operator):
         original = node.operator
         self.original = original
         self.name, self.outputs, self.gradient = original.name, original.outputs, original.gradient  # type: ignore[misc]
-        self.stand_ins = [Saved(t) if isinstance(t, Tensor) else t for t in node.inputs]
+        self.stand_ins = [None if isinstance(t, Tensor) else t for t in node.inputs]
         self.records: list[Record | None] = [pack_tensor(t) if isinstance(t, Tensor) else None for t in node.inputs]
         arrays = node.outputs
         self.saved: list[Record] | None = None if arrays is None else [pack_tensor(from_array(a)) for a in arrays]
