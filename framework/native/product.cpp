@@ -52,11 +52,28 @@ void matmul(InMatrix a, InMatrix b, std::optional<In> bias, OutMatrix c) {
   gemm_f32(gemm, scratch, parallel);
 }
 
+/// sums (N) of x (M, N) over M, row after row; each thread takes some of the columns.
+void column_sums(In x, Out sums) {
+  require(x.ndim() == 2 && size_of(sums) == dim(x, 1), "x (M, N) and sums (N)");
+  const int64_t rows = dim(x, 0), columns = dim(x, 1);
+  nb::gil_scoped_release unlocked;
+  const size_t grain = static_cast<size_t>(65536 / (rows + 1) + 16);
+  parallel_ranges(workers(), static_cast<size_t>(columns), grain, [&](size_t begin, size_t end) {
+    float* to = sums.data();
+    for (size_t j = begin; j < end; ++j) to[j] = 0.0f;
+    for (int64_t i = 0; i < rows; ++i) {
+      const float* row = x.data() + i * columns;
+      for (size_t j = begin; j < end; ++j) to[j] += row[j];
+    }
+  });
+}
+
 }  // namespace
 
 void bind_product(nb::module_& module) {
   module.def("matmul", &matmul, nb::arg("a").noconvert(), nb::arg("b").noconvert(), nb::arg("bias").noconvert().none(),
              nb::arg("c").noconvert());
+  module.def("column_sums", &column_sums, nb::arg("x").noconvert(), nb::arg("sums").noconvert());
 }
 
 }  // namespace penlight

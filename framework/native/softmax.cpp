@@ -22,21 +22,6 @@ void softmax(In x, int64_t width, bool logarithm, Out y) {
   softmax_rows_f32(x.data(), y.data(), rows, width, logarithm, workers());
 }
 
-/// Softmax in place over scores (..., queries, keys); causal: query i sees keys 0 .. i, the others become 0.
-void attention_softmax(Out scores, int64_t queries, int64_t keys, bool causal) {
-  const int64_t rows = row_count(size_of(scores), keys);
-  require(queries >= 1 && rows % queries == 0, "scores of (..., queries, keys)");
-  nb::gil_scoped_release unlocked;
-  parallel_ranges(workers(), static_cast<size_t>(rows), softmax_grain(keys), [&](size_t begin, size_t end) {
-    for (int64_t r = static_cast<int64_t>(begin); r < static_cast<int64_t>(end); ++r) {
-      float* row = scores.data() + r * keys;
-      const int64_t seen = causal && r % queries + 1 < keys ? r % queries + 1 : keys;
-      softmax_rows_f32(row, row, 1, seen, false, Parallel{});
-      for (int64_t j = seen; j < keys; ++j) row[j] = 0.0f;
-    }
-  });
-}
-
 void softmax_grad(In grad, In y, int64_t width, bool logarithm, Out dx) {
   const int64_t rows = row_count(size_of(y), width);
   require(size_of(grad) == size_of(y) && size_of(dx) == size_of(y), "arrays like y");
@@ -96,8 +81,6 @@ void cross_entropy_grad(In grad, In logp, InIndex target, int64_t ignore_index, 
 
 void bind_softmax(nb::module_& module) {
   module.def("softmax", &softmax, nb::arg("x").noconvert(), nb::arg("width"), nb::arg("logarithm"), nb::arg("y").noconvert());
-  module.def("attention_softmax", &attention_softmax, nb::arg("scores").noconvert(), nb::arg("queries"), nb::arg("keys"),
-             nb::arg("causal"));
   module.def("softmax_grad", &softmax_grad, nb::arg("grad").noconvert(), nb::arg("y").noconvert(), nb::arg("width"),
              nb::arg("logarithm"), nb::arg("dx").noconvert());
   module.def("cross_entropy", &cross_entropy, nb::arg("x").noconvert(), nb::arg("target").noconvert(), nb::arg("ignore_index"),

@@ -14,6 +14,7 @@ from penlight.ops.attention import Attention
 from penlight.ops.conv import Conv2d, Conv2dInputGrad, Conv2dWeightGrad
 from penlight.ops.elementwise import Erf, Exp
 from penlight.ops.loss import CrossEntropy
+from penlight.ops.matmul import Linear, MatMul
 from penlight.ops.norm import BatchNormTraining, LayerNorm
 from penlight.ops.pool import MaxPool2d, MaxPool2dGrad, MaxPool2dIndex
 from penlight.ops.softmax import LogSoftmax, Softmax
@@ -188,6 +189,40 @@ def test_attention(sizes, causal, threads):
     output = check_forward(operator, q, k, v, None)
     grad = (rand(*output[0].shape, seed=3), None)
     check_backward(operator, output, grad, q, k, v, None, needs=(True, True, True, False))
+
+
+@pytest.mark.parametrize("causal", [False, True])
+def test_attention_on_views(causal, threads):
+    operator = Attention(0.3, causal)
+    qkv = rand(2, 50, 3, 4, 8)
+    q, k, v = qkv.transpose(2, 0, 3, 1, 4)
+    output = check_forward(operator, q, k, v, None)
+    grad = rand(2, 50, 4, 8, seed=3).transpose(0, 2, 1, 3)
+    check_backward(operator, output, (grad, None), q, k, v, None, needs=(True, True, True, False))
+
+
+PRODUCTS = [((200, 80), 96), ((3, 70, 96), 130), ((64, 512), 40), ((1, 700, 33), 50)]
+
+
+@pytest.mark.parametrize(("shape", "columns"), PRODUCTS)
+def test_linear(shape, columns, threads):
+    x, weight, bias = rand(*shape), rand(columns, shape[-1], seed=1), rand(columns, seed=2)
+    y = check_forward(Linear(), x, weight, bias, rtol=1e-4, atol=1e-4)
+    check_forward(Linear(), x, weight, None, rtol=1e-4, atol=1e-4)
+    grad = rand(*y.shape, seed=3)
+    result = KERNELS["linear.backward"](Linear(), (True, True, True), grad, None, x, weight, bias)
+    wanted = Linear().backward(np, (True, True, True), *map(doubled, (grad, None, x, weight, bias)))
+    assert_close(result, tuple(wanted), rtol=1e-4, atol=1e-3)
+
+
+@pytest.mark.parametrize(("shape", "columns"), PRODUCTS)
+def test_matmul(shape, columns, threads):
+    a, b = rand(*shape), rand(shape[-1], columns, seed=1)
+    y = check_forward(MatMul(), a, b, rtol=1e-4, atol=1e-4)
+    grad = rand(*y.shape, seed=3)
+    result = KERNELS["matmul.backward"](MatMul(), (True, True), grad, None, a, b)
+    wanted = MatMul().backward(np, (True, True), *map(doubled, (grad, None, a, b)))
+    assert_close(result, tuple(wanted), rtol=1e-4, atol=1e-3)
 
 
 @pytest.mark.parametrize("smoothing", [0.0, 0.1])

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from penlight import _native
+from penlight.backends.product_kernels import product_kernels
 from penlight.backends.recurrent_kernels import recurrent_kernels
 
 SMALLEST = 1024  # elements; below this NumPy's call is as fast
@@ -52,7 +53,7 @@ def kernels() -> dict[str, Kernel]:
         "adamw": _adamw,
         "sgd": _sgd,
     }
-    return found | recurrent_kernels()
+    return found | product_kernels() | recurrent_kernels()
 
 
 def _takes(*arrays: Any) -> bool:
@@ -185,7 +186,7 @@ def _cross_entropy_backward(operator: Any, needs: Any, grad: Any, output: Any, x
 
 
 def _takes_attention(q: Any, k: Any, v: Any, mask: Any) -> bool:
-    """Without a mask and with the same leading sizes; the products are NumPy's, so that rows need not be contiguous."""
+    """Without a mask and with the same leading sizes; of any strides."""
     arrays = (q, k, v)
     if mask is not None or any(type(a) is not np.ndarray or a.dtype != np.float32 or not a.size for a in arrays):
         return False
@@ -195,20 +196,24 @@ def _takes_attention(q: Any, k: Any, v: Any, mask: Any) -> bool:
 def _attention(operator: Any, q: Any, k: Any, v: Any, mask: Any) -> Any:
     if not _takes_attention(q, k, v, mask) or q.ndim < 2 or q.shape[-1] != k.shape[-1] or k.shape[-2] != v.shape[-2]:
         return NotImplemented
-    weights = np.matmul(q * np.float32(operator.scale), k.swapaxes(-1, -2))
-    _native.attention_softmax(weights, q.shape[-2], k.shape[-2], operator.is_causal)
-    return np.matmul(weights, v), weights
+    y, weights = np.empty((*q.shape[:-1], v.shape[-1]), np.float32), np.empty((*q.shape[:-1], k.shape[-2]), np.float32)
+    _native.attention(*map(_heads, (q, k, v)), operator.scale, operator.is_causal, y, weights)
+    return y, weights
+
+
+def _heads(x: Any) -> Any:
+    """(B, H, rows, size)"""
+    return x if x.ndim == 4 else x.reshape(1, -1, *x.shape[-2:])
 
 
 def _attention_backward(operator: Any, needs: Any, grad: Any, output: Any, q: Any, k: Any, v: Any, mask: Any) -> Any:
     if grad[0] is None or grad[1] is not None or not _takes_attention(q, k, v, mask) or not _takes(output[1]):
         return NotImplemented
-    weights, scale = output[1], np.float32(operator.scale)
-    scores = np.matmul(grad[0], v.swapaxes(-1, -2))
-    _native.softmax_grad(scores, weights, weights.shape[-1], False, scores)
-    gq = np.matmul(scores, k * scale) if needs[0] else None
-    gk = np.matmul(scores.swapaxes(-1, -2), q * scale) if needs[1] else None
-    return gq, gk, np.matmul(weights.swapaxes(-1, -2), grad[0]) if needs[2] else None, None
+    if grad[0].dtype != np.float32 or not grad[0].size:
+        return NotImplemented
+    gq, gk, gv = (np.empty(a.shape, np.float32) for a in (q, k, v))
+    _native.attention_grad(*map(_heads, (grad[0], q, k, v)), output[1], operator.scale, operator.is_causal, gq, gk, gv)
+    return gq if needs[0] else None, gk if needs[1] else None, gv if needs[2] else None, None
 
 
 def _layer_norm(operator: Any, x: Any, weight: Any, bias: Any) -> Any:
