@@ -5,40 +5,16 @@ from __future__ import annotations
 
 import inspect
 import itertools
-from collections.abc import Callable, Iterator, Mapping
-from typing import Any, NamedTuple
+from collections.abc import Callable, Iterator
+from typing import Any
 
-import numpy as np
-
-from penlight.backends.backend import backend_of
 from penlight.dtype import bfloat16, float16, float32, float64
-from penlight.errors import StateDictError
 from penlight.layout import RANKS
 from penlight.nn.backward_hooks import BackwardHook, Watch
 from penlight.nn.parameter import Parameter
+from penlight.nn.state import RemovableHandle, Stateful
 from penlight.tape import mode
-from penlight.tensor import Tensor, from_numpy
-
-_numbers = itertools.count()
-
-
-class IncompatibleKeys(NamedTuple):
-    """What `load_state_dict(strict=False)` left out."""
-
-    missing_keys: list[str]
-    unexpected_keys: list[str]
-
-
-class RemovableHandle:
-    """Removes a hook."""
-
-    def __init__(self, hooks: dict[int, Any], hook: Any):
-        self._hooks, self._number = hooks, next(_numbers)
-        hooks[self._number] = hook
-
-    def remove(self) -> None:
-        """Takes the hook out; a second call does nothing."""
-        self._hooks.pop(self._number, None)
+from penlight.tensor import Tensor
 
 
 class _ModuleType(type):
@@ -53,7 +29,14 @@ class _ModuleType(type):
         return module.to(**taken) if any(value is not None for value in taken.values()) else module
 
 
-class Module(metaclass=_ModuleType):
+class _WithKeywords:
+    """A hook that wants the keyword arguments as well."""
+
+    def __init__(self, call: Callable[..., Any]):
+        self.call = call
+
+
+class Module(Stateful, metaclass=_ModuleType):
     """Base of all layers and models: subclasses assign parameters and submodules in `__init__` and define `forward`.
 
     Parameters, buffers and submodules are ordinary attributes, and are also kept by name in the order of assignment.
@@ -80,7 +63,7 @@ class Module(metaclass=_ModuleType):
         # Not in __init__: a subclass that forgets super().__init__() works all the same.
         module = super().__new__(cls)
         state: dict[str, Any] = {"_parameters": {}, "_buffers": {}, "_modules": {}, "_not_saved": set(), "training": True}
-        state |= {"_forward_hooks": {}, "_forward_pre_hooks": {}, "_backward_hooks": {}}
+        state |= {"_forward_hooks": {}, "_forward_pre_hooks": {}, "_backward_hooks": {}, "_state_hooks": {}}
         module.__dict__.update(state)
         return module
 
@@ -98,23 +81,37 @@ class Module(metaclass=_ModuleType):
 
     def _call(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         for hook in list(self._forward_pre_hooks.values()):
+            if isinstance(hook, _WithKeywords):
+                args, kwargs = hook.call(self, args, kwargs) or (args, kwargs)
+                continue
             changed = hook(self, args)
             if changed is not None:
                 args = changed if isinstance(changed, tuple) else (changed,)
         watch = Watch(self, list(self._backward_hooks.values())) if self._backward_hooks else None
         output = self.forward(*(args if watch is None else watch.watch_inputs(args)), **kwargs)
         for hook in list(self._forward_hooks.values()):
-            changed = hook(self, args, output)
+            changed = hook.call(self, args, kwargs, output) if isinstance(hook, _WithKeywords) else hook(self, args, output)
             output = output if changed is None else changed
         return output if watch is None else watch.watch_outputs(output)
 
-    def register_forward_hook(self, hook: Callable[[Module, Any, Any], Any]) -> RemovableHandle:
-        """Calls `hook(module, args, output)` after each forward; what it returns, unless None, replaces the output."""
-        return RemovableHandle(self._forward_hooks, hook)
+    def register_forward_hook(
+        self, hook: Callable[..., Any], *, prepend: bool = False, with_kwargs: bool = False
+    ) -> RemovableHandle:
+        """Calls `hook(module, args, output)` after each forward; what it returns, unless None, replaces the output.
 
-    def register_forward_pre_hook(self, hook: Callable[[Module, Any], Any]) -> RemovableHandle:
-        """Calls `hook(module, args)` before each forward; what it returns, unless None, replaces the arguments."""
-        return RemovableHandle(self._forward_pre_hooks, hook)
+        `prepend` puts it before the hooks that are there; with `with_kwargs` it is called `hook(module, args, kwargs, output)`.
+        """
+        return RemovableHandle(self._forward_hooks, _WithKeywords(hook) if with_kwargs else hook, prepend)
+
+    def register_forward_pre_hook(
+        self, hook: Callable[..., Any], *, prepend: bool = False, with_kwargs: bool = False
+    ) -> RemovableHandle:
+        """Calls `hook(module, args)` before each forward; what it returns, unless None, replaces the arguments.
+
+        `prepend` puts it before the hooks that are there; with `with_kwargs` it is called `hook(module, args, kwargs)` and
+        returns None or (args, kwargs).
+        """
+        return RemovableHandle(self._forward_pre_hooks, _WithKeywords(hook) if with_kwargs else hook, prepend)
 
     def register_full_backward_hook(self, hook: BackwardHook) -> RemovableHandle:
         """Calls `hook(module, grad_input, grad_output)` when the gradients have passed; a tuple it returns replaces grad_input.
@@ -245,6 +242,12 @@ class Module(metaclass=_ModuleType):
             module = found
         return module
 
+    def set_submodule(self, target: str, module: Module) -> None:
+        """Puts a module at a path such as "layers.0.norm", in the place of the one there."""
+        path, _, name = target.rpartition(".")
+        self.get_submodule(target)
+        setattr(self.get_submodule(path), name, module)
+
     def get_parameter(self, target: str) -> Parameter:
         """Returns the parameter at a path such as "layers.0.weight"."""
         return self._get("_parameters", target)
@@ -261,48 +264,6 @@ class Module(metaclass=_ModuleType):
                 f"{path or type(self).__name__} has no {kind[1:-1]} {name!r}; it has {', '.join(entries) or 'none'}"
             )
         return entries[name]
-
-    # State
-
-    def state_dict(self, prefix: str = "") -> dict[str, Tensor]:
-        """Returns parameters and persistent buffers by path, sharing memory with the module."""
-        state: dict[str, Tensor] = {}
-        for path, module in self.named_modules(prefix=prefix.removesuffix("."), remove_duplicate=False):
-            for name, value in module._own_state():
-                state[f"{path}.{name}" if path else name] = value.detach()
-        return state
-
-    def _own_state(self) -> Iterator[tuple[str, Tensor]]:
-        for name, value in itertools.chain(self._parameters.items(), self._buffers.items()):
-            if value is not None and name not in self._not_saved:
-                yield name, value
-
-    def load_state_dict(self, state_dict: Mapping[str, Any], strict: bool = True) -> IncompatibleKeys:
-        """Copies tensors (or arrays) by name into this module, in place; nothing is changed if there is an error.
-
-        Args:
-            state_dict: as `state_dict()` of a module of the same structure, here or in PyTorch.
-            strict: missing and unexpected names are errors; otherwise they are returned.
-
-        Raises:
-            StateDictError: names differ (strict), or a shape differs; the message lists all of them.
-        """
-        own = self.state_dict()
-        missing = [name for name in own if name not in state_dict]
-        unexpected = [name for name in state_dict if name not in own]
-        mismatched = [
-            f"{name}: the module has {tuple(own[name].shape)}, the state has {tuple(value.shape)}"
-            for name, value in state_dict.items()
-            if name in own and tuple(own[name].shape) != tuple(value.shape)
-        ]
-        if mismatched or (strict and (missing or unexpected)):
-            parts = [("missing", missing), ("unexpected", unexpected), ("of another shape", mismatched)]
-            found = "; ".join(f"{label}: {_listed(names)}" for label, names in parts if names)
-            raise StateDictError(f"load_state_dict: the state does not fit {type(self).__name__}; {found}")
-        for name, target in own.items():
-            if name in state_dict:
-                _copy(target, state_dict[name])
-        return IncompatibleKeys(missing, unexpected)
 
     # Modes and conversion
 
@@ -395,15 +356,3 @@ def clear_gradients(parameters: Iterator[Any] | list[Any], set_to_none: bool) ->
         else:
             parameter.grad = parameter.grad.detach()
             parameter.grad._data.fill(0)
-
-
-def _copy(target: Tensor, value: Any) -> None:
-    source = value.detach() if isinstance(value, Tensor) else from_numpy(np.asarray(value))
-    array = backend_of(target._data).asarray(source._data, target.device)
-    target._data[...] = array
-    target.bump_version()
-
-
-def _listed(names: list[str], limit: int = 20) -> str:
-    more = f" and {len(names) - limit} more" if len(names) > limit else ""
-    return ", ".join(names[:limit]) + more
