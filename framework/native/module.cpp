@@ -5,6 +5,7 @@
 #include "arrays.h"
 #include "call.h"
 #include "kernels/isa.h"
+#include "memory.h"
 #include "workers.h"
 
 namespace penlight {
@@ -31,6 +32,8 @@ NB_MODULE(_native, module) {
   module.doc() = "Compiled training kernels for float32 NumPy arrays.";
   module.def("num_threads", &penlight::worker_count, "Threads that a kernel call may use.");
   module.def("set_num_threads", &penlight::set_worker_count, nanobind::arg("count"));
+  penlight::keep_freed_memory();
+  module.def("release_freed_memory", &penlight::release_freed_memory, "Gives freed memory that is kept back to the system.");
   module.def("instruction_set", &penlight::isa_name, "The vector instructions in use: baseline, avx2 or avx512.");
   penlight::bind_checksum(module);
   if (!penlight::add_call_path(module.ptr())) throw nanobind::python_error();

@@ -2,6 +2,9 @@
 """The compiled training kernels against the NumPy references of their operators, in float64."""
 
 import itertools
+import platform
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -70,6 +73,29 @@ def check_backward(operator, output, grad, *arrays, needs=(True, True, True)):
     result = KERNELS[operator.name + ".backward"](operator, needs, grad, output, *arrays)
     assert result is not NotImplemented
     assert_close(result, operator.backward(np, needs, doubled(grad), doubled(output), *map(doubled, arrays)))
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="how memory is kept is glibc's")
+def test_freed_memory_is_used_again():
+    code = """
+import resource
+import numpy as np
+import penlight
+from penlight import _native
+
+def faults(times):
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    for _ in range(times):
+        arrays = [np.ones(1 << 20, np.float32) for _ in range(20)]
+        del arrays
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+
+first = faults(1)
+again = faults(5)
+_native.release_freed_memory()
+assert again < first / 10 < faults(1), (first, again)
+"""
+    subprocess.run([sys.executable, "-c", code], check=True)
 
 
 UNARY = [Relu(), LeakyRelu(0.2), Gelu(), Gelu("tanh"), Silu(), Sigmoid(), Tanh(), Exp(), Erf()]
