@@ -139,6 +139,7 @@ struct Callbacks {
   PyObject* half_add;           // (gradient, gradient) of float16 or bfloat16 -> their sum
   PyObject* check_anomaly;      // (node, gradients, results)
   PyObject* explain_anomaly;    // (node, error), before the error goes on
+  PyObject* node_methods;       // name -> function or property that nodes have besides their own
 };
 
 extern PyTypeObject TensorBaseType;

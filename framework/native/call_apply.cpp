@@ -541,6 +541,7 @@ const Field callback_fields[] = {
     {"half_add", &callbacks.half_add},
     {"check_anomaly", &callbacks.check_anomaly},
     {"explain_anomaly", &callbacks.explain_anomaly},
+    {"node_methods", &callbacks.node_methods},
 };
 
 PyObject* configure(PyObject*, PyObject*, PyObject* given) {

@@ -210,6 +210,23 @@ PyObject* node_repr(PyObject* self) {
                               static_cast<long long>(as_node(self)->sequence));
 }
 
+/// What is not here may be written in Python: hooks on nodes, the nodes behind one.
+PyObject* node_getattr(PyObject* self, PyObject* name) {
+  PyObject* found = PyObject_GenericGetAttr(self, name);
+  if (found != nullptr || callbacks.node_methods == nullptr || PyErr_ExceptionMatches(PyExc_AttributeError) == 0) return found;
+  PyObject *kind = nullptr, *error = nullptr, *trace = nullptr;
+  PyErr_Fetch(&kind, &error, &trace);
+  PyObject* method = PyDict_GetItemWithError(callbacks.node_methods, name);
+  if (method == nullptr) {
+    PyErr_Restore(kind, error, trace);
+    return nullptr;
+  }
+  Py_XDECREF(kind);
+  Py_XDECREF(error);
+  Py_XDECREF(trace);
+  return Py_TYPE(method)->tp_descr_get(method, self, reinterpret_cast<PyObject*>(Py_TYPE(self)));
+}
+
 PyObject* node_check_versions(PyObject* self, PyObject*) {
   if (!check_versions(as_node(self))) return nullptr;
   Py_RETURN_NONE;
@@ -275,6 +292,7 @@ PyTypeObject node_type() {
   type.tp_traverse = node_traverse;
   type.tp_clear = node_clear;
   type.tp_repr = node_repr;
+  type.tp_getattro = node_getattr;
   type.tp_members = node_members;
   type.tp_getset = node_properties;
   type.tp_methods = node_methods;

@@ -20,6 +20,7 @@ from penlight.device import device as Device
 from penlight.dtype import FROM_NUMPY, as_dtype, default_dtype, from_numpy_dtype
 from penlight.dtype import dtype as DType
 from penlight.errors import DTypeError, GradientError, ShapeError
+from penlight.hook import HookHandle
 from penlight.layout import contiguous_format, is_in_format, memory_format
 from penlight.tape import mode
 
@@ -225,10 +226,10 @@ class Tensor(TensorBase):
         self._node, self.requires_grad, self._base, self._views = None, False, None, ()
         return self
 
-    def register_hook(self, hook: Callable[[Tensor], Tensor | None]) -> Callable[[], None]:
+    def register_hook(self, hook: Callable[[Tensor], Tensor | None]) -> HookHandle:
         """Calls `hook(gradient)` when the gradient of this tensor is known; a returned tensor replaces it.
 
-        Returns: a function that removes the hook.
+        Returns: a handle, whose `remove()` takes the hook out again.
         """
         if not self.requires_grad:
             raise GradientError("register_hook: the tensor does not require a gradient")
@@ -238,13 +239,21 @@ class Tensor(TensorBase):
         else:
             hooks = self._hooks = self._hooks or []
             hooks.append(hook)
-        return lambda: hooks.remove(hook)
+        return HookHandle(hooks, hook)
 
-    def register_post_accumulate_grad_hook(self, hook: Callable[[Tensor], None]) -> Callable[[], None]:
-        """Calls `hook(self)` each time backward has added to `.grad` of this leaf."""
+    def register_post_accumulate_grad_hook(self, hook: Callable[[Tensor], None]) -> HookHandle:
+        """Calls `hook(self)` each time backward has added to `.grad` of this leaf.
+
+        Raises:
+            GradientError: the tensor does not require a gradient, or is no leaf and so keeps none.
+        """
+        if not self.requires_grad or self._node is not None:
+            raise GradientError(
+                "register_post_accumulate_grad_hook: expected a leaf that requires a gradient; use register_hook on a result"
+            )
         hooks = self._accumulate_hooks = self._accumulate_hooks or []
         hooks.append(hook)
-        return lambda: hooks.remove(hook)
+        return HookHandle(hooks, hook)
 
     def numpy(self, *, force: bool = False) -> np.ndarray:
         """The storage as a NumPy array, without a copy.

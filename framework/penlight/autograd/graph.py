@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Hooks on what the tape saves (`penlight.autograd.graph`, PyTorch's names)."""
+"""Nodes of the tape, and hooks on what it saves (`penlight.autograd.graph`, PyTorch's names)."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from penlight.autograd import packing
+from penlight.autograd.node_hooks import AccumulateGrad as AccumulateGrad
 from penlight.tape import Node as Node
 
 

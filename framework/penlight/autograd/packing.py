@@ -199,14 +199,14 @@ class Packed(Operator):
         """The gradients by the route of an ordinary backward, so that they have the same bits."""
         grads = [grad] if self.outputs == 1 else list(grad)
         arrays = [None if g is None else g._data for g in grads]
-        unpacked = _Unpacked(self.original, tensors, None if outputs is None else tuple(t._data for t in outputs), node.edges)
+        unpacked = Unpacked(self.original, tensors, None if outputs is None else tuple(t._data for t in outputs), node.edges)
         kept = [t._data for t in tensors if isinstance(t, Tensor)]
-        results = run_backward(unpacked, arrays)  # type: ignore[arg-type]
+        results = run_backward(unpacked, arrays)
         return [None if r is None else from_array(r.copy() if any(r is a for a in kept) else r) for r in results]
 
 
 @dataclass
-class _Unpacked:
+class Unpacked:
     """What `run_backward` reads of a node."""
 
     operator: Operator
