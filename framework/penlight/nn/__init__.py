@@ -116,6 +116,7 @@ from penlight.nn.padding import ReplicationPad3d as ReplicationPad3d
 from penlight.nn.padding import ZeroPad1d as ZeroPad1d
 from penlight.nn.padding import ZeroPad2d as ZeroPad2d
 from penlight.nn.padding import ZeroPad3d as ZeroPad3d
+from penlight.nn.parameter import Buffer as Buffer
 from penlight.nn.parameter import Parameter as Parameter
 from penlight.nn.pooling import AdaptiveAvgPool1d as AdaptiveAvgPool1d
 from penlight.nn.pooling import AdaptiveAvgPool2d as AdaptiveAvgPool2d

@@ -45,6 +45,14 @@ def clip_grad_norm_(
     return tensor(norm)
 
 
+def clip_grads_with_norm_(parameters: Tensor | Iterable[Tensor], max_norm: float, total_norm: Tensor | float) -> None:
+    """Scales gradients in place as `clip_grad_norm_` does, for a total norm that is known."""
+    factor = max_norm / (float(total_norm) + 1e-6)
+    if factor < 1 or math.isnan(factor):
+        for parameter in _with_gradients(parameters):
+            _scale(parameter, factor)
+
+
 def clip_grad_value_(parameters: Tensor | Iterable[Tensor], clip_value: float) -> None:
     """Limits every element of the gradients to +-`clip_value`, in place."""
     for parameter in _with_gradients(parameters):

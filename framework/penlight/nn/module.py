@@ -11,7 +11,7 @@ from typing import Any
 from penlight.dtype import bfloat16, float16, float32, float64
 from penlight.layout import RANKS
 from penlight.nn.backward_hooks import BackwardHook, Watch
-from penlight.nn.parameter import Parameter
+from penlight.nn.parameter import Buffer, Parameter
 from penlight.nn.state import RemovableHandle, Stateful
 from penlight.tape import mode
 from penlight.tensor import Tensor
@@ -127,6 +127,8 @@ class Module(Stateful, metaclass=_ModuleType):
             self._register(self._parameters, name, value)
         elif isinstance(value, Module):
             self._register(self._modules, name, value)
+        elif isinstance(value, Buffer):
+            self.register_buffer(name, value, value.persistent)
         elif name in self._buffers and (value is None or isinstance(value, Tensor)):
             self._register(self._buffers, name, value)
         elif name in self._parameters and value is not None:
@@ -299,6 +301,14 @@ class Module(Stateful, metaclass=_ModuleType):
             if tensor.grad is not None:
                 tensor.grad = tensor.grad.to(tensor.device, tensor.dtype)
         return self
+
+    def to_empty(self, *, device: Any = None, recurse: bool = True) -> Any:
+        """Moves to a device; that the values survive, PyTorch does not promise."""
+        return self.to(device)
+
+    def type(self, dst_type: Any) -> Any:
+        """Converts floating-point parameters and buffers to a dtype; returns the module."""
+        return self.to(dst_type)
 
     def float(self) -> Any:
         """Converts floating-point parameters and buffers to float32."""

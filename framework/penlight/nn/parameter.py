@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Parameter: a tensor that a module learns."""
+"""Parameter: a tensor that a module learns; Buffer: one that it keeps."""
 
 from __future__ import annotations
 
@@ -24,3 +24,17 @@ class Parameter(Tensor):
 
     def __repr__(self) -> str:
         return "Parameter containing:\n" + super().__repr__()
+
+
+class Buffer(Tensor):
+    """A tensor that a `Module` registers as a buffer when it is assigned to an attribute.
+
+    Args:
+        data: a Tensor or array, shared and not copied.
+        persistent: whether it is in the state_dict.
+    """
+
+    def __init__(self, data: Any = None, *, persistent: bool = True) -> None:
+        array = np.empty(0, np.float32) if data is None else data
+        super().__init__(array.detach() if isinstance(array, Tensor) else array)
+        self.persistent = persistent

@@ -41,17 +41,36 @@ def _fuse(layer: Any, bn: Any, out_dim: int) -> Any:
     if layer.training or bn.training:
         raise ValueError("fuse: both modules must be in evaluation mode; call .eval() first")
     fused = copy.deepcopy(layer)
-    with no_grad():
-        scale = (bn.running_var + bn.eps).rsqrt()
-        scale = scale if bn.weight is None else scale * bn.weight
-        shape = [1] * layer.weight.ndim
-        shape[out_dim] = -1
-        shift = -bn.running_mean if layer.bias is None else layer.bias - bn.running_mean
-        bias = shift * scale
-        bias = bias if bn.bias is None else bias + bn.bias
-        fused.weight = Parameter((layer.weight * scale.reshape(shape)).detach())
-        fused.bias = Parameter(bias.detach())
+    running = (bn.running_mean, bn.running_var, bn.eps, bn.weight, bn.bias)
+    fused.weight, fused.bias = _fused_weights(layer.weight, layer.bias, *running, out_dim)
     return fused
+
+
+def _fused_weights(
+    weight: Tensor, bias: Any, mean: Tensor, var: Tensor, eps: float, scale: Any, shift: Any, out_dim: int
+) -> tuple[Parameter, Parameter]:
+    with no_grad():
+        factor = (var + eps).rsqrt()
+        factor = factor if scale is None else factor * scale
+        shape = [1] * weight.ndim
+        shape[out_dim] = -1
+        moved = (-mean if bias is None else bias - mean) * factor
+        moved = moved if shift is None else moved + shift
+        return Parameter((weight * factor.reshape(shape)).detach()), Parameter(moved.detach())
+
+
+def fuse_conv_bn_weights(
+    conv_w: Tensor, conv_b: Any, bn_rm: Tensor, bn_rv: Tensor, bn_eps: float, bn_w: Any, bn_b: Any, transpose: bool = False
+) -> tuple[Parameter, Parameter]:
+    """Returns weight and bias of a convolution that contains the batch norm after it; `bn_rm`, `bn_rv` are its statistics."""
+    return _fused_weights(conv_w, conv_b, bn_rm, bn_rv, bn_eps, bn_w, bn_b, 1 if transpose else 0)
+
+
+def fuse_linear_bn_weights(
+    linear_w: Tensor, linear_b: Any, bn_rm: Tensor, bn_rv: Tensor, bn_eps: float, bn_w: Any, bn_b: Any
+) -> tuple[Parameter, Parameter]:
+    """Returns weight and bias of a linear layer that contains the batch norm after it; `bn_rm`, `bn_rv` are its statistics."""
+    return _fused_weights(linear_w, linear_b, bn_rm, bn_rv, bn_eps, bn_w, bn_b, 0)
 
 
 def fuse_conv_bn_eval(conv: Module, bn: Module, transpose: bool = False) -> Any:

@@ -114,7 +114,7 @@ class OneCycleLR(_WithMomentum):
         epochs, steps_per_epoch: their product is.
         pct_start: part of it that goes up.
         anneal_strategy: "cos" or "linear".
-        cycle_momentum: whether the momentum goes the other way; off by default, unlike in PyTorch.
+        cycle_momentum: whether the momentum goes the other way; on by default, as in PyTorch.
         base_momentum, max_momentum: its bounds.
         div_factor: peak over first rate.
         final_div_factor: first rate over last.
@@ -130,7 +130,7 @@ class OneCycleLR(_WithMomentum):
         steps_per_epoch: int | None = None,
         pct_start: float = 0.3,
         anneal_strategy: str = "cos",
-        cycle_momentum: bool = False,
+        cycle_momentum: bool = True,
         base_momentum: Numbers = 0.85,
         max_momentum: Numbers = 0.95,
         div_factor: float = 25.0,

@@ -41,7 +41,16 @@ def weight_norm(module: Module, name: str = "weight", dim: int | None = 0) -> Mo
         module: a layer. name: of its weight.
         dim: one norm per index of this dimension; None is one for all.
     """
-    return register_parametrization(module, name, _WeightNorm(dim), unsafe=True)
+    register_parametrization(module, name, _WeightNorm(dim), unsafe=True)
+
+    def rename(module: Any, state: Any, prefix: str, *details: Any) -> None:
+        """Takes the names of PyTorch's older `nn.utils.weight_norm` as well."""
+        for old, new in (("g", "original0"), ("v", "original1")):
+            if f"{prefix}{name}_{old}" in state:
+                state[f"{prefix}parametrizations.{name}.{new}"] = state.pop(f"{prefix}{name}_{old}")
+
+    module.register_load_state_dict_pre_hook(rename)
+    return module
 
 
 class _SpectralNorm(Module):

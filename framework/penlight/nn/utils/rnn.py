@@ -102,3 +102,14 @@ def pad_packed_sequence(
         padded = padded.index_select(1, sequence.unsorted_indices)
         lengths = lengths.index_select(0, sequence.unsorted_indices)
     return (padded.transpose(0, 1) if batch_first else padded), lengths
+
+
+def unpack_sequence(packed_sequences: PackedSequence) -> list[Tensor]:
+    """Returns the sequences of a packed one, each (T_i, ...)."""
+    padded, lengths = pad_packed_sequence(packed_sequences, batch_first=True)
+    return unpad_sequence(padded, lengths, batch_first=True)
+
+
+def invert_permutation(permutation: Tensor | None) -> Tensor | None:
+    """Returns the permutation that undoes this one, or None for None."""
+    return None if permutation is None else permutation.argsort()
