@@ -23,6 +23,7 @@ void Memory::initialize(const penlight_allocator* allocator, uint64_t budget, ui
 }
 
 void* Memory::allocate(size_t size, size_t alignment) {
+  if (parent_ != nullptr) return parent_->allocate(size, alignment);
   if (size == 0) size = 1;  // NULL must mean refusal
   uint64_t total = 0;
   over_budget_ = __builtin_add_overflow(used_, uint64_t{size}, &total) || (budget_ != 0 && total > budget_);
@@ -35,6 +36,7 @@ void* Memory::allocate(size_t size, size_t alignment) {
 }
 
 void Memory::release(void* memory, size_t size) {
+  if (parent_ != nullptr) return parent_->release(memory, size);
   if (memory == nullptr) return;
   if (size == 0) size = 1;
   allocator_.release(allocator_.context, memory, size);
@@ -42,6 +44,7 @@ void Memory::release(void* memory, size_t size) {
 }
 
 Status Memory::failure(penlight_error& error, const char* what) const {
+  if (parent_ != nullptr) return parent_->failure(error, what);
   const auto bytes = static_cast<unsigned long long>(refused_);
   if (!over_budget_) return fail(error, Status::kOutOfMemory, "%s: the allocator refused %llu bytes", what, bytes);
   return fail(error, Status::kBudgetExceeded, "%s: %llu bytes more than the %llu in use exceed the memory budget of %llu; raise it",

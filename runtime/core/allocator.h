@@ -16,6 +16,8 @@ class Memory {
  public:
   /// `allocator` null: malloc. `budget` 0: no limit. `used`: bytes that count against the budget from the start.
   void initialize(const penlight_allocator* allocator, uint64_t budget, uint64_t used);
+  /// Takes everything from `parent`, which must outlive it, and counts there.
+  void share(Memory& parent) { parent_ = &parent; }
   /// Null when the budget or the allocator says no; `failure` then tells which. `size` may be 0.
   void* allocate(size_t size, size_t alignment = 16);
   void release(void* memory, size_t size);
@@ -27,6 +29,7 @@ class Memory {
   uint64_t budget() const { return budget_; }
 
  private:
+  Memory* parent_ = nullptr;
   penlight_allocator allocator_ = {};
   uint64_t budget_ = 0;
   uint64_t used_ = 0;

@@ -115,6 +115,7 @@ penlight_status penlight_program_load(const void* data, size_t size_bytes, const
   if (place == nullptr) return static_cast<penlight_status>(memory.failure(*out, "program"));
   auto* loaded = new (place) penlight_program;
   loaded->memory = memory;
+  loaded->mac_budget = given.mac_budget;
   const penlight::Status status = penlight::load_program(*loaded, data, size_bytes, given.skip_segment_checksums != 0, *out);
   if (status == penlight::Status::kOk)
     *program = loaded;
@@ -258,7 +259,8 @@ uint64_t penlight_session_arena_bytes(const penlight_session* session) {
 }
 
 uint64_t penlight_session_macs(const penlight_session* session) {
-  return session != nullptr && session->prepared ? session->macs : 0;
+  if (session == nullptr || !session->prepared) return 0;
+  return session->has_run ? session->spent : session->macs;
 }
 
 size_t penlight_session_node_count(const penlight_session* session) { return session == nullptr ? 0 : session->nodes.count(); }

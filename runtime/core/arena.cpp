@@ -27,7 +27,7 @@ class ArenaItems {
     for (int i = 0; i < record.input_count; ++i) use(session_.node_inputs(record)[i], step);
     for (int i = 0; i < record.output_count; ++i) {
       const auto value = static_cast<size_t>(session_.node_outputs(record)[i]);
-      if (session_.places[value] != Place::kArena) continue;
+      if (!in_arena(session_.places[value])) continue;
       session_.item_of_value[value] = static_cast<uint32_t>(count_);
       const Tensor& tensor = session_.tensors[value];
       if (!add(tensor_bytes(tensor.dtype, tensor.shape), step)) return false;
@@ -37,6 +37,7 @@ class ArenaItems {
 
   void use(int32_t value, uint32_t step) {
     if (value < 0) return;
+    session_.last_steps[static_cast<size_t>(value)] = step;
     const uint32_t item = session_.item_of_value[static_cast<size_t>(value)];
     if (item != kNoItem) session_.items[item].last = step;
   }
@@ -68,7 +69,7 @@ void take_offsets(penlight_session& session) {
     if (record.folded) continue;
     for (int i = 0; i < record.output_count; ++i) {
       const auto value = static_cast<size_t>(session.node_outputs(record)[i]);
-      if (session.places[value] == Place::kArena) session.offsets[value] = session.items[next++].offset;
+      if (in_arena(session.places[value])) session.offsets[value] = session.items[next++].offset;
     }
     record.scratch_offset = static_cast<size_t>(session.items[next++].offset);
   }

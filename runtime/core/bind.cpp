@@ -57,14 +57,19 @@ Status bind_input(penlight_session& session, size_t input, const penlight_tensor
     return fail(error, Status::kInvalidArgument, "input %zu: rank %u is above 8", input, tensor.rank);
   shape = given_shape(tensor);
   if (!shape_fits(shape)) return refuse_input(session, input, shape, "a size is negative or the tensor is too large", error);
-  if (dims.count() != tensor.rank) return refuse_input(session, input, shape, "the number of dimensions differs", error);
+  // Only a body's input may be of any dtype or rank; the verifier sees to it.
+  const FlatTable value = session.value(session.inputs[input]);
+  const bool any_shape = !value.declares(PenValue::kShape.slot);
+  if (!any_shape && dims.count() != tensor.rank)
+    return refuse_input(session, input, shape, "the number of dimensions differs", error);
   for (size_t i = 0; i < dims.count(); ++i) {
     if (dims[i].get(PenDim::kUnknown) || dims[i].get(PenDim::kTerms).count() != 1) continue;
     const Status status = bind_symbol(session, input, i, shape, error);
     if (status != Status::kOk) return status;
   }
   Tensor& bound = session.tensors[session.inputs[input]];
-  bound.dtype = static_cast<DType>(session.value(session.inputs[input]).get(PenValue::kDtype));
+  bound.dtype = static_cast<DType>(value.get(PenValue::kDtype));
+  if (bound.dtype == DType::kNone) bound.dtype = static_cast<DType>(tensor.dtype);
   bound.shape = shape;
   bound.data = nullptr;
   session.places[session.inputs[input]] = Place::kInput;
@@ -113,6 +118,8 @@ bool session_shapes_match(const penlight_session& session, const penlight_tensor
     const Shape& shape = session.tensors[session.inputs[i]].shape;
     if (inputs[i].rank != static_cast<uint32_t>(shape.rank)) return false;
     if (memcmp(inputs[i].shape, shape.dims, sizeof(int64_t) * inputs[i].rank) != 0) return false;
+    const bool other_dtype = static_cast<DType>(inputs[i].dtype) != session.tensors[session.inputs[i]].dtype;
+    if (session.is_body() && other_dtype) return false;
   }
   return true;
 }

@@ -9,14 +9,8 @@ namespace {
 
 FlatTable find_attribute(const void* source, const char* name) {
   const auto* from = static_cast<const AttributeSource*>(source);
-  const FlatTables attributes = from->session->node(from->node).get(PenNode::kAttributes);
-  for (size_t i = 0; i < attributes.count(); ++i) {
-    if (strcmp(attributes[i].get(PenAttribute::kName), name) == 0) return attributes[i];
-  }
-  return FlatTable();
+  return penlight::find_attribute(*from->session, from->node, name);
 }
-
-enum class AttributeKind : uint8_t { kInteger = 1, kReal, kText, kIntegers, kReals, kTexts, kTensor };  // pen.fbs
 
 bool attribute_is(const FlatTable& attribute, AttributeKind kind) {
   return attribute.present() && attribute.get(PenAttribute::kKind) == static_cast<uint8_t>(kind);
@@ -30,6 +24,14 @@ int64_t copy_numbers(const FlatVector<T>& from, T* out, int64_t capacity) {
 }
 
 }  // namespace
+
+FlatTable find_attribute(const penlight_session& session, size_t node, const char* name) {
+  const FlatTables attributes = session.node(node).get(PenNode::kAttributes);
+  for (size_t i = 0; i < attributes.count(); ++i) {
+    if (strcmp(attributes[i].get(PenAttribute::kName), name) == 0) return attributes[i];
+  }
+  return FlatTable();
+}
 
 size_t dtype_size(DType dtype) {
   switch (dtype) {
@@ -87,6 +89,11 @@ int64_t Attributes::integers(const char* name, int64_t* out, int64_t capacity) c
   const FlatTable attribute = find_attribute(node, name);
   if (!attribute_is(attribute, AttributeKind::kIntegers)) return -1;
   return copy_numbers(attribute.get(PenAttribute::kIntegers), out, capacity);
+}
+
+int64_t Attributes::integer_at(const char* name, size_t i) const {
+  const FlatTable attribute = find_attribute(node, name);
+  return attribute_is(attribute, AttributeKind::kIntegers) ? attribute.get(PenAttribute::kIntegers)[i] : 0;
 }
 
 int64_t Attributes::reals(const char* name, double* out, int64_t capacity) const {

@@ -81,7 +81,7 @@ class OverlapWalk {
     return at == count_ || session_.offsets[live_[at]] >= offset + size;
   }
 
-  bool lives_in_arena(size_t value) const { return session_.places[value] == Place::kArena && bytes(value) > 0; }
+  bool lives_in_arena(size_t value) const { return in_arena(session_.places[value]) && bytes(value) > 0; }
 
   bool enter(size_t value) {
     if (!lives_in_arena(value) || session_.overlap_marks[value] != 0) return true;

@@ -13,13 +13,18 @@ void prepare_reset(penlight_session& session) {
   session.outputs_in_arena = false;
   session.arena_bytes = 0;
   session.macs = 0;
+  session_release_blocks(session);
+  session.has_late = false;
+  session.has_run = false;
   session.folded.rewind();
   for (size_t i = 0; i < session.tensors.count(); ++i) {
     session.tensors[i] = Tensor();
     session.places[i] = Place::kNowhere;
     session.item_of_value[i] = kNoItem;
+    session.last_steps[i] = 0;
   }
-  for (size_t i = 0; i < session.nodes.count(); ++i) session.nodes[i].folded = false;
+  for (size_t i = 0; i < session.nodes.count(); ++i)
+    session.nodes[i].folded = session.nodes[i].late = session.nodes[i].bounded = false;
 }
 
 void prepare_constant(penlight_session& session, size_t index) {
@@ -42,9 +47,11 @@ class NodePreparation {
       : session_(session), node_(node), record_(session.nodes[node]), error_(error), call_(session, node, false) {}
 
   Status run() {
+    if (reads_late_values()) return postpone();
     session_.kernel_message[0] = '\0';
     Status status = record_.kernel->infer(call_.context);
-    if (status != Status::kOk) return node_failure(session_, node_, status, error_);
+    if (status != Status::kOk && !call_.context.needs_values) return node_failure(session_, node_, status, error_);
+    if (status != Status::kOk || call_.context.shaped_by_run) return postpone();
     status = take_outputs();
     if (status == Status::kOk) status = count_macs();
     if (status == Status::kOk) status = keep_state();
@@ -55,29 +62,33 @@ class NodePreparation {
  private:
   size_t output_value(int i) const { return static_cast<size_t>(session_.node_outputs(record_)[i]); }
 
+  bool reads_late_values() const {
+    for (int i = 0; i < record_.input_count; ++i) {
+      const int32_t value = session_.node_inputs(record_)[i];
+      if (value >= 0 && shaped_late(session_.places[static_cast<size_t>(value)])) return true;
+    }
+    return false;
+  }
+
+  /// Leaves the node to the run, where its inputs are there in full.
+  Status postpone() {
+    record_.late = session_.has_late = true;
+    record_.macs = record_.scratch_bytes = 0;
+    for (int i = 0; i < record_.output_count; ++i) session_.places[output_value(i)] = Place::kBlock;
+    call_.context.state_bytes = 0;
+    return keep_state();
+  }
+
   Status take_outputs() {
+    record_.bounded = call_.context.sized_by_data;
+    session_.has_late = session_.has_late || record_.bounded;
+    const Place place = record_.bounded ? Place::kBounded : Place::kArena;
     for (int i = 0; i < record_.output_count; ++i) {
-      Tensor& output = call_.context.outputs[i];
-      output.data = nullptr;
-      if (output.dtype == DType::kNone) {
-        if (call_.context.output_wanted(i)) return complain("output %d has no dtype", i);
-        continue;
-      }
-      if (output.shape.rank < 0 || output.shape.rank > kMaxRank || !shape_fits(output.shape)) {
-        return complain("output %d is too large for this machine", i);
-      }
-      session_.tensors[output_value(i)] = output;
-      session_.places[output_value(i)] = Place::kArena;
-      if (!call_.context.output_wanted(i)) continue;
-      const Status status = session_check_declared(session_, output_value(i), output, error_);
+      call_.context.outputs[i].data = nullptr;
+      const Status status = session_take_output(session_, node_, i, call_.context, place, error_);
       if (status != Status::kOk) return status;
     }
     return Status::kOk;
-  }
-
-  Status complain(const char* format, int output) {
-    MessageWriter(session_.kernel_message, sizeof(session_.kernel_message)).append(format, output);
-    return node_failure(session_, node_, Status::kInvalidProgram, error_);
   }
 
   Status count_macs() {
@@ -128,6 +139,8 @@ class NodePreparation {
     const Status status = record_.kernel->run(context);
     session_.memory.release(context.scratch, record_.scratch_bytes);
     record_.folded = true;
+    for (int i = 0; record_.bounded && i < context.output_count; ++i)
+      session_.tensors[output_value(i)].shape = context.outputs[i].shape;
     return status == Status::kOk ? status : node_failure(session_, node_, status, error_);
   }
 
@@ -150,6 +163,7 @@ Status prepare_nodes(penlight_session& session, penlight_error& error) {
 Status check_outputs(const penlight_session& session, penlight_error& error) {
   for (size_t i = 0; i < session.outputs.count(); ++i) {
     const size_t value = session.outputs[i];
+    if (shaped_late(session.places[value])) continue;  // checked when its node has run
     const Status status = session_check_declared(session, value, session.tensors[value], error);
     if (status != Status::kOk) return status;
   }
@@ -157,6 +171,28 @@ Status check_outputs(const penlight_session& session, penlight_error& error) {
 }
 
 }  // namespace
+
+Status session_take_output(penlight_session& session, size_t node, int index, const Context& context, Place place,
+                           penlight_error& error) {
+  const Tensor& output = context.outputs[index];
+  const NodeRecord& record = session.nodes[node];
+  const auto value = static_cast<size_t>(session.node_outputs(record)[index]);
+  const char* wrong = nullptr;
+  if (output.dtype == DType::kNone) {
+    if (!context.output_wanted(index)) return Status::kOk;
+    wrong = "has no dtype";
+  } else if (output.shape.rank < 0 || output.shape.rank > kMaxRank || !shape_fits(output.shape)) {
+    wrong = "is too large for this machine";
+  }
+  if (wrong != nullptr) {
+    MessageWriter(session.kernel_message, sizeof(session.kernel_message)).append("output %d %s", index, wrong);
+    return node_failure(session, node, Status::kInvalidProgram, error);
+  }
+  session.tensors[value] = output;
+  session.places[value] = place;
+  if (!context.output_wanted(index) || place == Place::kBounded) return Status::kOk;
+  return session_check_declared(session, value, output, error);
+}
 
 Status session_prepare(penlight_session& session, const penlight_tensor* inputs, size_t count, penlight_error& error) {
   prepare_reset(session);

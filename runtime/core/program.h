@@ -12,8 +12,12 @@
 
 namespace penlight {
 
+enum class AttributeKind : uint8_t { kInteger = 1, kReal, kText, kIntegers, kReals, kTexts, kTensor, kBody };  // pen.fbs
+
 // Limits that keep verification and planning fast on hostile files; real models stay far below.
 constexpr size_t kMaxMethods = 256;
+constexpr size_t kMaxBodies = 4096;
+constexpr size_t kMaxBodyDepth = 8;           // bodies inside of bodies
 constexpr size_t kMaxNodes = 32768;           // of one method
 constexpr size_t kMaxValues = 4 * kMaxNodes;  // of one method
 constexpr size_t kMaxMethodOperands = 256;    // inputs or outputs of a method
@@ -33,12 +37,14 @@ struct penlight_program {
   penlight::Memory memory;
   const unsigned char* data = nullptr;
   size_t size = 0;
+  uint64_t mac_budget = 0;  // of the self test
   uint64_t segment_base = 0;
   penlight::FlatBytes metadata;
   penlight::FlatTable root;
   penlight::Array<const penlight::Kernel*> kernels;  // one per operator of the file
 
   penlight::FlatTable method(size_t i) const { return root.get(penlight::PenProgram::kMethods)[i]; }
+  penlight::FlatTable body(size_t i) const { return root.get(penlight::PenProgram::kBodies)[i]; }
   penlight::FlatTable symbol(size_t i) const { return root.get(penlight::PenProgram::kSymbols)[i]; }
   penlight::FlatTable golden(size_t i) const { return root.get(penlight::PenProgram::kGolden)[i]; }
   /// The bytes of a span that `verify_program` has seen.

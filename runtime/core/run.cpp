@@ -1,16 +1,18 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <time.h>
 
+#include "core/declared.h"
 #include "core/session.h"
 
 namespace penlight {
-namespace {
 
 uint64_t clock_nanoseconds() {
   timespec now = {};
   clock_gettime(CLOCK_MONOTONIC, &now);
   return static_cast<uint64_t>(now.tv_sec) * 1000000000u + static_cast<uint64_t>(now.tv_nsec);
 }
+
+namespace {
 
 uint64_t bytes_of(const Tensor& tensor) { return tensor_bytes(tensor.dtype, tensor.shape); }
 
@@ -33,7 +35,7 @@ Status check_buffer(const char* kind, size_t index, const char* name, const penl
 Status check_inputs(const penlight_session& session, const penlight_tensor* inputs, penlight_error& error) {
   for (size_t i = 0; i < session.inputs.count(); ++i) {
     const FlatTable value = session.value(session.inputs[i]);
-    const auto dtype = static_cast<DType>(value.get(PenValue::kDtype));
+    const DType dtype = session.tensors[session.inputs[i]].dtype;
     const char* name = value.get(PenValue::kName);
     if (static_cast<uint32_t>(inputs[i].dtype) != static_cast<uint32_t>(dtype)) {
       return fail(error, Status::kShapeMismatch, "input '%.60s': expected %s, got %s; convert it first", name, dtype_name(dtype),
@@ -51,15 +53,21 @@ bool buffers_meet(const penlight_tensor& a, uint64_t a_bytes, const penlight_ten
   return a_bytes > 0 && b_bytes > 0 && a_start < b_start + b_bytes && b_start < a_start + a_bytes;
 }
 
+/// What a run may write of the caller's buffer: all of it, when only the run tells the size.
+uint64_t written_bytes(const penlight_session& session, const penlight_tensor* outputs, size_t i) {
+  const size_t value = session.outputs[i];
+  return shaped_late(session.places[value]) ? outputs[i].size_bytes : bytes_of(session.tensors[value]);
+}
+
 /// Nodes write outputs while inputs are still read, so no buffer may overlap another.
 bool outputs_are_alone(const penlight_session& session, const penlight_tensor* inputs, const penlight_tensor* outputs) {
   for (size_t i = 0; i < session.outputs.count(); ++i) {
-    const uint64_t bytes = bytes_of(session.tensors[session.outputs[i]]);
+    const uint64_t bytes = written_bytes(session, outputs, i);
     for (size_t j = 0; j < session.inputs.count(); ++j) {
       if (buffers_meet(outputs[i], bytes, inputs[j], bytes_of(session.tensors[session.inputs[j]]))) return false;
     }
     for (size_t j = 0; j < i; ++j) {
-      if (buffers_meet(outputs[i], bytes, outputs[j], bytes_of(session.tensors[session.outputs[j]]))) return false;
+      if (buffers_meet(outputs[i], bytes, outputs[j], written_bytes(session, outputs, j))) return false;
     }
   }
   return true;
@@ -69,6 +77,7 @@ Status check_outputs_given(const penlight_session& session, const penlight_tenso
                            penlight_error& error) {
   for (size_t i = 0; i < session.outputs.count(); ++i) {
     const size_t value = session.outputs[i];
+    if (shaped_late(session.places[value])) continue;
     const char* name = session.value(value).get(PenValue::kName);
     const Status status = check_buffer("output", i, name, outputs[i], session.tensors[value], error);
     if (status != Status::kOk) return status;
@@ -80,7 +89,7 @@ Status check_outputs_given(const penlight_session& session, const penlight_tenso
 /// Points every tensor to its bytes for this run.
 void place_tensors(penlight_session& session, const penlight_tensor* inputs, const penlight_tensor* outputs) {
   for (size_t i = 0; i < session.tensors.count(); ++i) {
-    if (session.places[i] == Place::kArena) session.tensors[i].data = session.arena + session.offsets[i];
+    if (in_arena(session.places[i])) session.tensors[i].data = session.arena + session.offsets[i];
   }
   for (size_t i = 0; i < session.inputs.count(); ++i) {
     session.tensors[session.inputs[i]].data = inputs[i].data != nullptr ? inputs[i].data : session.arena;
@@ -102,6 +111,10 @@ Status run_node(penlight_session& session, size_t index, penlight_error& error) 
   session.kernel_message[0] = '\0';
   const uint64_t start = session.profile ? clock_nanoseconds() : 0;
   const Status status = record.kernel->run(call.context);
+  for (size_t i = 0; record.bounded && status == Status::kOk && i < record.output_count; ++i) {
+    const auto value = static_cast<size_t>(session.node_outputs(record)[i]);
+    session.tensors[value].shape = call.context.outputs[i].shape;
+  }
   if (session.profile) record.nanoseconds = clock_nanoseconds() - start;
   return status == Status::kOk ? status : node_failure(session, index, status, error);
 }
@@ -110,7 +123,23 @@ Status run_nodes(penlight_session& session, penlight_error& error) {
   for (size_t i = 0; i < session.nodes.count(); ++i) {
     if (session.cancel != nullptr && *session.cancel != 0) return fail(error, Status::kCancelled, "cancelled before node %zu", i);
     if (session.nodes[i].folded) continue;
-    const Status status = run_node(session, i, error);
+    const bool late = session.nodes[i].late;
+    const Status status = late ? session_run_late(session, i, error) : run_node(session, i, error);
+    if (status != Status::kOk) return status;
+    if (late) session_release_after(session, i);
+  }
+  return Status::kOk;
+}
+
+/// Sizes that the run has found, against the file and the caller's buffers.
+Status check_late_outputs(const penlight_session& session, const penlight_tensor* outputs, penlight_error& error) {
+  for (size_t i = 0; i < session.outputs.count(); ++i) {
+    const size_t value = session.outputs[i];
+    if (!shaped_late(session.places[value])) continue;
+    Status status = session_check_declared(session, value, session.tensors[value], error);
+    const char* name = session.value(value).get(PenValue::kName);
+    if (status == Status::kOk && outputs != nullptr)
+      status = check_buffer("output", i, name, outputs[i], session.tensors[value], error);
     if (status != Status::kOk) return status;
   }
   return Status::kOk;
@@ -121,7 +150,7 @@ void copy_outputs(penlight_session& session, const penlight_tensor* outputs) {
   for (size_t i = 0; i < session.outputs.count(); ++i) {
     const Tensor& tensor = session.tensors[session.outputs[i]];
     const Place place = session.places[session.outputs[i]];
-    if (place == Place::kArena || (outputs == nullptr && place != Place::kInput)) continue;
+    if (place == Place::kArena || (outputs == nullptr && place != Place::kInput)) continue;  // it lies where it is looked for
     void* to = outputs != nullptr ? outputs[i].data : session.arena + session.output_slots[i];
     if (bytes_of(tensor) > 0) memcpy(to, tensor.data, static_cast<size_t>(bytes_of(tensor)));
   }
@@ -131,6 +160,30 @@ void describe_tensor(const Tensor& tensor, penlight_tensor* to) {
   to->dtype = static_cast<penlight_dtype>(tensor.dtype);
   to->rank = static_cast<uint32_t>(tensor.shape.rank);
   memcpy(to->shape, tensor.shape.dims, sizeof(to->shape));
+}
+
+/// Sizes that the file does not fix are -1. The bytes are those of the upper bound, 0 when there is none.
+void describe_late(const penlight_session& session, size_t value, penlight_tensor* to) {
+  const FlatTables dims = session.value(value).get(PenValue::kShape);
+  to->dtype = static_cast<penlight_dtype>(session.value(value).get(PenValue::kDtype));
+  to->rank = static_cast<uint32_t>(dims.count());
+  Shape shape;
+  for (size_t i = 0; i < dims.count(); ++i) {
+    const bool fixed = !dims[i].get(PenDim::kUnknown) && dims[i].get(PenDim::kTerms).count() == 0;
+    to->shape[i] = fixed ? dims[i].get(PenDim::kConstant) : -1;
+  }
+  if (session.places[value] == Place::kBounded)
+    to->size_bytes = static_cast<size_t>(bytes_of(session.tensors[value]));
+  else if (declared_constant_shape(session.value(value), &shape) && shape_fits(shape))
+    to->size_bytes = static_cast<size_t>(tensor_bytes(static_cast<DType>(to->dtype), shape));
+}
+
+/// A run starts with what its planned nodes take; a run of a body adds to that of the root.
+Status start_budget(penlight_session& session, penlight_error& error) {
+  if (!session.is_body()) session.spent = 0;
+  uint64_t work = session.macs;
+  if (session.is_body() && __builtin_add_overflow(work, kBodyNodeCost * (session.nodes.count() + 1), &work)) work = UINT64_MAX;
+  return session_spend(session, work, error);
 }
 
 }  // namespace
@@ -147,9 +200,13 @@ Status session_run(penlight_session& session, const penlight_tensor* inputs, siz
   if (outputs != nullptr) status = check_outputs_given(session, inputs, outputs, error);
   if (status != Status::kOk) return status;
   place_tensors(session, inputs, outputs);
-  session.outputs_in_arena = false;
-  status = run_nodes(session, error);
+  session.outputs_in_arena = session.has_run = false;
+  if (session.has_late) session_release_blocks(session);
+  status = start_budget(session, error);
+  if (status == Status::kOk) status = run_nodes(session, error);
+  if (status == Status::kOk && session.has_late) status = check_late_outputs(session, outputs, error);
   if (status != Status::kOk) return status;
+  session.has_run = true;
   copy_outputs(session, outputs);
   session.outputs_in_arena = outputs == nullptr;
   for (size_t i = 0; outputs != nullptr && i < session.outputs.count(); ++i)
@@ -160,6 +217,7 @@ Status session_run(penlight_session& session, const penlight_tensor* inputs, siz
 void session_describe_output(const penlight_session& session, size_t index, penlight_tensor* tensor) {
   const size_t value = session.outputs[index];
   *tensor = penlight_tensor{};
+  if (shaped_late(session.places[value]) && !session.has_run) return describe_late(session, value, tensor);
   describe_tensor(session.tensors[value], tensor);
   tensor->size_bytes = static_cast<size_t>(bytes_of(session.tensors[value]));
   if (!session.outputs_in_arena) return;

@@ -109,7 +109,9 @@ Status run_sample(penlight_session& session, size_t golden, penlight_error& erro
 Status test_sample(const penlight_program& program, size_t golden, penlight_error& error) {
   penlight_session session;
   session.memory.initialize(&program.memory.allocator(), program.memory.budget(), program.memory.used());
-  Status status = session_open(session, program, program.golden(golden).get(PenGolden::kMethod), penlight_session_options{}, error);
+  penlight_session_options options = {};
+  options.mac_budget = program.mac_budget;
+  Status status = session_open(session, program, program.golden(golden).get(PenGolden::kMethod), options, error);
   if (status == Status::kOk) status = run_sample(session, golden, error);
   session_close(session);
   return status;

@@ -34,8 +34,8 @@ bool allocate_tables(penlight_session& session, size_t nodes, size_t operands, s
   return session.nodes.reset(memory, nodes) && session.operands.reset(memory, operands) && session.tensors.reset(memory, tensors) &&
          session.places.reset(memory, tensors) && session.offsets.reset(memory, tensors) &&
          session.item_of_value.reset(memory, tensors) && session.overlap_marks.reset(memory, tensors) &&
-         session.items.reset(memory, items) && session.plan_work.reset(memory, 2 * items) &&
-         session.output_slots.reset(memory, session.outputs.count()) &&
+         session.last_steps.reset(memory, tensors) && session.items.reset(memory, items) &&
+         session.plan_work.reset(memory, 2 * items) && session.output_slots.reset(memory, session.outputs.count()) &&
          session.symbols.reset(memory, session.program->root.get(PenProgram::kSymbols).count());
 }
 
@@ -63,7 +63,9 @@ void read_nodes(penlight_session& session) {
   }
 }
 
-Status read_method(penlight_session& session, penlight_error& error) {
+}  // namespace
+
+Status session_read_method(penlight_session& session, penlight_error& error) {
   const FlatTables nodes = session.method.get(PenMethod::kNodes);
   session.value_count = session.method.get(PenMethod::kValues).count();
   const size_t tensors = session.value_count + count_omitted_outputs(nodes);
@@ -74,6 +76,8 @@ Status read_method(penlight_session& session, penlight_error& error) {
   read_nodes(session);
   return Status::kOk;
 }
+
+namespace {
 
 Status start_threads(penlight_session& session, const penlight_session_options& options, penlight_error& error) {
   if (options.thread_pool != nullptr) {
@@ -94,18 +98,22 @@ Status start_threads(penlight_session& session, const penlight_session_options& 
 
 Status session_open(penlight_session& session, const penlight_program& program, size_t method,
                     const penlight_session_options& options, penlight_error& error) {
+  session.root = &session;
   session.program = &program;
   session.method = program.method(method);
   session.mac_budget = options.mac_budget;
   session.cancel = options.cancel;
   session.profile = options.profile != 0;
-  const Status status = read_method(session, error);
-  return status == Status::kOk ? start_threads(session, options, error) : status;
+  Status status = session_read_method(session, error);
+  if (status == Status::kOk) status = start_threads(session, options, error);
+  return status == Status::kOk ? session_open_bodies(session, error) : status;
 }
 
 void session_close(penlight_session& session) {
+  session_close_bodies(session);
   thread_pool_free(session.memory, session.own_threads);
   session.folded.clear(session.memory);
+  session.blocks.clear(session.memory);
   session.memory.release(session.arena, session.arena_capacity);
 }
 

@@ -5,6 +5,7 @@
 #include <stdint.h>
 
 #include "core/allocator.h"
+#include "core/blocks.h"
 #include "core/planner.h"
 #include "core/pool.h"
 #include "core/program.h"
@@ -20,8 +21,14 @@ enum class Place : uint8_t {
   kInput,     // the caller's memory
   kConstant,  // the file
   kFolded,    // computed while shapes were prepared
-  kArena
+  kArena,
+  kBounded,  // in the arena, at the largest size that it can have; the real one is known after its node has run
+  kBlock     // in a block of its own that is taken while running: its size depends on values
 };
+
+/// Whether only a run can tell the value's shape.
+inline bool shaped_late(Place place) { return place == Place::kBounded || place == Place::kBlock; }
+inline bool in_arena(Place place) { return place == Place::kArena || place == Place::kBounded; }
 
 struct NodeRecord {
   const Kernel* kernel = nullptr;
@@ -37,6 +44,8 @@ struct NodeRecord {
   size_t scratch_bytes = 0;
   size_t scratch_offset = 0;  // into the arena
   bool folded = false;
+  bool late = false;         // shapes, memory and all else are found when its turn comes in a run
+  bool bounded = false;      // its outputs are kBounded
   uint64_t nanoseconds = 0;  // of the last run
 };
 
@@ -47,6 +56,7 @@ struct AttributeSource {
 };
 
 constexpr uint32_t kNoItem = UINT32_MAX;
+constexpr uint64_t kBodyNodeCost = 64;  // what a node of a body counts against the budget beside its work: loops of nothing end too
 
 }  // namespace penlight
 
@@ -66,6 +76,15 @@ struct penlight_session {
   penlight::Array<uint32_t> inputs;   // the method's
   penlight::Array<uint32_t> outputs;
 
+  // Bodies of nodes are sessions inside of this one; only the outermost owns and counts.
+  penlight_session* root = nullptr;
+  penlight::Array<penlight_session*> bodies;   // the root's, by index in the file; null: not reachable from the method
+  penlight::FlatVector<int64_t> captures;      // of a body: the inputs of its node that its own last inputs are
+  penlight::Array<penlight_tensor> arguments;  // of a body
+  penlight::Blocks blocks;                     // the root's
+  uint64_t spent = 0;                          // the root's: what the run has counted against the budget
+  bool is_body() const { return root != this; }
+
   // Set by prepare.
   bool prepared = false;
   penlight::Array<int64_t> symbols;  // sizes, kUnbound for those that no input fixes
@@ -77,12 +96,15 @@ struct penlight_session {
   penlight::Pool folded;
   penlight::Array<penlight::PlanItem> items;
   penlight::Array<uint32_t> item_of_value;
+  penlight::Array<uint32_t> last_steps;  // of values in blocks: the last node that reads them
   penlight::Array<uint32_t> plan_work;
   penlight::Array<uint8_t> overlap_marks;
   unsigned char* arena = nullptr;
   size_t arena_capacity = 0;
   uint64_t arena_bytes = 0;
   uint64_t macs = 0;
+  bool has_late = false;          // some values' shapes are known after a run only
+  bool has_run = false;           // since prepare, and without a failure
   bool outputs_in_arena = false;  // the last run wrote there, and not into the caller's buffers
 
   char kernel_message[400] = {};  // what the running kernel said
@@ -99,6 +121,8 @@ namespace penlight {
 Status session_open(penlight_session& session, const penlight_program& program, size_t method,
                     const penlight_session_options& options, penlight_error& error);
 void session_close(penlight_session& session);
+/// Copies the method's tables; the program, the method and the memory are set.
+Status session_read_method(penlight_session& session, penlight_error& error);
 
 /// Fixes the symbols' sizes from the inputs' shapes and sets the inputs' tensors (bind.cpp).
 Status session_bind(penlight_session& session, const penlight_tensor* inputs, size_t count, penlight_error& error);
@@ -111,11 +135,28 @@ Status session_check_declared(const penlight_session& session, size_t value, con
 Status session_prepare(penlight_session& session, const penlight_tensor* inputs, size_t count, penlight_error& error);
 /// Lifetimes, offsets, the overlap check and the arena (arena.cpp).
 Status session_plan(penlight_session& session, penlight_error& error);
+/// Checks an output that `infer` has described and keeps it as the value's tensor (prepare.cpp).
+Status session_take_output(penlight_session& session, size_t node, int index, const Context& context, Place place,
+                           penlight_error& error);
+/// Infers and runs a node whose turn has come in a run, with memory from blocks (late.cpp).
+Status session_run_late(penlight_session& session, size_t node, penlight_error& error);
+/// Releases the blocks that node `step` was the last to read (late.cpp).
+void session_release_after(penlight_session& session, size_t step);
+/// Releases all blocks of values (late.cpp).
+void session_release_blocks(penlight_session& session);
+/// Counts work against the budget of one run (late.cpp).
+Status session_spend(penlight_session& session, uint64_t macs, penlight_error& error);
+
+/// Opens a session for each body of the session's nodes, and theirs (body.cpp).
+Status session_open_bodies(penlight_session& session, penlight_error& error);
+void session_close_bodies(penlight_session& root);
+
 /// True when no two tensors that live at the same time share a byte. Recomputes lifetimes by itself (overlap.cpp).
 bool session_is_free_of_overlap(penlight_session& session);
 
 Status session_run(penlight_session& session, const penlight_tensor* inputs, size_t input_count, penlight_tensor* outputs,
                    size_t output_count, penlight_error& error);
+uint64_t clock_nanoseconds();
 void session_describe_output(const penlight_session& session, size_t index, penlight_tensor* tensor);
 
 /// A node's view of the session while its kernel is called: the operands are copies of the session's tensors.
@@ -135,6 +176,9 @@ class NodeCall {
   alignas(Tensor) unsigned char inputs_[kMaxOperands * sizeof(Tensor)];
   alignas(Tensor) unsigned char outputs_[kMaxOperands * sizeof(Tensor)];
 };
+
+/// A node's attribute by name, absent when it has none (kernel_support.cpp).
+FlatTable find_attribute(const penlight_session& session, size_t node, const char* name);
 
 /// Completes what the kernel said with the node's and the operator's name (kernel_support.cpp).
 Status node_failure(const penlight_session& session, size_t node, Status status, penlight_error& error);

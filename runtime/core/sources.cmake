@@ -4,11 +4,14 @@ set(PENLIGHT_CORE_SOURCES
   api.cpp
   arena.cpp
   bind.cpp
+  blocks.cpp
+  body.cpp
   crc32c.cpp
   declared.cpp
   flatbuffer.cpp
   header.cpp
   kernel_support.cpp
+  late.cpp
   message.cpp
   overlap.cpp
   planner.cpp

@@ -7,11 +7,25 @@
 namespace penlight {
 namespace {
 
+/// Where a method stands: in the program's list, or as a body inside of `depth` others.
+struct MethodPlace {
+  int64_t body;  // its index, -1: no body
+  uint8_t depth;
+};
+
 /// Checks one method; `defined` has a mark per value that is a constant, an input, or written by a node that came earlier.
+/// `body_depths` has for each body that a node refers to how deep it stands, 0 for the others.
 class MethodVerifier {
  public:
-  MethodVerifier(const penlight_program& program, const FlatTable& method, Array<uint8_t>& defined, penlight_error& error)
-      : program_(program), method_(method), values_(method.get(PenMethod::kValues)), defined_(defined), error_(error) {}
+  MethodVerifier(const penlight_program& program, const FlatTable& method, const MethodPlace& place, Array<uint8_t>& defined,
+                 Array<uint8_t>& body_depths, penlight_error& error)
+      : program_(program),
+        method_(method),
+        values_(method.get(PenMethod::kValues)),
+        place_(place),
+        defined_(defined),
+        body_depths_(body_depths),
+        error_(error) {}
 
   Status run() {
     Status status = Status::kOk;
@@ -57,8 +71,11 @@ class MethodVerifier {
     return Status::kOk;
   }
 
+  /// A body takes tensors as they come.
   bool describes_tensor(size_t index) const {
-    return index < values_.count() && values_[index].get(PenValue::kDtype) != 0 && values_[index].declares(PenValue::kShape.slot);
+    if (index >= values_.count()) return false;
+    if (place_.body >= 0) return true;
+    return values_[index].get(PenValue::kDtype) != 0 && values_[index].declares(PenValue::kShape.slot);
   }
 
   Status inputs() {
@@ -83,7 +100,7 @@ class MethodVerifier {
   }
 
   bool distinct_names(const FlatVector<uint32_t>& indices) const {
-    for (size_t i = 0; i < indices.count(); ++i) {
+    for (size_t i = 0; place_.body < 0 && i < indices.count(); ++i) {
       for (size_t j = 0; j < i; ++j) {
         if (indices[i] == indices[j] || strcmp(value_name(indices[i]), value_name(indices[j])) == 0) return false;
       }
@@ -132,30 +149,44 @@ class MethodVerifier {
     const FlatTables attributes = node.get(PenNode::kAttributes);
     if (attributes.count() > kMaxAttributes) return refuse_node(node, index, "has more than 64 attributes");
     for (size_t i = 0; i < attributes.count(); ++i) {
-      if (!attribute_is_sound(attributes[i]))
+      if (!attribute_is_sound(attributes[i], node.get(PenNode::kInputs)))
         return refuse_node(node, index, "has an attribute without the value that its kind asks for");
     }
     return Status::kOk;
   }
 
-  bool attribute_is_sound(const FlatTable& attribute) const {
-    enum : uint8_t { kInteger = 1, kReal, kText, kIntegers, kReals, kTexts, kTensor };  // pen.fbs, AttributeKind
-    switch (attribute.get(PenAttribute::kKind)) {
-      case kInteger:
-      case kReal:
-      case kIntegers:
-      case kReals:
-      case kTexts:
+  bool attribute_is_sound(const FlatTable& attribute, const FlatVector<int32_t>& inputs) {
+    switch (static_cast<AttributeKind>(attribute.get(PenAttribute::kKind))) {
+      case AttributeKind::kInteger:
+      case AttributeKind::kReal:
+      case AttributeKind::kIntegers:
+      case AttributeKind::kReals:
+      case AttributeKind::kTexts:
         return true;  // absent: 0 or an empty list
-      case kText:
+      case AttributeKind::kText:
         return attribute.declares(PenAttribute::kText.slot);
-      case kTensor: {
+      case AttributeKind::kTensor: {
         const uint32_t value = attribute.get(PenAttribute::kTensor);
         return value < values_.count() && values_[value].declares(PenValue::kConstant.slot);
       }
-      default:
-        return false;
+      case AttributeKind::kBody:
+        return body_is_sound(attribute, inputs);
     }
+    return false;
+  }
+
+  /// A body belongs to one attribute, and stands behind the body that its node is in: no circle, no sharing.
+  bool body_is_sound(const FlatTable& attribute, const FlatVector<int32_t>& inputs) {
+    const uint32_t body = attribute.get(PenAttribute::kBody);
+    if (body >= body_depths_.count() || body_depths_[body] != 0 || place_.depth >= kMaxBodyDepth) return false;
+    if (static_cast<int64_t>(body) <= place_.body) return false;
+    const FlatVector<int64_t> captures = attribute.get(PenAttribute::kIntegers);
+    for (size_t i = 0; i < captures.count(); ++i) {
+      const int64_t operand = captures[i];
+      if (operand < 0 || static_cast<uint64_t>(operand) >= inputs.count() || inputs[static_cast<size_t>(operand)] < 0) return false;
+    }
+    body_depths_[body] = static_cast<uint8_t>(place_.depth + 1);
+    return captures.count() <= program_.body(body).get(PenMethod::kInputs).count();
   }
 
   const char* value_name(size_t index) const { return values_[index].get(PenValue::kName); }
@@ -180,7 +211,9 @@ class MethodVerifier {
   const penlight_program& program_;
   const FlatTable method_;
   const FlatTables values_;
+  const MethodPlace place_;
   Array<uint8_t>& defined_;
+  Array<uint8_t>& body_depths_;
   penlight_error& error_;
 };
 
@@ -197,21 +230,26 @@ Status verify_symbols(const penlight_program& program, penlight_error& error) {
   return Status::kOk;
 }
 
-Status verify_method(penlight_program& program, size_t index, penlight_error& error) {
-  const FlatTable method = program.method(index);
-  const char* name = method.get(PenMethod::kName);
+Status verify_method_name(const penlight_program& program, size_t index, penlight_error& error) {
+  const char* name = program.method(index).get(PenMethod::kName);
   for (size_t i = 0; i < index; ++i) {
     if (strcmp(name, program.method(i).get(PenMethod::kName)) == 0) {
       return fail(error, Status::kInvalidProgram, "two methods are called '%s'", name);
     }
   }
+  return Status::kOk;
+}
+
+Status verify_method(penlight_program& program, const FlatTable& method, const MethodPlace& place, Array<uint8_t>& body_depths,
+                     penlight_error& error) {
+  const char* name = method.get(PenMethod::kName);
   const size_t values = method.get(PenMethod::kValues).count();
   if (values > kMaxValues || method.get(PenMethod::kNodes).count() > kMaxNodes) {
     return fail(error, Status::kInvalidProgram, "method '%s' has more than %zu values or %zu nodes", name, kMaxValues, kMaxNodes);
   }
   Array<uint8_t> defined;
   if (!defined.reset(program.memory, values)) return program.memory.failure(error, "verification");
-  return MethodVerifier(program, method, defined, error).run();
+  return MethodVerifier(program, method, place, defined, body_depths, error).run();
 }
 
 }  // namespace
@@ -221,7 +259,18 @@ Status verify_program(penlight_program& program, penlight_error& error) {
   if (methods == 0 || methods > kMaxMethods)
     return fail(error, Status::kInvalidProgram, "the file has no method, or more than %zu", kMaxMethods);
   Status status = verify_symbols(program, error);
-  for (size_t i = 0; status == Status::kOk && i < methods; ++i) status = verify_method(program, i, error);
+  Array<uint8_t> body_depths;
+  const size_t bodies = program.root.get(PenProgram::kBodies).count();
+  if (bodies > kMaxBodies) return fail(error, Status::kInvalidProgram, "the file has more than %zu bodies", kMaxBodies);
+  if (!body_depths.reset(program.memory, bodies)) return program.memory.failure(error, "verification");
+  for (size_t i = 0; status == Status::kOk && i < methods; ++i) {
+    status = verify_method_name(program, i, error);
+    if (status == Status::kOk) status = verify_method(program, program.method(i), {-1, 0}, body_depths, error);
+  }
+  for (size_t i = 0; status == Status::kOk && i < bodies; ++i) {
+    if (body_depths[i] == 0) return fail(error, Status::kInvalidProgram, "no node that stands before body %zu runs it", i);
+    status = verify_method(program, program.body(i), {static_cast<int64_t>(i), body_depths[i]}, body_depths, error);
+  }
   return status;
 }
 

@@ -96,13 +96,15 @@ typedef struct penlight_program_options {
   const penlight_allocator* allocator; /* NULL: malloc; copied */
   uint64_t memory_budget_bytes;    /* 0: no limit; covers the program and all its sessions' memory, each session counted alone */
   uint32_t skip_segment_checksums; /* 1: do not read the weights to check their CRC32C; the metadata is always checked */
+  uint64_t mac_budget;             /* 0: no limit; of every run that the self test makes, as in the session's options */
 } penlight_program_options;
 
 typedef struct penlight_session_options {
   size_t struct_size;
   uint32_t threads;                        /* 0 or 1: the calling thread alone; n: a pool of n, the caller among them */
   const penlight_thread_pool* thread_pool; /* the caller's pool instead; copied */
-  uint64_t mac_budget;                     /* 0: no limit; multiply-accumulates (and moved elements) of one run */
+  uint64_t mac_budget;                     /* 0: no limit; multiply-accumulates (and moved elements) of one run; every node that
+                                              a loop runs counts too, so that no loop is without end */
   const volatile int* cancel;              /* becomes non-zero: run stops before the next node with PENLIGHT_CANCELLED */
   uint32_t profile;                        /* 1: time every node */
 } penlight_session_options;
@@ -177,19 +179,23 @@ PENLIGHT_API penlight_status penlight_session_create(const penlight_program* pro
                                                      penlight_error* error);
 PENLIGHT_API void penlight_session_free(penlight_session* session);
 /* Fixes the inputs' shapes, plans the memory and allocates it. `run` does it by itself when shapes changed; a run whose shapes are
- * prepared makes no heap call. Only rank and shape of `inputs` are read. */
+ * prepared makes no heap call. What depends on values cannot be planned: nodes that read tensors whose sizes only a run can tell
+ * (behind NonZero, If, Loop and the like) take their memory from the allocator while running, within the budget, and keep it for
+ * later runs. Only rank and shape of `inputs` are read. */
 PENLIGHT_API penlight_status penlight_session_prepare(penlight_session* session, const penlight_tensor* inputs, size_t input_count,
                                                       penlight_error* error);
-/* Shape and size of an output for the prepared shapes; `data` is NULL before the first run and points into the arena after it. */
+/* Shape and size of an output for the prepared shapes; `data` is NULL before the first run and points into the session's memory
+ * after it. Before a run, sizes that depend on values are -1, and size_bytes is the most that the output can take, or 0 when that
+ * is not known. */
 PENLIGHT_API penlight_status penlight_session_output(const penlight_session* session, size_t index, penlight_tensor* tensor);
 /* Runs. Inputs are read in place. `outputs` may be NULL (read them through penlight_session_output), or give for each output a
  * buffer of at least size_bytes that is written in place and whose dtype, rank and shape are filled in; it may overlap no other
  * buffer. After a failure the buffers' contents are undefined and the session can be used again. */
 PENLIGHT_API penlight_status penlight_session_run(penlight_session* session, const penlight_tensor* inputs, size_t input_count,
                                                   penlight_tensor* outputs, size_t output_count, penlight_error* error);
-/* Bytes of the arena for the prepared shapes. */
+/* Bytes of the arena for the prepared shapes, without what nodes take while running. */
 PENLIGHT_API uint64_t penlight_session_arena_bytes(const penlight_session* session);
-/* Multiply-accumulates of one run at the prepared shapes. */
+/* Multiply-accumulates of one run at the prepared shapes: before a run those that can be known, then those of the last run. */
 PENLIGHT_API uint64_t penlight_session_macs(const penlight_session* session);
 PENLIGHT_API size_t penlight_session_node_count(const penlight_session* session);
 PENLIGHT_API penlight_status penlight_session_node_profile(const penlight_session* session, size_t node,

@@ -279,6 +279,8 @@ Status attention_infer(Context& context) {
 
 /// The preview operator without its two graphs: its softmax is never narrower than float32.
 Status flex_attention_infer(Context& context) {
+  if (context.body("score_mod").present() || context.body("prob_mod").present())
+    return context.fail(Status::kUnsupportedOperator, "its subgraphs must be written out; penlight convert does that");
   PENLIGHT_TRY(check_rank(context, 0, 4, 4));
   PENLIGHT_TRY(attention_infer(context));
   context.state_as<AttentionState>().wide_softmax = true;

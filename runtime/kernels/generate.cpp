@@ -106,8 +106,7 @@ Status range_infer(Context& context) {
   for (int i = 0; i < 3; ++i) {
     PENLIGHT_TRY(check_same_dtype(context, i, 0));
     if (context.input(i).shape.count() != 1) return context.fail(Status::kShapeMismatch, "input %d must be a scalar", i);
-    if (context.input(i).data == nullptr)
-      return context.fail(Status::kUnsupportedOperator, "input %d depends on the data; it must be known from shapes alone", i);
+    if (context.input(i).data == nullptr) return wait_for_values(context, i);
   }
   int64_t count = 0;
   bool fits = false;
@@ -168,8 +167,8 @@ Status one_hot_infer(Context& context) {
   PENLIGHT_TRY(check_dtype(context, 2, kAllTypes));
   const Tensor& known = context.input(1);
   const Shape& indices = context.input(0).shape;
-  if (known.shape.count() != 1 || known.data == nullptr)
-    return context.fail(Status::kUnsupportedOperator, "depth (input 1) must be one number; it must be known from shapes alone");
+  if (known.shape.count() != 1) return context.fail(Status::kShapeMismatch, "depth (input 1) must be one number");
+  if (known.data == nullptr) return wait_for_values(context, 1);
   const double depth = number_at(known, 0);
   int axis = 0;
   PENLIGHT_TRY(check_rank(context, 0, 0, kMaxRank - 1));

@@ -92,11 +92,33 @@ class Attributes {
   const char* text_at(const char* name, size_t i) const;
   /// Number of entries, copied into `out` as far as `capacity` reaches; -1 when absent.
   int64_t integers(const char* name, int64_t* out, int64_t capacity) const;
+  /// Entry i of a list of integers; 0 when the list is absent or shorter.
+  int64_t integer_at(const char* name, size_t i) const;
   int64_t reals(const char* name, double* out, int64_t capacity) const;
   /// A constant; not present() when the attribute is absent.
   Tensor tensor(const char* name) const;
 
   const void* node = nullptr;  // the core's
+};
+
+class Context;
+
+/// A subgraph that a node's attribute names. Its last inputs are values of the graph around it; the core fills them in.
+class NodeBody {
+ public:
+  bool present() const { return session_ != nullptr; }
+  int input_count() const;  // without the captured ones
+  int output_count() const;
+  /// Runs it once; `inputs` are input_count() tensors. Budget and cancellation are looked at in here.
+  Status run(Context& context, const Tensor* inputs) const;
+  /// After a run; valid until the next one.
+  Tensor output(int i) const;
+  /// What the file declares of an output: unknown sizes are 0, an unknown dtype is kNone.
+  Tensor declared_output(int i) const;
+
+ private:
+  friend class Context;
+  void* session_ = nullptr;  // the core's
 };
 
 /// Everything a kernel gets. The same object serves `infer` and `run`; its functions are implemented by the core.
@@ -113,6 +135,9 @@ class Context {
   size_t scratch_bytes = 0;     // memory that `run` needs beside its outputs, 64-byte aligned
   uint64_t macs = 0;            // multiply-accumulates; for data movement the elements moved
   bool shapes_suffice = false;  // `run` reads no input's data (Shape, Size), so that the core may run it while preparing
+  bool needs_values = false;    // `infer` fails, but only since an input's data is not known yet: the core asks again while running
+  bool sized_by_data = false;   // the outputs' shapes are upper bounds, and `run` writes the real ones, which are not larger
+  bool shaped_by_run = false;   // `infer` cannot describe the outputs; `run` makes them with resize_output
 
   void* scratch = nullptr;  // `run` only
 
@@ -133,6 +158,10 @@ class Context {
   /// Sets the message that the caller sees (printf style) and returns `status`, so that a kernel can write
   /// `return context.fail(Status::kInvalidValue, "index %lld is out of range", ...)`. The core adds operator and node.
   Status fail(Status status, const char* format, ...) __attribute__((format(printf, 3, 4)));
+  /// The body of an attribute; not present() when there is none.
+  NodeBody body(const char* attribute) const;
+  /// Gives output i this dtype and shape, with the bytes that it had so far as its first. Only where `shaped_by_run` is set.
+  Status resize_output(int i, DType dtype, const Shape& shape);
   /// Calls task(argument, i) for i in [0, count), on several threads when the session has them.
   void parallel(size_t count, void (*task)(void* argument, size_t index), void* argument);
   size_t threads() const;

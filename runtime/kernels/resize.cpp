@@ -41,9 +41,9 @@ Status read_resize_attributes(Context& context, ResizeState* state) {
 
 Status read_resize_scales(Context& context, int count, const int64_t* axes, const Shape& x, ResizeState* state, Shape* out) {
   const Tensor& scales = context.input(2);
-  if (scales.dtype != DType::kF32 || scales.shape.count() != count || scales.data == nullptr)
-    return context.fail(Status::kUnsupportedOperator, "scales must be %d float32 values; they must be known from shapes alone",
-                        count);
+  if (scales.dtype != DType::kF32 || scales.shape.count() != count)
+    return context.fail(Status::kUnsupportedOperator, "scales must be %d float32 values", count);
+  if (scales.data == nullptr && count > 0) return wait_for_values(context, 2);
   for (int i = 0; i < count; ++i) {
     const float scale = scales.as<float>()[i];
     const double size = floor(static_cast<double>(x.dims[axes[i]]) * static_cast<double>(scale));

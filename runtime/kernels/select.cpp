@@ -1,5 +1,5 @@
-// Operators whose output's size depends on values: NonZero and Compress. What decides must be known while shapes are
-// prepared, as a constant or from shapes; the core then runs them right away. SPDX-License-Identifier: Apache-2.0
+// NonZero and Compress: the size of the output depends on values. The plan holds an upper bound, a run writes the real size.
+// SPDX-License-Identifier: Apache-2.0
 #include <string.h>
 
 #include "shape_rules.h"
@@ -7,12 +7,6 @@
 namespace penlight {
 
 namespace {
-
-Status known_data(Context& context, int i) {
-  if (context.input(i).data != nullptr || context.input(i).shape.count() == 0) return Status::kOk;
-  return context.fail(Status::kUnsupportedOperator,
-                      "the size of the output depends on input %d; it must be known from shapes alone", i);
-}
 
 bool is_zero_element(const Tensor& x, int64_t i) {
   bool zero = true;
@@ -34,19 +28,19 @@ struct CompressState {
 
 Status non_zero_infer(Context& context) {
   PENLIGHT_TRY(check_dtype(context, 0, kAllTypes));
-  PENLIGHT_TRY(known_data(context, 0));
   const Tensor& x = context.input(0);
-  const int64_t n = x.shape.count();
-  int64_t found = 0;
-  for (int64_t i = 0; i < n; ++i) found += is_zero_element(x, i) ? 0 : 1;
-  const int64_t out[] = {x.shape.rank, found};
-  context.macs = static_cast<uint64_t>(n);
+  const int64_t out[] = {x.shape.rank, x.shape.count()};
+  context.sized_by_data = true;
+  context.macs = static_cast<uint64_t>(x.shape.count());
   return set_output(context, 0, DType::kI64, make_shape(out, 2));
 }
 
 Status non_zero_run(Context& context) {
   const Tensor& x = context.input(0);
-  const int64_t n = x.shape.count(), found = context.output(0).shape.dims[1];
+  const int64_t n = x.shape.count();
+  int64_t found = 0;
+  for (int64_t i = 0; i < n; ++i) found += is_zero_element(x, i) ? 0 : 1;
+  context.output(0).shape.dims[1] = found;
   int64_t* y = context.output(0).as<int64_t>();
   int64_t column = 0;
   for (int64_t i = 0; i < n && column < found; ++i) {
@@ -58,16 +52,14 @@ Status non_zero_run(Context& context) {
     }
     ++column;
   }
-  return column == found ? Status::kOk : context.fail(Status::kInvalidValue, "the input has changed since its shape was prepared");
+  return Status::kOk;
 }
 
 Status compress_infer(Context& context) {
   PENLIGHT_TRY(check_dtype(context, 0, kAllTypes));
   PENLIGHT_TRY(check_dtype(context, 1, dtype_bit(DType::kBool)));
   PENLIGHT_TRY(check_rank(context, 1, 1, 1));
-  PENLIGHT_TRY(known_data(context, 1));
   const Shape& x = context.input(0).shape;
-  const Tensor& condition = context.input(1);
   CompressState& s = context.state_as<CompressState>();
   s = CompressState{};
   s.size = x.count();
@@ -79,17 +71,11 @@ Status compress_infer(Context& context) {
     s.size = x.dims[s.axis];
     s.inner = dims_product(x, s.axis + 1, x.rank);
   }
-  int64_t found = 0;
-  for (int64_t i = 0; i < condition.shape.dims[0]; ++i) {
-    if (condition.as<uint8_t>()[i] == 0) continue;
-    if (i >= s.size)
-      return context.fail(Status::kShapeMismatch, "the condition selects element %lld of %lld", static_cast<long long>(i),
-                          static_cast<long long>(s.size));
-    ++found;
-  }
+  const int64_t entries = context.input(1).shape.dims[0];
   Shape out = x;
   if (s.axis < 0) out.rank = 1;
-  out.dims[s.axis < 0 ? 0 : s.axis] = found;
+  out.dims[s.axis < 0 ? 0 : s.axis] = entries < s.size ? entries : s.size;
+  context.sized_by_data = true;
   context.macs = static_cast<uint64_t>(x.count());
   return set_output(context, 0, context.input(0).dtype, out);
 }
@@ -97,7 +83,15 @@ Status compress_infer(Context& context) {
 Status compress_run(Context& context) {
   const CompressState& s = context.state_as<CompressState>();
   const Tensor& condition = context.input(1);
-  const int64_t found = context.output(0).shape.dims[s.axis < 0 ? 0 : s.axis];
+  int64_t found = 0;
+  for (int64_t i = 0; i < condition.shape.dims[0]; ++i) {
+    if (condition.as<uint8_t>()[i] == 0) continue;
+    if (i >= s.size)
+      return context.fail(Status::kInvalidValue, "the condition selects element %lld of %lld", static_cast<long long>(i),
+                          static_cast<long long>(s.size));
+    ++found;
+  }
+  context.output(0).shape.dims[s.axis < 0 ? 0 : s.axis] = found;
   const size_t row = static_cast<size_t>(s.inner) * dtype_size(context.input(0).dtype);
   char* to = context.output(0).as<char>();
   for (int64_t o = 0; row > 0 && o < s.outer; ++o) {

@@ -120,6 +120,12 @@ inline Status broadcast_shapes(Context& context, const Shape& a, const Shape& b,
   return Status::kOk;
 }
 
+/// What `infer` returns when it cannot tell shapes without the data of input i.
+inline Status wait_for_values(Context& context, int i) {
+  context.needs_values = true;
+  return context.fail(Status::kUnsupportedOperator, "the output's shape depends on the data of input %d", i);
+}
+
 /// Values of a known int64 or int32 vector (a scalar counts as one value), for shapes, axes and the like.
 inline Status read_known_integers(Context& context, int i, const char* what, int64_t* values, int capacity, int* count) {
   const Tensor& tensor = context.input(i);
@@ -128,9 +134,7 @@ inline Status read_known_integers(Context& context, int i, const char* what, int
   const int64_t n = tensor.shape.count();
   if (tensor.shape.rank > 1 || n > capacity)
     return context.fail(Status::kShapeMismatch, "%s (input %d) must be a vector of at most %d values", what, i, capacity);
-  if (tensor.data == nullptr && n > 0)
-    return context.fail(Status::kUnsupportedOperator, "%s (input %d) depends on the data; it must be known from shapes alone", what,
-                        i);
+  if (tensor.data == nullptr && n > 0) return wait_for_values(context, i);
   *count = static_cast<int>(n);
   for (int64_t k = 0; k < n; ++k) values[k] = tensor.dtype == DType::kI64 ? tensor.as<int64_t>()[k] : tensor.as<int32_t>()[k];
   return Status::kOk;

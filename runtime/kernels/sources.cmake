@@ -4,14 +4,17 @@ set(PENLIGHT_KERNEL_SOURCES
   axis.cpp
   binary.cpp
   bitwise.cpp
+  box_selection.cpp
   cast.cpp
   clip.cpp
   compare.cpp
+  control_flow.cpp
   conv.cpp
   conv2d.cpp
   conv2d_input_gradient.cpp
   conv2d_weight_gradient.cpp
   conv_layout.cpp
+  deform_conv.cpp
   depthwise2d.cpp
   fourier.cpp
   gather.cpp
@@ -26,6 +29,7 @@ set(PENLIGHT_KERNEL_SOURCES
   linear_attention.cpp
   lp_pool.cpp
   matmul.cpp
+  ngrams.cpp
   norm.cpp
   normalize.cpp
   order.cpp
@@ -46,6 +50,7 @@ set(PENLIGHT_KERNEL_SOURCES
   strided.cpp
   trigonometry.cpp
   unary.cpp
+  unique.cpp
   vector_math.cpp
   window.cpp
 )

@@ -232,6 +232,7 @@ class Session {
     std::vector<Buffer> buffers;
     std::vector<penlight_tensor> in = take(inputs, input_dtypes_, PyBUF_C_CONTIGUOUS | PyBUF_FORMAT, buffers);
     if (!same_shapes(in)) prepare_tensors(in);
+    if (sized_by_data()) return run_sized_by_data(in, outputs, empty);
     nb::list arrays = outputs.is_none() ? allocate_outputs(empty) : nb::cast<nb::list>(outputs);
     std::vector<penlight_tensor> out = take(arrays, output_dtypes_, PyBUF_C_CONTIGUOUS | PyBUF_FORMAT | PyBUF_WRITABLE, buffers);
     if (!outputs.is_none()) check_outputs(out);
@@ -321,8 +322,41 @@ class Session {
       status = penlight_session_prepare(session_, inputs.data(), inputs.size(), &error);
     }
     check(status, error);
+    varies_ = false;
     shapes_ = inputs;
     prepared_ = true;
+  }
+
+  /// Whether only a run tells some output's shape.
+  bool sized_by_data() const {
+    penlight_tensor tensor;
+    for (size_t i = 0; penlight_session_output(session_, i, &tensor) == PENLIGHT_OK; ++i) {
+      for (uint32_t j = 0; j < tensor.rank; ++j) {
+        if (tensor.shape[j] < 0) return true;
+      }
+    }
+    return varies_;
+  }
+
+  /// The outputs stay in the session's memory until their sizes are known, and are copied then.
+  nb::list run_sized_by_data(const std::vector<penlight_tensor>& in, nb::object outputs, nb::callable empty) {
+    varies_ = true;
+    penlight_error error;
+    penlight_status status = PENLIGHT_OK;
+    {
+      nb::gil_scoped_release release;
+      status = penlight_session_run(session_, in.data(), in.size(), nullptr, 0, &error);
+    }
+    check(status, error);
+    nb::list arrays = outputs.is_none() ? allocate_outputs(empty) : nb::cast<nb::list>(outputs);
+    std::vector<Buffer> buffers;
+    std::vector<penlight_tensor> out = take(arrays, output_dtypes_, PyBUF_C_CONTIGUOUS | PyBUF_FORMAT | PyBUF_WRITABLE, buffers);
+    check_outputs(out);
+    penlight_tensor tensor;
+    for (size_t i = 0; i < out.size() && penlight_session_output(session_, i, &tensor) == PENLIGHT_OK; ++i) {
+      if (tensor.size_bytes > 0) memcpy(out[i].data, tensor.data, tensor.size_bytes);
+    }
+    return arrays;
   }
 
   nb::list allocate_outputs(nb::callable empty) const {
@@ -352,6 +386,7 @@ class Session {
   volatile int cancel_ = 0;
   std::atomic<bool> busy_{false};
   bool prepared_ = false;
+  bool varies_ = false;  // some output's shape is another in every run
   std::vector<penlight_dtype> input_dtypes_;
   std::vector<penlight_dtype> output_dtypes_;
   std::vector<penlight_tensor> shapes_;  // of the last prepare

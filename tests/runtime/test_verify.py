@@ -195,7 +195,7 @@ def test_programs_that_break_a_rule_are_refused(rule):
 
 STRUCTURE_RULES = {
     "unknown dtype": set_value(0, dtype=14),
-    "unknown attribute kind": set_node(0, attributes=[pen.AttributeT(name="a", kind=8)]),
+    "unknown attribute kind": set_node(0, attributes=[pen.AttributeT(name="a", kind=9)]),
     "string with NUL": set_value(0, name="a\0b"),
     "required name absent": set_value(0, name=None),
 }

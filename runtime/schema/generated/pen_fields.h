@@ -8,7 +8,7 @@
 namespace penlight {
 
 constexpr uint8_t kPenDTypeLargest = 13;
-constexpr uint8_t kPenAttributeKindLargest = 7;
+constexpr uint8_t kPenAttributeKindLargest = 8;
 
 struct PenSymbol {
   static constexpr PenString kName{4};
@@ -106,10 +106,11 @@ struct PenAttribute {
   static constexpr PenNumbers<double> kReals{16};
   static constexpr PenStrings kTexts{18};
   static constexpr PenScalar<uint32_t> kTensor{20, 0};
+  static constexpr PenScalar<uint32_t> kBody{22, 0};
 };
 constexpr PenFieldSchema kPenAttributeFields[] = {
     {4, PenKind::kString, 4, 0, true, nullptr},
-    {6, PenKind::kScalar, 1, 7, false, nullptr},
+    {6, PenKind::kScalar, 1, 8, false, nullptr},
     {8, PenKind::kScalar, 8, 0, false, nullptr},
     {10, PenKind::kScalar, 8, 0, false, nullptr},
     {12, PenKind::kString, 4, 0, false, nullptr},
@@ -117,8 +118,9 @@ constexpr PenFieldSchema kPenAttributeFields[] = {
     {16, PenKind::kNumbers, 8, 0, false, nullptr},
     {18, PenKind::kStrings, 4, 0, false, nullptr},
     {20, PenKind::kScalar, 4, 0, false, nullptr},
+    {22, PenKind::kScalar, 4, 0, false, nullptr},
 };
-constexpr PenTableSchema kPenAttributeSchema = {"Attribute", kPenAttributeFields, 9};
+constexpr PenTableSchema kPenAttributeSchema = {"Attribute", kPenAttributeFields, 10};
 
 struct PenNode {
   static constexpr PenScalar<uint32_t> kOperator{4, 0};
@@ -228,6 +230,7 @@ struct PenProgram {
   static constexpr PenChildren kResources{12};
   static constexpr PenChildren kGolden{14};
   static constexpr PenChildren kMetadata{16};
+  static constexpr PenChildren kBodies{18};
 };
 constexpr PenFieldSchema kPenProgramFields[] = {
     {4, PenKind::kChildren, 4, 0, true, &kPenOperatorSchema},
@@ -237,7 +240,8 @@ constexpr PenFieldSchema kPenProgramFields[] = {
     {12, PenKind::kChildren, 4, 0, false, &kPenResourcesSchema},
     {14, PenKind::kChildren, 4, 0, false, &kPenGoldenSchema},
     {16, PenKind::kChildren, 4, 0, false, &kPenKeyValueSchema},
+    {18, PenKind::kChildren, 4, 0, false, &kPenMethodSchema},
 };
-constexpr PenTableSchema kPenProgramSchema = {"Program", kPenProgramFields, 7};
+constexpr PenTableSchema kPenProgramSchema = {"Program", kPenProgramFields, 8};
 
 }  // namespace penlight

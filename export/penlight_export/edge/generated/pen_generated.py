@@ -36,6 +36,7 @@ class AttributeKind(object):
     reals = 5
     texts = 6
     tensor = 7
+    body = 8
 
 
 class Symbol(object):
@@ -1045,8 +1046,15 @@ class Attribute(object):
             return self._tab.Get(flatbuffers.number_types.Uint32Flags, o + self._tab.Pos)
         return 0
 
+    # Attribute
+    def Body(self):
+        o = flatbuffers.number_types.UOffsetTFlags.py_type(self._tab.Offset(22))
+        if o != 0:
+            return self._tab.Get(flatbuffers.number_types.Uint32Flags, o + self._tab.Pos)
+        return 0
+
 def AttributeStart(builder):
-    builder.StartObject(9)
+    builder.StartObject(10)
 
 def AttributeAddName(builder, name):
     builder.PrependUOffsetTRelativeSlot(0, flatbuffers.number_types.UOffsetTFlags.py_type(name), 0)
@@ -1084,6 +1092,9 @@ def AttributeStartTextsVector(builder, numElems):
 def AttributeAddTensor(builder, tensor):
     builder.PrependUint32Slot(8, tensor, 0)
 
+def AttributeAddBody(builder, body):
+    builder.PrependUint32Slot(9, body, 0)
+
 def AttributeEnd(builder):
     return builder.EndObject()
 
@@ -1107,6 +1118,7 @@ class AttributeT(object):
         reals = None,
         texts = None,
         tensor = 0,
+        body = 0,
     ):
         self.name = name  # type: Optional[str]
         self.kind = kind  # type: int
@@ -1117,6 +1129,7 @@ class AttributeT(object):
         self.reals = reals  # type: Optional[List[float]]
         self.texts = texts  # type: Optional[List[Optional[str]]]
         self.tensor = tensor  # type: int
+        self.body = body  # type: int
 
     @classmethod
     def InitFromBuf(cls, buf, pos):
@@ -1163,6 +1176,7 @@ class AttributeT(object):
             for i in range(attribute.TextsLength()):
                 self.texts.append(attribute.Texts(i))
         self.tensor = attribute.Tensor()
+        self.body = attribute.Body()
 
     # AttributeT
     def Pack(self, builder):
@@ -1209,6 +1223,7 @@ class AttributeT(object):
         if self.texts is not None:
             AttributeAddTexts(builder, texts)
         AttributeAddTensor(builder, self.tensor)
+        AttributeAddBody(builder, self.body)
         attribute = AttributeEnd(builder)
         return attribute
 
@@ -2760,8 +2775,32 @@ class Program(object):
         o = flatbuffers.number_types.UOffsetTFlags.py_type(self._tab.Offset(16))
         return o == 0
 
+    # Program
+    def Bodies(self, j):
+        o = flatbuffers.number_types.UOffsetTFlags.py_type(self._tab.Offset(18))
+        if o != 0:
+            x = self._tab.Vector(o)
+            x += flatbuffers.number_types.UOffsetTFlags.py_type(j) * 4
+            x = self._tab.Indirect(x)
+            obj = Method()
+            obj.Init(self._tab.Bytes, x)
+            return obj
+        return None
+
+    # Program
+    def BodiesLength(self):
+        o = flatbuffers.number_types.UOffsetTFlags.py_type(self._tab.Offset(18))
+        if o != 0:
+            return self._tab.VectorLen(o)
+        return 0
+
+    # Program
+    def BodiesIsNone(self):
+        o = flatbuffers.number_types.UOffsetTFlags.py_type(self._tab.Offset(18))
+        return o == 0
+
 def ProgramStart(builder):
-    builder.StartObject(7)
+    builder.StartObject(8)
 
 def ProgramAddOperators(builder, operators):
     builder.PrependUOffsetTRelativeSlot(0, flatbuffers.number_types.UOffsetTFlags.py_type(operators), 0)
@@ -2805,6 +2844,12 @@ def ProgramAddMetadata(builder, metadata):
 def ProgramStartMetadataVector(builder, numElems):
     return builder.StartVector(4, numElems, 4)
 
+def ProgramAddBodies(builder, bodies):
+    builder.PrependUOffsetTRelativeSlot(7, flatbuffers.number_types.UOffsetTFlags.py_type(bodies), 0)
+
+def ProgramStartBodiesVector(builder, numElems):
+    return builder.StartVector(4, numElems, 4)
+
 def ProgramEnd(builder):
     return builder.EndObject()
 
@@ -2826,6 +2871,7 @@ class ProgramT(object):
         resources = None,
         golden = None,
         metadata = None,
+        bodies = None,
     ):
         self.operators = operators  # type: Optional[List[OperatorT]]
         self.symbols = symbols  # type: Optional[List[SymbolT]]
@@ -2834,6 +2880,7 @@ class ProgramT(object):
         self.resources = resources  # type: Optional[List[ResourcesT]]
         self.golden = golden  # type: Optional[List[GoldenT]]
         self.metadata = metadata  # type: Optional[List[KeyValueT]]
+        self.bodies = bodies  # type: Optional[List[MethodT]]
 
     @classmethod
     def InitFromBuf(cls, buf, pos):
@@ -2912,6 +2959,14 @@ class ProgramT(object):
                 else:
                     keyValue_ = KeyValueT.InitFromObj(program.Metadata(i))
                     self.metadata.append(keyValue_)
+        if not program.BodiesIsNone():
+            self.bodies = []
+            for i in range(program.BodiesLength()):
+                if program.Bodies(i) is None:
+                    self.bodies.append(None)
+                else:
+                    method_ = MethodT.InitFromObj(program.Bodies(i))
+                    self.bodies.append(method_)
 
     # ProgramT
     def Pack(self, builder):
@@ -2971,6 +3026,14 @@ class ProgramT(object):
             for i in reversed(range(len(self.metadata))):
                 builder.PrependUOffsetTRelative(metadatalist[i])
             metadata = builder.EndVector()
+        if self.bodies is not None:
+            bodieslist = []
+            for i in range(len(self.bodies)):
+                bodieslist.append(self.bodies[i].Pack(builder))
+            ProgramStartBodiesVector(builder, len(self.bodies))
+            for i in reversed(range(len(self.bodies))):
+                builder.PrependUOffsetTRelative(bodieslist[i])
+            bodies = builder.EndVector()
         ProgramStart(builder)
         if self.operators is not None:
             ProgramAddOperators(builder, operators)
@@ -2986,6 +3049,8 @@ class ProgramT(object):
             ProgramAddGolden(builder, golden)
         if self.metadata is not None:
             ProgramAddMetadata(builder, metadata)
+        if self.bodies is not None:
+            ProgramAddBodies(builder, bodies)
         program = ProgramEnd(builder)
         return program
 
