@@ -82,6 +82,7 @@ from penlight.ops.blend import addcmul as addcmul
 from penlight.ops.blend import addmm as addmm
 from penlight.ops.blend import addmv as addmv
 from penlight.ops.blend import addr as addr
+from penlight.ops.blend import allclose as allclose
 from penlight.ops.blend import baddbmm as baddbmm
 from penlight.ops.blend import clamp_max as clamp_max
 from penlight.ops.blend import clamp_min as clamp_min
@@ -121,9 +122,16 @@ from penlight.ops.compare import logical_xor as logical_xor
 from penlight.ops.compare import lt as lt
 from penlight.ops.compare import ne as ne
 from penlight.ops.complex_parts import angle as angle
+from penlight.ops.complex_parts import complex as complex  # PyTorch's name; the builtin is shadowed in this namespace only
 from penlight.ops.complex_parts import conj as conj
+from penlight.ops.complex_parts import conj_physical as conj_physical
 from penlight.ops.complex_parts import imag as imag
+from penlight.ops.complex_parts import is_complex as is_complex
+from penlight.ops.complex_parts import polar as polar
 from penlight.ops.complex_parts import real as real
+from penlight.ops.complex_parts import resolve_conj as resolve_conj
+from penlight.ops.complex_parts import view_as_complex as view_as_complex
+from penlight.ops.complex_parts import view_as_real as view_as_real
 from penlight.ops.convert import clone as clone
 from penlight.ops.count import bincount as bincount
 from penlight.ops.count import bucketize as bucketize

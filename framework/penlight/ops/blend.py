@@ -6,6 +6,8 @@ from __future__ import annotations
 import math
 from typing import Any
 
+from penlight.errors import ArgumentError
+from penlight.ops import complex_parts
 from penlight.ops.arithmetic import clamp, maximum, minimum, where
 from penlight.ops.broadcast import broadcast_shapes, floating, operand, promote
 from penlight.ops.elementwise import abs as magnitude
@@ -17,6 +19,10 @@ from penlight.tensor import Tensor
 
 def isclose(input: Tensor, other: Tensor, rtol: float = 1e-5, atol: float = 1e-8, equal_nan: bool = False) -> Tensor:
     """Returns whether |input - other| <= atol + rtol * |other|, bool, broadcast; equal infinities are close."""
+    if rtol < 0 or atol < 0:
+        raise ArgumentError(f"isclose: rtol and atol must not be negative, came {rtol} and {atol}")
+    if rtol < 0 or atol < 0:
+        raise ArgumentError(f"isclose: rtol and atol must not be negative, came {rtol} and {atol}")
     a, b = promote(input, other)
     close = a == b
     if a.dtype.kind >= 2 or rtol or atol:
@@ -38,7 +44,12 @@ def isneginf(input: Tensor) -> Tensor:
 
 def isreal(input: Tensor) -> Tensor:
     """Returns whether the imaginary part is 0: true everywhere for real dtypes."""
-    return (input == input) | True
+    return complex_parts.imag(input) == 0 if input.dtype.kind == 3 else (input == input) | True
+
+
+def allclose(input: Tensor, other: Tensor, rtol: float = 1e-5, atol: float = 1e-8, equal_nan: bool = False) -> bool:
+    """Returns whether all elements are close, see `isclose`; a Python bool."""
+    return bool(isclose(input, other, rtol, atol, equal_nan).all())
 
 
 def nan_to_num(input: Tensor, nan: float = 0.0, posinf: float | None = None, neginf: float | None = None) -> Tensor:
@@ -183,8 +194,8 @@ def inner(input: Tensor, other: Tensor) -> Tensor:
 
 
 def vdot(input: Tensor, other: Tensor) -> Tensor:
-    """Returns the inner product of two vectors."""
-    return (input * other).sum()
+    """Returns the inner product of two vectors, the first of them conjugated."""
+    return (complex_parts.conj(input) * other).sum()
 
 
 def tensordot(a: Tensor, b: Tensor, dims: Any = 2) -> Tensor:

@@ -7,12 +7,14 @@ import math
 from dataclasses import dataclass
 
 from penlight.dtype import complex64, complex128, float32, float64
-from penlight.errors import DTypeError
+from penlight.errors import DTypeError, ShapeError
 from penlight.ops.arithmetic import where
 from penlight.ops.dispatch import apply
+from penlight.ops.elementwise import cos, sin
 from penlight.ops.operator import NotExported, Operator, Spec
 from penlight.ops.registry import register
 from penlight.ops.samples import shapes
+from penlight.ops.shape import stack
 from penlight.ops.trigonometry import atan2
 from penlight.tensor import Tensor
 
@@ -151,3 +153,50 @@ def angle(input: Tensor) -> Tensor:
         return atan2(imag(input), real(input))
     zero = input * 0.0 if input.dtype.kind == 2 else input.to(float32) * 0.0
     return where(input < 0, zero + math.pi, zero)
+
+
+def is_complex(input: Tensor) -> bool:
+    """Returns whether the dtype is complex."""
+    return input.dtype.kind == 3
+
+
+def conj_physical(input: Tensor) -> Tensor:
+    """Returns the complex conjugate; `conj` computes it at once here too."""
+    return conj(input)
+
+
+def resolve_conj(input: Tensor) -> Tensor:
+    """Returns the input: no tensor waits to be conjugated here."""
+    return input
+
+
+def complex(real: Tensor, imag: Tensor) -> Tensor:
+    """Returns real + i * imag, of two tensors of one floating-point dtype.
+
+    Raises:
+        DTypeError: the dtypes differ, or are not floating point.
+    """
+    if real.dtype is not imag.dtype or not real.dtype.is_floating_point:
+        raise DTypeError(f"complex: expected two floating-point tensors of one dtype, came {real.dtype} and {imag.dtype}")
+    return apply(ToComplex(), real) + apply(ToImaginary(), imag)
+
+
+def polar(abs: Tensor, angle: Tensor) -> Tensor:
+    """Returns the numbers of the given magnitudes and angles: abs * (cos(angle) + i * sin(angle))."""
+    return complex(abs * cos(angle), abs * sin(angle))
+
+
+def view_as_real(input: Tensor) -> Tensor:
+    """Returns the real and imaginary parts side by side in a last dimension of size 2, as a copy."""
+    return stack([real(input), imag(input)], -1)
+
+
+def view_as_complex(input: Tensor) -> Tensor:
+    """Returns complex numbers of a last dimension of size 2 that holds their parts, as a copy.
+
+    Raises:
+        ShapeError: the last dimension has another size.
+    """
+    if not input.ndim or input.shape[-1] != 2:
+        raise ShapeError(f"view_as_complex: the last dimension must have size 2, came shape {tuple(map(int, input.shape))}")
+    return complex(input[..., 0], input[..., 1])

@@ -73,10 +73,10 @@ _METHODS: dict[Any, str] = {
     statistics: "count_nonzero aminmax nansum nanmean kthvalue median nanmedian mode msort quantile nanquantile dist cov corrcoef",
     matrix: "det slogdet matrix_exp matrix_power",
     factor: "svd qr norm cholesky pinverse logdet inverse",
-    complex_parts: "conj angle",
+    complex_parts: "conj conj_physical angle is_complex resolve_conj",
     count: "unique unique_consecutive bincount histc gcd lcm",
     blend: "isclose isposinf isneginf isreal nan_to_num positive sgn deg2rad rad2deg float_power fmax fmin heaviside hypot lerp "
-    "addcmul addcdiv addmm addmv addr addbmm baddbmm mv inner vdot cross clamp_min clamp_max",
+    "addcmul addcdiv addmm addmv addr addbmm baddbmm mv inner vdot cross clamp_min clamp_max allclose",
 }
 _IN_PLACE = (
     "add", "sub", "mul", "div", "pow", "clamp", "neg", "abs", "exp", "log", "sqrt", "relu", "sigmoid", "tanh", "masked_fill",
@@ -222,6 +222,10 @@ def _swap_last(self: Tensor) -> Tensor:
     return self.transpose(-1, -2)
 
 
+def _adjoint(self: Tensor) -> Tensor:
+    return complex_parts.conj(_swap_last(self))
+
+
 def _reversed(self: Tensor) -> Tensor:
     return self.permute(tuple(range(self.ndim))[::-1])
 
@@ -266,8 +270,8 @@ _SPECIAL: dict[str, Any] = {
     "sum_to_size": lambda self, *size: self.sum_to(_dims.shape_arguments(size)),
     "real": property(complex_parts.real),
     "imag": property(complex_parts.imag),
-    "H": property(_swap_last),
-    "mH": property(_swap_last),
+    "H": property(_adjoint),
+    "mH": property(_adjoint),
     "clip": arithmetic.clamp,
     "t": _transposed,
     "T": property(_reversed),

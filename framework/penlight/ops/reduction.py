@@ -14,6 +14,7 @@ from penlight.errors import ArgumentError
 from penlight.ops import dims as _dims
 from penlight.ops.arithmetic import where
 from penlight.ops.broadcast import floating
+from penlight.ops.complex_parts import conj, real
 from penlight.ops.dispatch import apply
 from penlight.ops.operator import NotDifferentiable, NotExported, Operator, Shape, Spec
 from penlight.ops.registry import register
@@ -329,7 +330,7 @@ def sum(input: Tensor, dim: Dims = None, keepdim: bool = False, *, dtype: Any = 
     """Returns the sum over `dim` (all dimensions for None); bool and small integers become int64; 0 over nothing."""
     if dtype is not None:
         input = input.to(as_dtype(dtype))
-    elif not input.dtype.is_floating_point and input.dtype is not int64:
+    elif input.dtype.kind < 2 and input.dtype is not int64:
         input = input.to(int64)
     return apply(Sum(_dims.many("sum", dim, input.ndim), keepdim), input)
 
@@ -357,9 +358,10 @@ def var(
     for d in dims:
         count = count * input.shape[d]
     centred = input - mean(input, dims, keepdim=True)
+    squares = centred * centred if input.dtype.kind < 3 else real(centred * conj(centred))
     if correction == 0:
-        return mean(centred * centred, dims, keepdim)
-    return sum(centred * centred, dims, keepdim) / (count - correction if count > correction else 0)
+        return mean(squares, dims, keepdim)
+    return sum(squares, dims, keepdim) / (count - correction if count > correction else 0)
 
 
 def std(
@@ -412,7 +414,7 @@ def prod(input: Tensor, dim: Dims = None, keepdim: bool = False, *, dtype: Any =
     """Returns the product over `dim`; 1 over nothing."""
     if dtype is not None:
         input = input.to(as_dtype(dtype))
-    elif not input.dtype.is_floating_point:
+    elif input.dtype.kind < 2:
         input = input.to(int64)
     return apply(Prod(_dims.many("prod", dim, input.ndim), keepdim), input)
 
@@ -451,7 +453,7 @@ def cumsum(input: Tensor, dim: int, *, dtype: Any = None) -> Tensor:
     """Returns the running sum along `dim`, same shape; bool and small integers become int64."""
     if dtype is not None:
         input = input.to(as_dtype(dtype))
-    elif not input.dtype.is_floating_point:
+    elif input.dtype.kind < 2:
         input = input.to(int64)
     return apply(Cumsum(_dims.one("cumsum", dim, input.ndim)), input) if input.ndim else input.clone()
 

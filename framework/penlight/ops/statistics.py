@@ -197,6 +197,7 @@ def norm(input: Tensor, p: Any = "fro", dim: Dims = None, keepdim: bool = False,
 def vector_norm(x: Tensor, ord: float = 2, dim: Dims = None, keepdim: bool = False, *, dtype: Any = None) -> Tensor:
     """Returns (sum |x|^ord)^(1/ord) over `dim`; the largest for infinity, the count of others than 0 for 0."""
     x = floating(x) if dtype is None else x.to(as_dtype(dtype))
+    x = magnitude(x) if x.dtype.kind == 3 else x
     if ord == math.inf:
         return amax(magnitude(x), dim, keepdim)
     if ord == -math.inf:
