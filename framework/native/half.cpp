@@ -55,6 +55,8 @@ constexpr Named<Unary> kUnary[] = {
 
 constexpr Named<Binary> kBinary[] = {{"add", Binary::kAdd}, {"sub", Binary::kSub}, {"mul", Binary::kMul}, {"div", Binary::kDiv}};
 
+static_assert(static_cast<int>(Binary::kAdd) == 0 && static_cast<int>(Binary::kDiv) == kHalfBinaries - 1, "half.h's order");
+
 constexpr Named<Reduction> kReduction[] = {{"sum", Reduction::kSum}, {"amax", Reduction::kMaximum}, {"amin", Reduction::kMinimum}};
 
 template <typename Function, size_t kCount>
@@ -105,7 +107,23 @@ void binary(const char* name, InBits x, InBits y, OutBits z, bool swapped, bool 
   require(z.size() == count && inner > 0 && count % inner == 0, "z like x, and y that repeats along x");
   const HalfConversion& convert = conversion(is_bfloat);
   const Binary function = named(kBinary, name);
+  const int index = static_cast<int>(function);
   nb::gil_scoped_release unlocked;
+  if (inner == count && convert.binary[index] != nullptr) {
+    parallel_ranges(workers(), count, kGrain, [&](size_t begin, size_t end) {
+      const uint16_t *a = x.data() + begin, *b = y.data() + begin;
+      convert.binary[index](swapped ? b : a, swapped ? a : b, z.data() + begin, end - begin);
+    });
+    return;
+  }
+  if (inner == 1 && convert.by_number[index] != nullptr) {
+    float number;
+    convert.widen(y.data(), &number, 1);
+    parallel_ranges(workers(), count, kGrain, [&](size_t begin, size_t end) {
+      (swapped ? convert.of_number : convert.by_number)[index](x.data() + begin, number, z.data() + begin, end - begin);
+    });
+    return;
+  }
   // A short y is laid out several times, so that blocks stay long.
   const size_t copies = inner == count ? 0 : (kBlock + inner - 1) / inner;
   std::vector<float> tile(copies * inner);

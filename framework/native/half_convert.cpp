@@ -52,7 +52,8 @@ void round_half_baseline(const float* x, uint16_t* y, size_t n) {
 
 #endif
 
-constexpr HalfConversion kBaseline[] = {{widen_half_baseline, round_half_baseline}, {widen_bfloat_baseline, round_bfloat_baseline}};
+constexpr HalfConversion kBaseline[] = {{widen_half_baseline, round_half_baseline, {}, {}, {}},
+                                        {widen_bfloat_baseline, round_bfloat_baseline, {}, {}, {}}};
 
 #if PENLIGHT_X86
 
@@ -81,8 +82,7 @@ PENLIGHT_F16C void widen_bfloat_avx2(const uint16_t* x, float* y, size_t n) {
   widen_bfloat(x + i, y + i, n - i);
 }
 
-PENLIGHT_F16C inline __m256i bfloat_words(const float* x) {
-  const __m256 value = _mm256_loadu_ps(x);
+PENLIGHT_F16C inline __m256i bfloat_words(__m256 value) {
   const __m256i bits = _mm256_castps_si256(value), high = _mm256_srli_epi32(bits, 16);
   const __m256i odd = _mm256_and_si256(high, _mm256_set1_epi32(1));
   const __m256i nearest = _mm256_srli_epi32(_mm256_add_epi32(_mm256_add_epi32(bits, _mm256_set1_epi32(0x7fff)), odd), 16);
@@ -93,14 +93,87 @@ PENLIGHT_F16C inline __m256i bfloat_words(const float* x) {
 PENLIGHT_F16C void round_bfloat_avx2(const float* x, uint16_t* y, size_t n) {
   size_t i = 0;
   for (; i + 16 <= n; i += 16) {
-    const __m256i lanes = _mm256_packus_epi32(bfloat_words(x + i), bfloat_words(x + i + 8));  // in quarters 0 2 1 3
+    const __m256i lanes =
+        _mm256_packus_epi32(bfloat_words(_mm256_loadu_ps(x + i)), bfloat_words(_mm256_loadu_ps(x + i + 8)));  // in quarters 0 2 1 3
     _mm256_storeu_si256(reinterpret_cast<__m256i*>(y + i), _mm256_permute4x64_epi64(lanes, 0xd8));
   }
   round_bfloat(x + i, y + i, n - i);
 }
 
+template <HalfType kType>
+PENLIGHT_F16C inline __m256 load_eight(const uint16_t* x) {
+  const __m128i bits = _mm_loadu_si128(reinterpret_cast<const __m128i*>(x));
+  if (kType == HalfType::kFloat16) return _mm256_cvtph_ps(bits);
+  return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(bits), 16));
+}
+
+template <HalfType kType>
+PENLIGHT_F16C inline void store_eight(uint16_t* y, __m256 value) {
+  __m128i bits;
+  if (kType == HalfType::kFloat16) {
+    bits = _mm256_cvtps_ph(value, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
+  } else {
+    const __m256i words = bfloat_words(value);
+    bits = _mm_packus_epi32(_mm256_castsi256_si128(words), _mm256_extracti128_si256(words, 1));
+  }
+  _mm_storeu_si128(reinterpret_cast<__m128i*>(y), bits);
+}
+
+enum class Step : int { kEach, kNumberRight, kNumberLeft };
+
+template <int kFunction>
+PENLIGHT_F16C inline __m256 arithmetic(__m256 x, __m256 y) {
+  if (kFunction == 0) return _mm256_add_ps(x, y);
+  if (kFunction == 1) return _mm256_sub_ps(x, y);
+  return kFunction == 2 ? _mm256_mul_ps(x, y) : _mm256_div_ps(x, y);
+}
+
+template <HalfType kType, int kFunction, Step kStep>
+PENLIGHT_F16C inline void eight(const uint16_t* x, const uint16_t* y, __m256 number, uint16_t* z) {
+  const __m256 a = load_eight<kType>(x), b = kStep == Step::kEach ? load_eight<kType>(y) : number;
+  store_eight<kType>(z, kStep == Step::kNumberLeft ? arithmetic<kFunction>(b, a) : arithmetic<kFunction>(a, b));
+}
+
+template <HalfType kType, int kFunction, Step kStep>
+PENLIGHT_F16C inline void combine(const uint16_t* x, const uint16_t* y, float number, uint16_t* z, size_t n) {
+  const __m256 all = _mm256_set1_ps(number);
+  size_t i = 0;
+  for (; i + 8 <= n; i += 8) eight<kType, kFunction, kStep>(x + i, y + (kStep == Step::kEach ? i : 0), all, z + i);
+  if (i == n) return;
+  uint16_t left[8] = {}, right[8] = {}, result[8];
+  for (size_t j = i; j < n; ++j) {
+    left[j - i] = x[j];
+    if (kStep == Step::kEach) right[j - i] = y[j];
+  }
+  eight<kType, kFunction, kStep>(left, right, all, result);
+  for (size_t j = i; j < n; ++j) z[j] = result[j - i];
+}
+
+template <HalfType kType, int kFunction>
+PENLIGHT_F16C void combine_each(const uint16_t* x, const uint16_t* y, uint16_t* z, size_t n) {
+  combine<kType, kFunction, Step::kEach>(x, y, 0.0f, z, n);
+}
+
+template <HalfType kType, int kFunction, Step kStep>
+PENLIGHT_F16C void combine_number(const uint16_t* x, float y, uint16_t* z, size_t n) {
+  combine<kType, kFunction, kStep>(x, x, y, z, n);
+}
+
+template <HalfType kType>
+constexpr HalfConversion with_arithmetic(void (*widen)(const uint16_t*, float*, size_t),
+                                         void (*round)(const float*, uint16_t*, size_t)) {
+  return {widen,
+          round,
+          {combine_each<kType, 0>, combine_each<kType, 1>, combine_each<kType, 2>, combine_each<kType, 3>},
+          {combine_number<kType, 0, Step::kNumberRight>, combine_number<kType, 1, Step::kNumberRight>,
+           combine_number<kType, 2, Step::kNumberRight>, combine_number<kType, 3, Step::kNumberRight>},
+          {combine_number<kType, 0, Step::kNumberLeft>, combine_number<kType, 1, Step::kNumberLeft>,
+           combine_number<kType, 2, Step::kNumberLeft>, combine_number<kType, 3, Step::kNumberLeft>}};
+}
+
 // Every processor with AVX2 has F16C, which clang 16 cannot ask for.
-constexpr HalfConversion kF16c[] = {{widen_half_f16c, round_half_f16c}, {widen_bfloat_avx2, round_bfloat_avx2}};
+constexpr HalfConversion kF16c[] = {with_arithmetic<HalfType::kFloat16>(widen_half_f16c, round_half_f16c),
+                                    with_arithmetic<HalfType::kBFloat16>(widen_bfloat_avx2, round_bfloat_avx2)};
 
 #endif
 
