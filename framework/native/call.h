@@ -123,6 +123,8 @@ struct Callbacks {
   PyObject* numpy;              // the module
   PyObject* dtypes;             // NumPy dtype -> penlight dtype
   PyObject* cpu_kernels;        // name -> kernel
+  PyObject* small_kernels;      // the same for small arrays, asked first
+  PyObject* promote;            // (a, b) -> tensors of the common dtype
   PyObject* available;          // what `gradient` of a differentiable operator is
   PyObject* make_context;       // () -> a contextvars.Context in which NumPy does not warn
   PyObject* backend_of_all;     // (operator, arrays) -> the one Backend of arrays that are not all NumPy's

@@ -211,11 +211,19 @@ bool find_backend(PyObject* op, PyObject* const* arrays, Py_ssize_t n, bool on_c
 }
 
 /// args: [spare, spare, operator's place, arrays...]. The kernel's result, NotImplemented where there is none, or null.
-PyObject* try_kernel(PyObject* kernels, PyObject* name, PyObject* op, Arguments& args, size_t count) {
+PyObject* try_table(PyObject* kernels, PyObject* name, PyObject* op, Arguments& args, size_t count) {
   PyObject* kernel = PyDict_GetItemWithError(kernels, name);
   if (kernel == nullptr) return PyErr_Occurred() != nullptr ? nullptr : Ref::share(Py_NotImplemented).release();
   args[2] = op;
   return PyObject_Vectorcall(kernel, args.from(2), (count + 1) | PY_VECTORCALL_ARGUMENTS_OFFSET, nullptr);
+}
+
+PyObject* try_kernel(PyObject* kernels, PyObject* name, PyObject* op, Arguments& args, size_t count) {
+  if (kernels == callbacks.cpu_kernels) {
+    Ref result(try_table(callbacks.small_kernels, name, op, args, count));
+    if (result.get() != Py_NotImplemented) return result.release();
+  }
+  return try_table(kernels, name, op, args, count);
 }
 
 PyObject* run_reference(PyObject* method, PyObject* op, PyObject* xp, Arguments& args, size_t count) {
@@ -525,6 +533,8 @@ const Field callback_fields[] = {
     {"numpy", &callbacks.numpy},
     {"dtypes", &callbacks.dtypes},
     {"cpu_kernels", &callbacks.cpu_kernels},
+    {"small_kernels", &callbacks.small_kernels},
+    {"promote", &callbacks.promote},
     {"available", &callbacks.available},
     {"make_context", &callbacks.make_context},
     {"backend_of_all", &callbacks.backend_of_all},

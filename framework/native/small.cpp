@@ -74,6 +74,16 @@ bool has_shape(PyObject* input, PyObject* array) {
   return same;
 }
 
+/// Two tensors of one dtype as they are; anything else is for Python to promote.
+PyObject* promote(PyObject*, PyObject* const* args, Py_ssize_t count) {
+  if (count == 2 && is_tensor(args[0]) && is_tensor(args[1])) {
+    PyObject *a = as_tensor(args[0])->data, *b = as_tensor(args[1])->data;
+    if (PyArray_Check(a) && PyArray_Check(b) && PyArray_DESCR(as_array(a)) == PyArray_DESCR(as_array(b)))
+      return PyTuple_Pack(2, args[0], args[1]);
+  }
+  return PyObject_Vectorcall(callbacks.promote, args, static_cast<size_t>(count), nullptr);
+}
+
 /// Arguments of a kernel of a gradient: operator, needs, grad, output, inputs...
 bool needs(PyObject* const* args, Py_ssize_t i) { return PyList_GET_ITEM(args[1], i) == Py_True; }
 
@@ -257,6 +267,7 @@ PyCFunction fast(PyObject* (*function)(PyObject*, PyObject* const*, Py_ssize_t))
 }
 
 PyMethodDef kernels[] = {
+    {"promote", fast(promote), METH_FASTCALL, "promote(a, b): both operands as tensors of their common dtype."},
     {"small_add", fast(binary<Plus>), METH_FASTCALL, nullptr},
     {"small_sub", fast(binary<Minus>), METH_FASTCALL, nullptr},
     {"small_mul", fast(binary<Times>), METH_FASTCALL, nullptr},

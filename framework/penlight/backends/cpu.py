@@ -56,6 +56,12 @@ def _native_kernels() -> dict[str, Callable[..., Any]]:
     return {**cpu_kernels.kernels(), "cast": half.cast}
 
 
+def _small_kernels() -> dict[str, Callable[..., Any]]:
+    """Every function `small_<operator>` of the extension, `small_<operator>_backward` being the kernel of a gradient."""
+    found = {name.removeprefix("small_"): getattr(_native(), name) for name in dir(_native()) if name.startswith("small_")}
+    return {name.replace("_backward", ".backward"): kernel for name, kernel in found.items()}
+
+
 def get_num_threads() -> int:
     """Returns how many threads an operator may use: OMP_NUM_THREADS, or the number of processors, unless set otherwise."""
     native = _native()
@@ -77,3 +83,4 @@ def set_num_threads(count: int) -> None:
 
 CPU = CpuBackend()
 CPU.kernels.update(_native_kernels())
+SMALL = _small_kernels()  # for arrays where NumPy's call costs more than the work; the call path asks them first

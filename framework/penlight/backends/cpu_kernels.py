@@ -352,16 +352,14 @@ def _max_pool2d_grad(operator: Any, grad: Any, winners: Any) -> Any:
 
 
 def _adamw(parameters: list[Any], gradients: list[Any], exp_avgs: list[Any], exp_avg_sqs: list[Any], **settings: Any) -> Any:
-    gradients = [np.ascontiguousarray(g) for g in gradients]
-    if not _takes(*parameters, *gradients, *exp_avgs, *exp_avg_sqs):
-        return NotImplemented
-    _native.adamw(list(parameters), gradients, list(exp_avgs), list(exp_avg_sqs), **settings)
-    return None
+    if _native.adamw(parameters, gradients, exp_avgs, exp_avg_sqs, **settings):
+        return None
+    rows = [np.ascontiguousarray(g) for g in gradients]
+    return None if _native.adamw(parameters, rows, exp_avgs, exp_avg_sqs, **settings) else NotImplemented
 
 
 def _sgd(parameters: list[Any], gradients: list[Any], momentum_buffers: list[Any] | None, **settings: Any) -> Any:
-    gradients = [np.ascontiguousarray(g) for g in gradients]
-    if not _takes(*parameters, *gradients, *(momentum_buffers or ())):
-        return NotImplemented
-    _native.sgd(list(parameters), gradients, None if momentum_buffers is None else list(momentum_buffers), **settings)
-    return None
+    if _native.sgd(parameters, gradients, momentum_buffers, **settings):
+        return None
+    rows = [np.ascontiguousarray(g) for g in gradients]
+    return None if _native.sgd(parameters, rows, momentum_buffers, **settings) else NotImplemented

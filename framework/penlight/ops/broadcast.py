@@ -8,6 +8,8 @@ from typing import Any
 
 import numpy as np
 
+from penlight import _native
+from penlight._native import promote as promote
 from penlight.dtype import combine, default_dtype, promote_types, scalar_type
 from penlight.dtype import dtype as DType
 from penlight.errors import DTypeError, ShapeError
@@ -63,7 +65,7 @@ def reduced(grad: Any, like: Any) -> Any:
     return grad.sum(axis=(*range(lead), *ones), keepdims=True).reshape(shape)
 
 
-def promote(a: Any, b: Any) -> tuple[Tensor, Tensor]:
+def _promote(a: Any, b: Any) -> tuple[Tensor, Tensor]:
     """Both operands as tensors of the common dtype: Python numbers and 0-dim tensors do not widen within a kind."""
     if isinstance(a, Tensor):
         found = _scalars.get((b, type(b), a._data.dtype)) if type(b) in _NUMBERS and b else None
@@ -81,6 +83,9 @@ def promote(a: Any, b: Any) -> tuple[Tensor, Tensor]:
         result = combine(b.dtype, scalar_type(a))
         return constant(a, result, b), b if b.dtype is result else b.to(result)
     return promote(operand(a), operand(b))
+
+
+_native.configure(promote=_promote)
 
 
 def operand(value: Any) -> Tensor:

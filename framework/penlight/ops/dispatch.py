@@ -15,7 +15,7 @@ from penlight._native import run_backward as run_backward
 from penlight._native import run_forward as run_forward
 from penlight.backends import half
 from penlight.backends.backend import backend_of
-from penlight.backends.cpu import CPU
+from penlight.backends.cpu import CPU, SMALL
 from penlight.dtype import FROM_NUMPY
 from penlight.errors import DeviceError, GradientError, InPlaceError, PenlightError
 from penlight.ops.operator import AVAILABLE, Operator, Spec
@@ -92,6 +92,7 @@ def _backward_by_vjp(node: Node, grads: Sequence[Any]) -> Sequence[Any]:
 _native.configure(
     numpy=np,
     cpu_kernels=CPU.kernels,
+    small_kernels=SMALL,
     available=AVAILABLE,
     make_context=_make_context,
     backend_of_all=_backend_of_all,

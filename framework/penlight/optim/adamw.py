@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from penlight.backends.backend import backend_of
-from penlight.optim.optimizer import Optimizer, arrays, check_positive, gradients, zeros_like
+from penlight.optim.optimizer import Optimizer, check_positive, gradients, zeros_like
 from penlight.optim.stepwise import IMPLEMENTATIONS, implementation, number
 from penlight.tensor import Tensor, from_numpy
 
@@ -67,35 +67,38 @@ class AdamW(Optimizer):
         return [-grad for grad in grads] if group.get("maximize") else grads
 
     def _step(self, group: dict[str, Any], parameters: list[Tensor], grads: list[Any], weight_decay: float) -> None:
+        states = [self._state(group, parameter) for parameter in parameters]
         # Parameters that joined late, or had no gradient at times, have counts of their own.
-        by_count: dict[int, list[int]] = {}
-        for position, parameter in enumerate(parameters):
-            by_count.setdefault(self._count(group, parameter), []).append(position)
-        for count, positions in by_count.items():
-            chosen = [parameters[p] for p in positions]
-            moments = [arrays(self.state[parameter][name] for parameter in chosen) for name in ("exp_avg", "exp_avg_sq")]
-            backend = backend_of(chosen[0]._data)
+        counts = [_advance(state["step"]._data) for state in states]
+        for count in dict.fromkeys(counts):
+            chosen = [k for k, own in enumerate(counts) if own == count]
+            lists: Any = ([parameters[k]._data for k in chosen], [grads[k] for k in chosen])
+            lists += tuple([states[k][name]._data for k in chosen] for name in ("exp_avg", "exp_avg_sq"))
+            backend = backend_of(lists[0][0])
             settings = {"lr": group["lr"], "beta1": group["betas"][0], "beta2": group["betas"][1], "eps": group["eps"]}
             settings |= {"weight_decay": weight_decay, "step": count}
-            lists: Any = (arrays(chosen), [grads[p] for p in positions], *moments)
             if group.get("amsgrad"):
-                with_largest: Any = (*lists, arrays(self.state[parameter]["max_exp_avg_sq"] for parameter in chosen))
-                amsgrad_step(backend.xp, *with_largest, **settings)
+                amsgrad_step(backend.xp, *lists, [states[k]["max_exp_avg_sq"]._data for k in chosen], **settings)
                 continue
             kernel = backend.kernels.get("adamw")
             if kernel is None or kernel(*lists, **settings) is NotImplemented:
                 adamw_step(backend.xp, *lists, **settings)
 
-    def _count(self, group: dict[str, Any], parameter: Tensor) -> int:
-        """Advances a parameter's step count, making its state at the first."""
+    def _state(self, group: dict[str, Any], parameter: Tensor) -> dict[str, Any]:
+        """What is kept for a parameter, made at its first step."""
         state = self.state.get(parameter)
         if state is None:
             zero = from_numpy(np.zeros((), np.float32))  # PyTorch keeps the count as a float32 tensor
             state = self.state[parameter] = {"step": zero, "exp_avg": zeros_like(parameter), "exp_avg_sq": zeros_like(parameter)}
             if group.get("amsgrad"):
                 state["max_exp_avg_sq"] = zeros_like(parameter)
-        state["step"]._data += 1
-        return int(state["step"]._data)
+        return state
+
+
+def _advance(step: Any) -> int:
+    """Adds one to a count that is kept in an array."""
+    step += 1
+    return int(step)
 
 
 class Adam(AdamW):
