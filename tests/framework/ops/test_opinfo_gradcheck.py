@@ -20,6 +20,7 @@ def check(name, limit, *, twice, fast):
     if name in EXCLUDED:
         assert failed, f"{name} passes now: take it off EXCLUDED ({EXCLUDED[name]})"
         return
+    assert count or failed, f"{name}: none of its samples has a gradient"
     assert not failed, f"{name}: {len(failed)} of {count + len(failed)} samples fail; {failed[0]}"
 
 
