@@ -138,12 +138,15 @@ class Trainer:
                 self._save()
             if self.stopped:
                 return
-        if self._pending:
+        rest = self._pending > 0
+        if rest:
             self._make_step(epoch)
         if not (self.evaluate_every and self.step % self.evaluate_every == 0):
             self._validate(epoch)
         self._tell("on_epoch_end")
         self._stop_if_asked()
+        if rest and self._is_checkpoint_due():
+            self._save()
 
     def _add_gradients(self, batch: Any, epoch: int) -> None:
         with autocast("cpu", dtype=PRECISIONS[self.precision] or bfloat16, enabled=self.precision != "fp32"):

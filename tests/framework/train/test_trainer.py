@@ -12,7 +12,7 @@ import penlight as pl
 from penlight import nn, optim
 from penlight.data import DataLoader, TensorDataset
 from penlight.errors import ArgumentError, CheckpointError, Interrupted
-from penlight.train import BestCheckpoint, Callback, EarlyStopping, Trainer, classify, load_checkpoint
+from penlight.train import BestCheckpoint, Callback, EarlyStopping, Trainer, classify, has_checkpoint, load_checkpoint
 
 
 def losses(history):
@@ -81,6 +81,18 @@ def test_resume_in_the_middle_of_a_step_is_bit_exact(tmp_path, options, batch):
     assert losses(second.history) == losses(whole.history)
     assert fingerprint(second) == fingerprint(whole)
     assert second.step == whole.step == 3 * math.ceil(10 / options["accumulate"])
+
+
+def test_checkpoints_come_after_the_last_step_of_an_epoch_too(tmp_path):
+    steps = []
+
+    class Look(Callback):
+        def on_step(self, trainer):
+            steps.append(load_checkpoint(tmp_path).step if has_checkpoint(tmp_path) else 0)
+
+    trainer = make_trainer(tmp_path, accumulate=4, checkpoint_every=3, callbacks=[Look()])  # 4 + 4 + 2 batches per epoch
+    trainer.fit()
+    assert steps == [0, 0, 0, 3, 3, 3, 6, 6, 6]
 
 
 def test_resume_with_another_accumulation_is_refused(tmp_path):
