@@ -3,6 +3,9 @@
 
 from __future__ import annotations
 
+import functools
+import importlib
+import pkgutil
 from typing import TypeVar
 
 from penlight.ops.operator import Operator
@@ -25,4 +28,14 @@ def register(cls: _T) -> _T:
 
 def operators() -> dict[str, type[Operator]]:
     """All operators by name, in the order of their declaration."""
+    _import_all()
     return dict(_OPERATORS)
+
+
+@functools.cache
+def _import_all() -> None:
+    """Imports the modules of this package that nobody has asked for yet: layers come with penlight.nn."""
+    package = importlib.import_module("penlight.ops")
+    for module in pkgutil.iter_modules(package.__path__):
+        if module.name != "__main__":
+            importlib.import_module(f"penlight.ops.{module.name}")
