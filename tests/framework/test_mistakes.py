@@ -9,6 +9,7 @@ import penlight.nn.functional as F
 from penlight import nn, optim
 from penlight.backends.backend import Backend
 from penlight.errors import (
+    ArgumentError,
     DeviceError,
     DTypeError,
     GradientError,
@@ -165,6 +166,16 @@ MISTAKES = {
         lambda: nn.BatchNorm1d(3)(pl.ones(1, 3)),
         ShapeError,
         r"batch_norm: training needs more than one value per channel",
+    ),
+    "logits as probabilities": (
+        lambda: F.binary_cross_entropy(pl.tensor([-1.5, 0.5]), pl.ones(2)),
+        ArgumentError,
+        r"binary_cross_entropy: expected probabilities in \[0, 1\], came -1.5 to 0.5; use binary_cross_entropy_with_logits",
+    ),
+    "an array of NumPy": (
+        lambda: nn.Linear(3, 2)(np.ones((2, 3), np.float32)),
+        TypeError,
+        r"expected a Tensor, came numpy.ndarray",
     ),
     "no parameters": (
         lambda: optim.SGD([], lr=0.1),

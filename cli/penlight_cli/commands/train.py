@@ -23,7 +23,7 @@ def train(
     batch_size: Annotated[int | None, typer.Option(min=1, help="Samples per step.")] = None,
     lr: Annotated[float | None, typer.Option(min=0, help="Highest learning rate.")] = None,
     weight_decay: Annotated[float | None, typer.Option(min=0, help="Weight decay of AdamW.")] = None,
-    max_grad_norm: Annotated[float | None, typer.Option(min=0, help="Gradients are scaled down to this norm; 0 leaves them.")] = None,
+    max_grad_norm: Annotated[float | None, typer.Option(min=0, help="Gradients are scaled to this norm at most; 0: not.")] = None,
     precision: Annotated[str | None, typer.Option(help="fp32, bf16 or fp16 (mixed precision).")] = None,
     accumulate: Annotated[int | None, typer.Option(min=1, help="Batches whose gradients make one step.")] = None,
     patience: Annotated[int | None, typer.Option(min=0, help="Stop after so many epochs without a better validation loss.")] = None,
@@ -65,7 +65,7 @@ def train(
     exported = export_model(run, trained.model)
     files = [written(path) for path in save_exports(run, exported)]
     sample = _after_training(run, trained)
-    facts = {"recipe": recipe, "path": str(out), "history": trained.history, "files": files, "sample": sample}
+    facts: dict[str, Any] = {"recipe": recipe, "path": str(out), "history": trained.history, "files": files, "sample": sample}
     facts["stopped"] = trained.stopped
     lines = [exported.report.to_text(), summary(trained.history[-1]), *filter(None, [sample]), *map(written_line, files)]
     lines.append(f"Next: penlight inspect {out / 'model.pen'}; penlight serve {out / 'model.pen'}")

@@ -12,6 +12,7 @@ from penlight.ops.elementwise import exp, log
 from penlight.ops.loss import _reduce, cross_entropy
 from penlight.ops.matmul import linear
 from penlight.ops.precision import under_autocast
+from penlight.tape import mode
 from penlight.tensor import Tensor
 
 
@@ -33,6 +34,11 @@ def binary_cross_entropy(input: Tensor, target: Tensor, weight: Tensor | None = 
     `binary_cross_entropy_with_logits`, which is exact.
     """
     _same_shape("binary_cross_entropy", input, target)
+    if mode.tracer is None and input._data.size and not (input._data.min() >= 0 and input._data.max() <= 1):
+        raise ArgumentError(
+            f"binary_cross_entropy: expected probabilities in [0, 1], came {float(input._data.min()):.4g} to "
+            f"{float(input._data.max()):.4g}; use binary_cross_entropy_with_logits, or a sigmoid before"
+        )
     losses = -(target * _bounded_log(input) + (1.0 - target) * _bounded_log(1.0 - input))
     return reduce_loss(losses if weight is None else losses * weight, reduction, "binary_cross_entropy")
 
