@@ -110,31 +110,31 @@ struct TypeTag {
 };
 
 template <typename T>
-constexpr DType kDTypeOf = DType::kNone;
+inline constexpr DType kDTypeOf = DType::kNone;
 template <>
-constexpr DType kDTypeOf<float> = DType::kF32;
+inline constexpr DType kDTypeOf<float> = DType::kF32;
 template <>
-constexpr DType kDTypeOf<double> = DType::kF64;
+inline constexpr DType kDTypeOf<double> = DType::kF64;
 template <>
-constexpr DType kDTypeOf<Half> = DType::kF16;
+inline constexpr DType kDTypeOf<Half> = DType::kF16;
 template <>
-constexpr DType kDTypeOf<BFloat> = DType::kBF16;
+inline constexpr DType kDTypeOf<BFloat> = DType::kBF16;
 template <>
-constexpr DType kDTypeOf<int8_t> = DType::kI8;
+inline constexpr DType kDTypeOf<int8_t> = DType::kI8;
 template <>
-constexpr DType kDTypeOf<int16_t> = DType::kI16;
+inline constexpr DType kDTypeOf<int16_t> = DType::kI16;
 template <>
-constexpr DType kDTypeOf<int32_t> = DType::kI32;
+inline constexpr DType kDTypeOf<int32_t> = DType::kI32;
 template <>
-constexpr DType kDTypeOf<int64_t> = DType::kI64;
+inline constexpr DType kDTypeOf<int64_t> = DType::kI64;
 template <>
-constexpr DType kDTypeOf<uint8_t> = DType::kU8;
+inline constexpr DType kDTypeOf<uint8_t> = DType::kU8;
 template <>
-constexpr DType kDTypeOf<uint16_t> = DType::kU16;
+inline constexpr DType kDTypeOf<uint16_t> = DType::kU16;
 template <>
-constexpr DType kDTypeOf<uint32_t> = DType::kU32;
+inline constexpr DType kDTypeOf<uint32_t> = DType::kU32;
 template <>
-constexpr DType kDTypeOf<uint64_t> = DType::kU64;
+inline constexpr DType kDTypeOf<uint64_t> = DType::kU64;
 
 constexpr uint32_t dtype_bit(DType dtype) { return uint32_t{1} << static_cast<int>(dtype); }
 
