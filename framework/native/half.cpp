@@ -53,9 +53,10 @@ constexpr Named<Unary> kUnary[] = {
     {"gelu_tanh", Unary::kGeluTanh},
 };
 
-constexpr Named<Binary> kBinary[] = {{"add", Binary::kAdd}, {"sub", Binary::kSub}, {"mul", Binary::kMul}, {"div", Binary::kDiv}};
+constexpr Named<Binary> kBinary[] = {{"add", Binary::kAdd}, {"sub", Binary::kSub},     {"mul", Binary::kMul},
+                                     {"div", Binary::kDiv}, {"minimum", Binary::kMin}, {"maximum", Binary::kMax}};
 
-static_assert(static_cast<int>(Binary::kAdd) == 0 && static_cast<int>(Binary::kDiv) == kHalfBinaries - 1, "half.h's order");
+static_assert(static_cast<int>(Binary::kAdd) == 0 && static_cast<int>(Binary::kMax) == kHalfBinaries - 1, "half.h's order");
 
 constexpr Named<Reduction> kReduction[] = {{"sum", Reduction::kSum}, {"amax", Reduction::kMaximum}, {"amin", Reduction::kMinimum}};
 
@@ -175,6 +176,8 @@ float extreme_f32(const float* x, size_t n, float sign) {
 }
 
 float reduced_row(Reduction reduction, const HalfConversion& convert, const uint16_t* row, size_t width) {
+  if (reduction != Reduction::kSum && convert.extreme != nullptr)
+    return convert.extreme(row, width, reduction == Reduction::kMaximum ? 1.0f : -1.0f);
   float block[kBlock];
   double sum = 0;
   float best = 0;

@@ -13,7 +13,7 @@ using HalfBinary = void (*)(const uint16_t* x, const uint16_t* y, uint16_t* z, s
 /// The same, y one number for all.
 using HalfByNumber = void (*)(const uint16_t* x, float y, uint16_t* z, size_t n);
 
-constexpr int kHalfBinaries = 4;  // add, subtract, multiply, divide
+constexpr int kHalfBinaries = 6;  // add, subtract, multiply, divide, minimum, maximum; NaN wins over numbers
 
 /// Conversions of `n` elements. Rounding is to the nearest even; NaN stays NaN, overflow becomes infinity.
 struct HalfConversion {
@@ -22,6 +22,8 @@ struct HalfConversion {
   HalfBinary binary[kHalfBinaries];       // null where there is no faster way than to widen, compute and round blocks
   HalfByNumber by_number[kHalfBinaries];  // f(x, y)
   HalfByNumber of_number[kHalfBinaries];  // f(y, x)
+  /// The largest of n > 0 numbers (sign 1) or the smallest (sign -1); NaN if there is one. May be null.
+  float (*extreme)(const uint16_t* x, size_t n, float sign);
 };
 
 /// The conversions for this processor.

@@ -1,4 +1,6 @@
 // The conversions of half.h: F16C where the processor has it, shifts for bfloat16. SPDX-License-Identifier: Apache-2.0
+#include <cmath>
+
 #include "half.h"
 #include "kernels/element.h"
 #include "kernels/isa.h"
@@ -52,8 +54,8 @@ void round_half_baseline(const float* x, uint16_t* y, size_t n) {
 
 #endif
 
-constexpr HalfConversion kBaseline[] = {{widen_half_baseline, round_half_baseline, {}, {}, {}},
-                                        {widen_bfloat_baseline, round_bfloat_baseline, {}, {}, {}}};
+constexpr HalfConversion kBaseline[] = {{widen_half_baseline, round_half_baseline, {}, {}, {}, nullptr},
+                                        {widen_bfloat_baseline, round_bfloat_baseline, {}, {}, {}, nullptr}};
 
 #if PENLIGHT_X86
 
@@ -125,7 +127,11 @@ template <int kFunction>
 PENLIGHT_F16C inline __m256 arithmetic(__m256 x, __m256 y) {
   if (kFunction == 0) return _mm256_add_ps(x, y);
   if (kFunction == 1) return _mm256_sub_ps(x, y);
-  return kFunction == 2 ? _mm256_mul_ps(x, y) : _mm256_div_ps(x, y);
+  if (kFunction == 2) return _mm256_mul_ps(x, y);
+  if (kFunction == 3) return _mm256_div_ps(x, y);
+  // The processor returns y where one of the two is NaN.
+  const __m256 chosen = kFunction == 4 ? _mm256_min_ps(x, y) : _mm256_max_ps(x, y);
+  return _mm256_blendv_ps(chosen, x, _mm256_cmp_ps(x, x, _CMP_UNORD_Q));
 }
 
 template <HalfType kType, int kFunction, Step kStep>
@@ -160,15 +166,44 @@ PENLIGHT_F16C void combine_number(const uint16_t* x, float y, uint16_t* z, size_
 }
 
 template <HalfType kType>
+PENLIGHT_F16C float extreme(const uint16_t* x, size_t n, float sign) {
+  const __m256 flip = _mm256_set1_ps(sign < 0 ? -0.0f : 0.0f);
+  __m256 best[2] = {_mm256_set1_ps(-INFINITY), _mm256_set1_ps(-INFINITY)}, unordered = _mm256_setzero_ps();
+  size_t i = 0;
+  for (; i + 16 <= n; i += 16) {
+    for (size_t c = 0; c < 2; ++c) {
+      const __m256 value = _mm256_xor_ps(load_eight<kType>(x + i + 8 * c), flip);
+      unordered = _mm256_or_ps(unordered, _mm256_cmp_ps(value, value, _CMP_UNORD_Q));
+      best[c] = _mm256_max_ps(best[c], value);
+    }
+  }
+  if (_mm256_movemask_ps(unordered) != 0) return NAN;
+  float lanes[8], result = -INFINITY;
+  _mm256_storeu_ps(lanes, _mm256_max_ps(best[0], best[1]));
+  for (float lane : lanes) result = lane > result ? lane : result;
+  for (; i < n; ++i) {
+    float value;
+    (kType == HalfType::kFloat16 ? widen_half_f16c : widen_bfloat_avx2)(x + i, &value, 1);
+    if (value != value) return NAN;
+    result = sign * value > result ? sign * value : result;
+  }
+  return sign * result;
+}
+
+template <HalfType kType>
 constexpr HalfConversion with_arithmetic(void (*widen)(const uint16_t*, float*, size_t),
                                          void (*round)(const float*, uint16_t*, size_t)) {
   return {widen,
           round,
-          {combine_each<kType, 0>, combine_each<kType, 1>, combine_each<kType, 2>, combine_each<kType, 3>},
+          {combine_each<kType, 0>, combine_each<kType, 1>, combine_each<kType, 2>, combine_each<kType, 3>, combine_each<kType, 4>,
+           combine_each<kType, 5>},
           {combine_number<kType, 0, Step::kNumberRight>, combine_number<kType, 1, Step::kNumberRight>,
-           combine_number<kType, 2, Step::kNumberRight>, combine_number<kType, 3, Step::kNumberRight>},
+           combine_number<kType, 2, Step::kNumberRight>, combine_number<kType, 3, Step::kNumberRight>,
+           combine_number<kType, 4, Step::kNumberRight>, combine_number<kType, 5, Step::kNumberRight>},
           {combine_number<kType, 0, Step::kNumberLeft>, combine_number<kType, 1, Step::kNumberLeft>,
-           combine_number<kType, 2, Step::kNumberLeft>, combine_number<kType, 3, Step::kNumberLeft>}};
+           combine_number<kType, 2, Step::kNumberLeft>, combine_number<kType, 3, Step::kNumberLeft>,
+           combine_number<kType, 4, Step::kNumberLeft>, combine_number<kType, 5, Step::kNumberLeft>},
+          extreme<kType>};
 }
 
 // Every processor with AVX2 has F16C, which clang 16 cannot ask for.

@@ -27,6 +27,7 @@ else:
 Kernel = Callable[..., Any]
 
 _BFLOAT = bfloat16.numpy
+_ZERO = np.zeros(1, np.uint16)
 _TYPES = (float16.numpy, _BFLOAT)
 
 # Operators that move elements without computing with them; views move nothing at all.
@@ -181,6 +182,13 @@ def _unary(name: str, *parameters: str | float) -> Kernel:
     return kernel
 
 
+def _relu(operator: Any, x: Any) -> Any:
+    rows, back = _in_rows(x)
+    result = np.empty(rows.shape, x.dtype)
+    _half.binary("maximum", rows.view(np.uint16), _ZERO, result.view(np.uint16), False, x.dtype == _BFLOAT)
+    return result if back is None else result.transpose(back)
+
+
 def _gelu(operator: Any, x: Any) -> Any:
     return _GELU[operator.approximate](operator, x)
 
@@ -263,17 +271,18 @@ def _sum_backward(node: Any, grad: Any) -> Any:
 
 _sum, _product = _binary("add"), _binary("mul")
 _GELU = {"none": _unary("gelu"), "tanh": _unary("gelu_tanh")}
-_UNARY = ("abs", "ceil", "erf", "exp", "floor", "neg", "reciprocal", "relu", "round", "sigmoid", "sqrt", "tanh")
+_UNARY = ("abs", "ceil", "erf", "exp", "floor", "neg", "reciprocal", "round", "sigmoid", "sqrt", "tanh")
 _KERNELS: dict[str, Kernel] = {"cast": cast}
 if _half is not None:
     _KERNELS |= {name: _unary(name) for name in _UNARY}
     _KERNELS |= {
+        "relu": _relu,
         "gelu": _gelu,
         "leaky_relu": _unary("leaky_relu", "slope"),
         "elu": _unary("elu", "alpha"),
         "silu": _unary("silu", 1.0),
     }
-    _KERNELS |= {"add": _sum, "mul": _product, "sub": _binary("sub"), "div": _binary("div")}
+    _KERNELS |= {"add": _sum, "mul": _product, **{name: _binary(name) for name in ("sub", "div", "minimum", "maximum")}}
     _KERNELS |= {name: _reduction(name) for name in ("sum", "mean", "amax", "amin")}
 _BACKWARD: dict[str, Kernel] = {"add": _add_backward, "relu": _relu_backward, "sum": _sum_backward}
 if _half is not None:
