@@ -9,12 +9,9 @@ torch.compile needs a C++ compiler and is warmed up before the first turn.
 from __future__ import annotations
 
 import argparse
-import datetime
 import importlib
-import importlib.metadata
 import json
 import os
-import platform
 import statistics
 import subprocess
 import sys
@@ -27,9 +24,10 @@ from typing import Any
 import numpy as np
 
 sys.path.insert(0, str(Path(__file__).parent))
+import record
 import train_models
 
-RESULTS = Path(__file__).parent / "results" / "train.json"
+RESULTS = record.RESULTS / "train.json"
 ENGINES = ("penlight", "torch", "torch.compile")
 # largest ratio to the better mode of torch, and the geometric mean that comes later
 GOALS = {"tiny_mlp": 0.6, "resnet20": 1.6, "mobilenet_v2_half": 1.6, "lstm": 1.6}
@@ -157,24 +155,6 @@ def row_of(name: str, threads: int, losses: dict[str, list[float]], turns: dict[
     return row
 
 
-def machine() -> dict[str, Any]:
-    """Returns what the figures depend on."""
-    cpu = next((line.split(": ")[1] for line in Path("/proc/cpuinfo").read_text().splitlines() if "model name" in line), "?")
-    git = ["git", "-C", str(Path(__file__).parent), "rev-parse", "HEAD"]
-    from penlight import _native
-
-    return {
-        "date": datetime.datetime.now(datetime.timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ"),
-        "commit": subprocess.run(git, capture_output=True, text=True, check=False).stdout.strip(),
-        "cpu": cpu,
-        "cpus": len(os.sched_getaffinity(0)),
-        "instruction_set": _native.instruction_set(),
-        "load_average": os.getloadavg()[0],
-        "python": platform.python_version(),
-        "versions": {package: importlib.metadata.version(package) for package in ("torch", "numpy")},
-    }
-
-
 def geometric_mean(rows: list[dict[str, Any]], key: str) -> float:
     return round(statistics.geometric_mean(row[key] for row in rows), 4)
 
@@ -208,7 +188,13 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
         for threads in options.threads
     }
     settings = {"rounds": options.rounds, "seconds_per_turn": options.seconds}
-    return {"schema": "penlight.benchmark.train/1", **machine(), **settings, "geometric_mean": means, "rows": rows}
+    return {
+        "schema": "penlight.benchmark.train/1",
+        **record.machine("torch", "numpy"),
+        **settings,
+        "geometric_mean": means,
+        "rows": rows,
+    }
 
 
 def main() -> None:
@@ -230,8 +216,7 @@ def main() -> None:
         parser.error("--engines: penlight and torch must be among them")
     report = measure(options)
     print(table(report["rows"]))
-    options.output.parent.mkdir(parents=True, exist_ok=True)
-    options.output.write_text(json.dumps(report, indent=1) + "\n")
+    record.save(options.output, report)
 
 
 if __name__ == "__main__":
