@@ -199,6 +199,18 @@ def all_values(graph: Graph) -> Iterable[Value]:
         yield from node.outputs
 
 
+def outer_values(graph: Graph) -> list[Value]:
+    """Values that a subgraph, or one inside of it, reads from the graphs around it, in the order of their first use."""
+    inside = set(graph.inputs) | set(graph.initializers.values())
+    for node in graph.all_nodes():
+        inside.update(node.outputs)
+        for attribute in node.attributes.values():
+            if attribute.type.name == "GRAPH":
+                inside |= set(attribute.value.inputs) | set(attribute.value.initializers.values())
+    read = [value for node in graph.all_nodes() for value in node.inputs] + list(graph.outputs)
+    return list(dict.fromkeys(value for value in read if value is not None and value not in inside))
+
+
 def remove_unused_constants(graph: Graph) -> int:
     """Drops initializers that no node reads and that are no output. Returns their number."""
     unused = [name for name, value in graph.initializers.items() if not value.uses() and not value.is_graph_output()]

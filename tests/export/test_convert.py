@@ -115,16 +115,6 @@ def test_all_missing_operators_are_listed(tmp_path):
     assert not (tmp_path / "model.pen").exists()
 
 
-def test_control_flow_is_refused_by_name(tmp_path):
-    proto = onnx.parser.parse_model(
-        """<ir_version: 10, opset_import: ["" : 21]>
-        g (bool c, float[2] x) => (float[2] y) {
-            y = If (c) <then_branch = t () => (float[2] a) { a = Neg(x) }, else_branch = e () => (float[2] b) { b = Exp(x) }> }"""
-    )
-    with pytest.raises((UnsupportedOperatorsError, UnsupportedFeatureError), match="If"):
-        convert(write(tmp_path, proto), tmp_path / "model.pen")
-
-
 def test_unsupported_types_are_named(tmp_path):
     proto = model_from_text("g (float16[2] x, complex64[2] z) => (float16[2] y) { y = Neg(x) }")
     with pytest.raises(UnsupportedFeatureError, match="'z' has element type complex64"):

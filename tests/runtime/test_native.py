@@ -45,19 +45,19 @@ def test_unit_tests(asan):
     assert "ok" in run(asan / "penlight_unit_tests")
 
 
-@pytest.mark.parametrize("name", ["small", "shapes", "arithmetic"])
+@pytest.mark.parametrize("name", ["small", "shapes", "arithmetic", "branches", "loops"])
 def test_every_mutation_runs_or_is_refused(asan, files, name):
     output = run(asan / "penlight_mutate_file", files[name], timeout=120)
     ran, refused = map(int, re.search(r"behind the checksums: (\d+) ran, (\d+) refused", output).groups())
     assert ran > 100 and refused > 1000  # both happen, or the test looks at nothing
 
 
-@pytest.mark.parametrize("name", ["small", "convolution", "shapes", "language", "arithmetic"])
+@pytest.mark.parametrize("name", sorted(corpus()))
 def test_every_allocation_may_fail(asan, files, name):
     assert "clean failures" in run(asan / "penlight_fail_allocations", files[name])
 
 
-@pytest.mark.parametrize("name", ["small", "convolution", "shapes", "arithmetic"])
+@pytest.mark.parametrize("name", sorted(corpus()))
 def test_runs_make_no_heap_call(asan, files, name):
     assert "ok" in run(asan / "penlight_count_allocations", files[name])
 

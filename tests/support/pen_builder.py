@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import copy
 import functools
 import struct
 
@@ -13,11 +14,11 @@ import penlight_runtime
 from penlight.checksum import crc32c
 from penlight_export.edge.generated import pen_generated as pen
 from penlight_export.edge.segments import SegmentBuilder
-from penlight_export.edge.writer import _join, _PackedMethods, _segment_tables, _with_header
+from penlight_export.edge.writer import _join, _PackedMethods, _segment_tables, _with_header, required_features
 
 _NAMES = ("none", "float32", "float16", "bfloat16", "float64", "int8", "uint8", "int16", "uint16", "int32", "uint32", "int64")
 DTYPES = {name: number for number, name in enumerate((*_NAMES, "uint64", "bool"))}
-KINDS = {"integer": 1, "real": 2, "text": 3, "integers": 4, "reals": 5, "texts": 6, "tensor": 7}
+KINDS = {"integer": 1, "real": 2, "text": 3, "integers": 4, "reals": 5, "texts": 6, "tensor": 7, "body": 8}
 
 
 @functools.lru_cache
@@ -34,6 +35,14 @@ class PenBuilder:
         self.samples = SegmentBuilder()
         self.method = pen.MethodT(name=method, values=[], inputs=[], outputs=[], nodes=[])
         self.program = pen.ProgramT(operators=[], symbols=[], methods=[self.method], golden=[], metadata=[])
+
+    def body(self, name: str = "body") -> PenBuilder:
+        """A new body in the same file, for an attribute (body, captured operands) of a node of this method."""
+        child = copy.copy(self)
+        child.method = pen.MethodT(name=name, values=[], inputs=[], outputs=[], nodes=[])
+        self.program.bodies = [*(self.program.bodies or []), child.method]
+        child.number = len(self.program.bodies) - 1
+        return child
 
     def symbol(self, name: str, minimum: int = 1, maximum: int = 2**63 - 1) -> int:
         names = [symbol.name for symbol in self.program.symbols]
@@ -58,7 +67,7 @@ class PenBuilder:
         self.method.values.append(pen.ValueT(name=name, dtype=DTYPES[dtype], shape=dims))
         return len(self.method.values) - 1
 
-    def input(self, name: str, dtype: str, shape) -> int:
+    def input(self, name: str, dtype: str = "none", shape=None) -> int:
         self.method.inputs.append(self.value(name, dtype, shape))
         return self.method.inputs[-1]
 
@@ -94,6 +103,9 @@ class PenBuilder:
         return results[0]
 
     def attribute(self, name: str, value) -> pen.AttributeT:
+        if isinstance(value, tuple):
+            body, captured = value
+            return pen.AttributeT(name=name, kind=KINDS["body"], body=body.number, integers=captured or None)
         if isinstance(value, str):
             return pen.AttributeT(name=name, kind=KINDS["text"], text=value)
         if isinstance(value, float):
@@ -125,7 +137,9 @@ class PenBuilder:
     def build(self) -> bytes:
         segments = [self.weights, self.samples] if self.program.golden else [self.weights]
         self.program.segments = _segment_tables(segments)
-        return b"".join(bytes(chunk) for chunk in _join(_PackedMethods(self.program).flatten(), segments))
+        return b"".join(
+            bytes(chunk) for chunk in _join(_PackedMethods(self.program).flatten(), segments, required_features(self.program))
+        )
 
 
 def refresh(data: bytearray) -> bytes:

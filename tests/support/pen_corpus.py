@@ -75,6 +75,94 @@ def arithmetic() -> PenBuilder:
     return builder
 
 
+def branches() -> PenBuilder:
+    """Two branches of other shapes, one with a branch inside; what follows is sized by them."""
+    builder = PenBuilder()
+    x = builder.input("x", "float32", ("batch", 4))
+    flag = builder.input("flag", "bool", ())
+    then, other = builder.body("then"), builder.body("else")
+    value = then.node("Relu", [then.input("x")])
+    then.output(then.node("Reshape", [value, then.constant("shape", np.array([2, -1], np.int64))]))
+    inner, outer = other.input("x"), other.input("flag")
+    left, right = other.body("left"), other.body("right")
+    left.output(left.node("Neg", [left.input("x")]))
+    right.output(right.node("Add", [right.input("x"), right.constant("one", np.ones(4, np.float32))]))
+    other.output(other.node("If", [outer, inner], then_branch=(left, [1]), else_branch=(right, [1])))
+    chosen = builder.node("If", [flag, x], then_branch=(then, [1]), else_branch=(other, [1, 0]))
+    builder.output(builder.node("Mul", [chosen, chosen], ["y"]), "float32", (None, None))
+    return builder
+
+
+def loops() -> PenBuilder:
+    """A counted loop whose state grows and whose steps are collected, and one that ends by its condition."""
+    builder = PenBuilder()
+    trips = builder.input("trips", "int64", ())
+    x = builder.input("x", "float32", ("n",))
+    few = builder.node("Min", [trips, builder.constant("three", np.array(3, np.int64))])
+    grow = builder.body("grow")
+    number, go, state, extra = (grow.input(name) for name in ("number", "go", "state", "extra"))
+    grow.output(go)
+    grow.output(grow.node("Concat", [state, extra], axis=0))
+    grow.output(grow.node("Cast", [number], to=1), "float32", ())
+    grown = builder.node("Loop", [few, -1, x, x], ["grown", "numbers"], body=(grow, [3]))
+    twice = builder.body("twice")
+    _, _, total = (twice.input(name) for name in ("number", "go", "total"))
+    more = twice.node("Add", [total, twice.constant("step", np.array(1.5, np.float32))])
+    twice.output(twice.node("Less", [more, twice.constant("limit", np.array(9, np.float32))]))
+    twice.output(more)
+    start = builder.constant("start", np.array(0, np.float32))
+    total = builder.node("Loop", [-1, builder.constant("true", np.array(True)), start], ["total"], body=(twice, []))
+    builder.output(builder.node("Mul", [grown, total], ["y"]), "float32", (None,))
+    builder.output(grown + 1, "float32", (None,))
+    return builder
+
+
+def scans() -> PenBuilder:
+    """Running sums over columns, from the end, collected as columns again."""
+    builder = PenBuilder()
+    x = builder.input("x", "float32", (3, "time"))
+    body = builder.body("step")
+    state, column, scale = (body.input(name) for name in ("state", "column", "scale"))
+    total = body.node("Add", [state, body.node("Mul", [column, scale])])
+    body.output(total)
+    body.output(body.node("Tanh", [total]), "float32", (3,))
+    start = builder.constant("start", np.zeros(3, np.float32))
+    factor = builder.node("ReduceMax", [x], keepdims=0)
+    lists = {key: [1] for key in ("scan_input_axes", "scan_output_axes", "scan_input_directions", "scan_output_directions")}
+    last = builder.node("Scan", [start, x, factor], ["last", "all"], num_scan_inputs=1, body=(body, [2]), **lists)
+    builder.output(last, "float32", (3,))
+    builder.output(last + 1, "float32", (3, None))
+    return builder
+
+
+def boxes() -> PenBuilder:
+    """Outputs with an upper bound in the plan, and what is gathered by them."""
+    builder = PenBuilder()
+    corners = builder.input("boxes", "float32", (1, "n", 4))
+    scores = builder.input("scores", "float32", (1, 2, "n"))
+    limits = [builder.constant(f"limit{k}", np.array(v)) for k, v in enumerate((np.int64(2), np.float32(0.5), np.float32(0.1)))]
+    chosen = builder.node("NonMaxSuppression", [corners, scores, *limits], ["chosen"])
+    builder.output(chosen, "int64", (None, 3))
+    values = builder.node("Unique", [scores], ["values", "first", "inverse", "counts"])
+    builder.output(values, "float32", (None,))
+    places = builder.node("NonZero", [scores], ["places"])
+    builder.output(places, "int64", (3, None))
+    return builder
+
+
+def gathered() -> PenBuilder:
+    """Nodes behind a value that is sized by data."""
+    builder = PenBuilder()
+    x = builder.input("x", "float32", ("n", 2))
+    flat = builder.node("Reshape", [x, builder.constant("all", np.array([-1], np.int64))])
+    places = builder.node("NonZero", [flat])
+    picked = builder.node("GatherND", [flat, builder.node("Transpose", [places], perm=[1, 0])])
+    total = builder.node("ReduceSum", [picked], keepdims=1)
+    builder.output(builder.node("Div", [picked, total], ["y"]), "float32", (None,))
+    builder.output(builder.node("Tile", [x, builder.node("Shape", [places])], ["tiled"]), "float32", (None, None))
+    return builder
+
+
 def corpus() -> dict[str, bytes]:
     """Returns the bytes of every program whose operators this build has."""
     makers = {
@@ -84,6 +172,11 @@ def corpus() -> dict[str, bytes]:
         "shapes": shapes,
         "language": language,
         "arithmetic": arithmetic,
+        "branches": branches,
+        "loops": loops,
+        "scans": scans,
+        "boxes": boxes,
+        "gathered": gathered,
     }
     known = {entry.name for entry in penlight_runtime.operators()}
     missing = {"Conv", "MaxPool", "Gemm", "Shape", "Slice", "Gather", "Expand", "LayerNormalization"} - known

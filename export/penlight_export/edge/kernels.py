@@ -30,7 +30,7 @@ def has_kernel(domain: str, name: str, version: int | None = None) -> bool:
 def find_missing(model: Model) -> dict[str, list[str]]:
     """Nodes without a kernel by operator, as messages name them."""
     missing: dict[str, list[str]] = {}
-    for node in model.graph:
+    for node in model.graph.all_nodes():
         version = since_version(model, node)
         if not has_kernel(node.domain, node.op_type, version):
             domain = f"{node.domain}." if node.domain else ""

@@ -4,17 +4,31 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 
 from penlight_export.edge.generated import pen_generated as pen
 from penlight_export.edge.segments import SegmentBuilder
 from penlight_export.errors import UnsupportedFeatureError
-from penlight_export.graph import MODULE_PATH, SOURCE, Attr, DataType, Model, Node, Value, describe
+from penlight_export.graph import (
+    MODULE_PATH,
+    SOURCE,
+    Attr,
+    DataType,
+    Graph,
+    Model,
+    Node,
+    Value,
+    constant_size,
+    describe,
+    outer_values,
+)
 from penlight_export.onnx.opsets import since_version
 
 WEIGHTS = 0  # index of the segment that holds the constants
+CONTROL_FLOW = ("If", "Loop", "Scan")
+MOST_OPERANDS = 64  # of a node; runtime/kernels/kernel.h
 
 DTYPES = {
     DataType.FLOAT: pen.DType.f32,
@@ -34,51 +48,97 @@ DTYPES = {
 
 
 def lower_program(model: Model, weights: SegmentBuilder, metadata: dict[str, str]) -> pen.ProgramT:
-    """Lowers the main graph to the method "forward"; constants go into `weights`.
+    """Lowers the main graph to the method "forward", its nodes' subgraphs to bodies; constants go into `weights`.
 
     Raises:
-        UnsupportedFeatureError: subgraphs, element types without a code, or outputs of unknown rank.
+        UnsupportedFeatureError: element types without a code, or outputs of unknown rank.
     """
-    return _Lowering(model, weights).program(metadata)
+    refuse_features(model)
+    tables = _Tables(model, weights)
+    method = _Lowering(tables, model.graph).method()
+    return pen.ProgramT(
+        operators=[pen.OperatorT(domain=d, name=n, version=v) for d, n, v in tables.operators],
+        symbols=[pen.SymbolT(name=name) for name in tables.symbols],
+        methods=[method],
+        metadata=[pen.KeyValueT(key=key, value=metadata[key]) for key in sorted(metadata)],
+        bodies=tables.bodies or None,
+    )
 
 
-class _Lowering:
-    """The numbering of values, operators and symbols while one method is written."""
+class _Tables:
+    """What all methods and bodies of a program share."""
 
     def __init__(self, model: Model, weights: SegmentBuilder) -> None:
         self.model = model
         self.weights = weights
-        self.values: list[pen.ValueT] = []
-        self.index: dict[Value, int] = {}
         self.operators: dict[tuple[str, str, int], int] = {}
         self.symbols: dict[str, int] = {}
+        self.bodies: list[pen.MethodT] = []
+        self._spans: dict[int, tuple[np.ndarray, pen.SpanT]] = {}
 
-    def program(self, metadata: dict[str, str]) -> pen.ProgramT:
-        """Every table but segments, resources and golden samples."""
-        refuse_features(self.model)
-        method = self._method()
-        return pen.ProgramT(
-            operators=[pen.OperatorT(domain=d, name=n, version=v) for d, n, v in self.operators],
-            symbols=[pen.SymbolT(name=name) for name in self.symbols],
-            methods=[method],
-            metadata=[pen.KeyValueT(key=key, value=metadata[key]) for key in sorted(metadata)],
-        )
+    def operator(self, node: Node) -> int:
+        """The number of a node's operator."""
+        key = (node.domain, node.op_type, since_version(self.model, node))
+        return self.operators.setdefault(key, len(self.operators))
 
-    def _method(self) -> pen.MethodT:
-        graph = self.model.graph
-        inputs = [value for value in graph.inputs if not value.is_initializer()]
+    def constant(self, value: Value) -> tuple[np.ndarray, pen.SpanT]:
+        """An initializer's array and bytes, written once for all graphs that read it."""
+        if id(value) not in self._spans:
+            assert value.const_value is not None
+            array = value.const_value.numpy()
+            self._spans[id(value)] = (array, self.span(array))
+        return self._spans[id(value)]
+
+    def span(self, array: np.ndarray) -> pen.SpanT:
+        """Appends an array to the weights."""
+        offset, size = self.weights.add(array)
+        return pen.SpanT(segment=WEIGHTS, offset=offset, sizeBytes=size)
+
+
+class _Lowering:
+    """The numbering of values while one method or body is written."""
+
+    def __init__(self, tables: _Tables, graph: Graph, outer: Sequence[Value] = ()) -> None:
+        self.tables = tables
+        self.graph = graph
+        self.captured = [value for value in outer if constant_size(value) is None]
+        self.outer_constants = [value for value in outer if constant_size(value) is not None]
+        self.values: list[pen.ValueT] = []
+        self.index: dict[Value, int] = {}
+
+    def method(self) -> pen.MethodT:
+        """The main graph: inputs and outputs declare dtype and shape."""
+        inputs = [value for value in self.graph.inputs if not value.is_initializer()]
         for value in inputs:
             self._add(value, self._input_shape(value))
-        for value in graph.initializers.values():
-            self._add_constant(value)
-        nodes = [self._node(node) for node in graph]
-        for value in graph.outputs:
+        nodes = self._nodes(self.graph.initializers.values())
+        for value in self.graph.outputs:
             self._need_type(value)
+        return self._table("forward", inputs, nodes)
+
+    def body(self, name: str) -> pen.MethodT:
+        """A subgraph: its inputs take tensors as they come; the values of the graph around it are its last inputs."""
+        inputs = [*self.graph.inputs, *self.captured]
+        for value in inputs:
+            self._add(value, None)
+        nodes = self._nodes([*self.graph.initializers.values(), *self.outer_constants])
+        for value in self.graph.outputs:
+            if value.shape is not None:
+                dims = [pen.DimT(constant=n) if isinstance(n, int) and n >= 0 else pen.DimT(unknown=True) for n in value.shape]
+                self.values[self.index[value]].shape = dims
+        return self._table(name, inputs, nodes)
+
+    def _nodes(self, constants: Iterable[Value]) -> list[pen.NodeT]:
+        for value in constants:
+            self._add_constant(value)
+        return [self._node(node) for node in self.graph]
+
+    def _table(self, name: str, inputs: Sequence[Value], nodes: list[pen.NodeT]) -> pen.MethodT:
         return pen.MethodT(
-            name="forward",
+            name=name,
             values=self.values,
             inputs=[self.index[value] for value in inputs],
-            outputs=[self.index[value] for value in graph.outputs],
+            outputs=[self.index[value] for value in self.graph.outputs],
             nodes=nodes,
         )
 
@@ -88,17 +148,18 @@ class _Lowering:
         self.values.append(pen.ValueT(name=value.name or "", dtype=dtype, shape=shape, constant=constant))
 
     def _add_constant(self, value: Value) -> None:
-        assert value.const_value is not None
-        array = value.const_value.numpy()
-        self._add(value, [pen.DimT(constant=size) for size in array.shape], self._span(array))
-
-    def _span(self, array: np.ndarray) -> pen.SpanT:
-        offset, size = self.weights.add(array)
-        return pen.SpanT(segment=WEIGHTS, offset=offset, sizeBytes=size)
+        array, span = self.tables.constant(value)
+        self._add(value, [pen.DimT(constant=size) for size in array.shape], span)
 
     def _node(self, node: Node) -> pen.NodeT:
-        attributes = [self._attribute(node, node.attributes[name]) for name in sorted(node.attributes)]
-        inputs = [-1 if value is None else self.index[value] for value in node.inputs]
+        operands = list(node.inputs)
+        attributes = [self._attribute(node, node.attributes[name], operands) for name in sorted(node.attributes)]
+        inputs = [-1 if value is None else self.index[value] for value in operands]
+        if len(inputs) > MOST_OPERANDS:
+            raise UnsupportedFeatureError(
+                f"{node.op_type} node {describe(node)} has {len(inputs)} inputs together with the values that its subgraphs read; "
+                f"the edge runtime has at most {MOST_OPERANDS}"
+            )
         outputs = []
         for value in node.outputs:
             if value.name and (value.uses() or value.is_graph_output()):
@@ -106,8 +167,9 @@ class _Lowering:
                 outputs.append(self.index[value])
             else:
                 outputs.append(-1)
+        outputs += [-1] * (output_count(node) - len(outputs))
         return pen.NodeT(
-            operator=self._operator(node),
+            operator=self.tables.operator(node),
             inputs=inputs,
             outputs=outputs,
             attributes=attributes or None,
@@ -116,12 +178,23 @@ class _Lowering:
             source=node.metadata_props.get(SOURCE),
         )
 
-    def _operator(self, node: Node) -> int:
-        key = (node.domain, node.op_type, since_version(self.model, node))
-        return self.operators.setdefault(key, len(self.operators))
+    def _body(self, node: Node, attribute: Attr, operands: list[Value | None]) -> pen.AttributeT:
+        """Writes a subgraph; the values that it reads from here join the node's operands."""
+        graph, number = attribute.value, len(self.tables.bodies)
+        self.tables.bodies.append(pen.MethodT())  # the number is taken before those of bodies inside
+        lowering = _Lowering(self.tables, graph, outer_values(graph))
+        self.tables.bodies[number] = lowering.body(f"{node.outputs[0].name}.{attribute.name}")
+        places = []
+        for value in lowering.captured:
+            if not any(value is operand for operand in operands):
+                operands.append(value)
+            places.append(next(i for i, operand in enumerate(operands) if operand is value))
+        return pen.AttributeT(name=attribute.name, kind=pen.AttributeKind.body, body=number, integers=places or None)
 
-    def _attribute(self, node: Node, attribute: Attr) -> pen.AttributeT:
+    def _attribute(self, node: Node, attribute: Attr, operands: list[Value | None]) -> pen.AttributeT:
         kind, value = attribute.type.name, attribute.value
+        if kind == "GRAPH":
+            return self._body(node, attribute, operands)
         result = pen.AttributeT(name=attribute.name)
         if kind == "TENSOR":
             result.kind, result.tensor = pen.AttributeKind.tensor, len(self.values)
@@ -129,7 +202,9 @@ class _Lowering:
             name = f"{node.outputs[0].name}.{attribute.name}"
             dtype = DTYPES[value.dtype]
             self.values.append(
-                pen.ValueT(name=name, dtype=dtype, shape=[pen.DimT(constant=n) for n in array.shape], constant=self._span(array))
+                pen.ValueT(
+                    name=name, dtype=dtype, shape=[pen.DimT(constant=n) for n in array.shape], constant=self.tables.span(array)
+                )
             )
             return result
         code, field = _ATTRIBUTES[kind]
@@ -147,22 +222,23 @@ class _Lowering:
                 dims.append(pen.DimT(constant=dim))
                 continue
             name = dim.value or f"{value.name}_{axis}"
-            symbol = self.symbols.setdefault(name, len(self.symbols))
+            symbol = self.tables.symbols.setdefault(name, len(self.tables.symbols))
             dims.append(pen.DimT(terms=[pen.DimTermT(symbol=symbol)]))
         return dims
 
     def _inner_shape(self, value: Value) -> list[pen.DimT] | None:
-        if value.shape is None or value.dtype is None:
-            return None
+        if value.shape is None or value.dtype is None or self.graph is not self.tables.model.graph:
+            return None  # a body's sizes are those that it is run with
         return [pen.DimT(constant=dim) if isinstance(dim, int) else self._derived(dim.value) for dim in value.shape]
 
     def _derived(self, text: str | None) -> pen.DimT:
-        affine = parse_affine(text or "", self.symbols)
+        affine = parse_affine(text or "", self.tables.symbols)
         if affine is None:
             return pen.DimT(unknown=True)
         constant, terms = affine
         return pen.DimT(
-            constant=constant, terms=[pen.DimTermT(symbol=self.symbols[name], coefficient=terms[name]) for name in sorted(terms)]
+            constant=constant,
+            terms=[pen.DimTermT(symbol=self.tables.symbols[name], coefficient=terms[name]) for name in sorted(terms)],
         )
 
     def _need_type(self, value: Value) -> None:
@@ -171,6 +247,14 @@ class _Lowering:
                 f"the shape rules of ONNX cannot tell dtype and rank of '{value.name}', which is an input or output; "
                 "declare them in the model"
             )
+
+
+def output_count(node: Node) -> int:
+    """How many outputs a node has in the file: If, Loop and Scan have all of their bodies', read or not."""
+    bodies = [attribute.value for attribute in node.attributes.values() if attribute.type.name == "GRAPH"]
+    if not bodies or node.domain != "":
+        return len(node.outputs)
+    return max(len(node.outputs), len(bodies[0].outputs) - (node.op_type == "Loop"))
 
 
 _ATTRIBUTES = {
@@ -186,14 +270,16 @@ _ATTRIBUTES = {
 def refuse_features(model: Model) -> None:
     """Raises one error for everything in the model, beside operators, that a .pen file cannot hold."""
     found: list[str] = []
-    for node in model.graph:
+    for node in model.graph.all_nodes():
         kinds = {attribute.type.name for attribute in node.attributes.values()} - {*_ATTRIBUTES, "TENSOR"}
+        if node.domain == "" and node.op_type in CONTROL_FLOW:
+            kinds -= {"GRAPH"}
         if kinds:
             found.append(f"{node.op_type} node {describe(node)} has an attribute of type {', '.join(sorted(kinds)).lower()}")
     values: Iterable[Value] = [
         *model.graph.inputs,
         *model.graph.initializers.values(),
-        *(v for n in model.graph for v in n.outputs),
+        *(v for n in model.graph.all_nodes() for v in n.outputs),
     ]
     for value in values:
         if value.dtype is not None and value.dtype not in DTYPES:

@@ -10,6 +10,7 @@ import copy
 import struct
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import flatbuffers
 import numpy as np
@@ -25,6 +26,7 @@ from penlight_export.graph import Model
 IDENTIFIER = b"PEN1"
 HEADER_BYTES = 64
 MINIMUM_RUNTIME = (0, 1, 0)
+BODIES = 1  # the required feature bit of files whose nodes run subgraphs
 
 _HEADER = struct.Struct("<IIQQQQQIIQ")  # from byte 8: the header's fields in the order of the README
 _CRC_OFFSET = 56
@@ -88,7 +90,7 @@ class ProgramWriter:
         self.tables.resources = [_resources(statement, symbols, self.weights.size_bytes) for statement in resources] or None
         segments = [self.weights, samples] if golden else [self.weights]
         self.tables.segments = _segment_tables(segments)
-        return _join(self._methods.flatten(), segments)
+        return _join(self._methods.flatten(), segments, required_features(self.tables))
 
     def program(self) -> penlight_runtime.Program:
         """A draft that the runtime can measure.
@@ -114,7 +116,7 @@ def reassemble(program: pen.ProgramT, data: bytes) -> bytes:
         segment.add(np.frombuffer(data, np.uint8, count=table.sizeBytes, offset=base + table.offset))
         segments.append(segment)
     program.segments = _segment_tables(segments)
-    return b"".join(_join(_PackedMethods(program).flatten(), segments))
+    return b"".join(_join(_PackedMethods(program).flatten(), segments, required_features(program)))
 
 
 def _golden(sample: GoldenSample, segment: SegmentBuilder) -> pen.GoldenT:
@@ -148,8 +150,13 @@ def _segment_tables(segments: Sequence[SegmentBuilder]) -> list[pen.SegmentT]:
     return tables
 
 
-def _join(tables: bytes, segments: Sequence[SegmentBuilder]) -> list[bytes | memoryview]:
-    metadata = _with_header(tables, segments)
+def required_features(program: pen.ProgramT) -> int:
+    """Bits that tell an older runtime that it cannot run the file."""
+    return BODIES if program.bodies else 0
+
+
+def _join(tables: bytes, segments: Sequence[SegmentBuilder], features: int = 0) -> list[bytes | memoryview]:
+    metadata = _with_header(tables, segments, features)
     chunks: list[bytes | memoryview] = [metadata, bytes(-len(metadata) % ALIGNMENT)]
     for number, segment in enumerate(segments):
         chunks.extend(segment.chunks)
@@ -167,12 +174,16 @@ class _PackedMethods:
     def __init__(self, program: pen.ProgramT) -> None:
         self.program = program
         self.builder = flatbuffers.Builder(1 << 16)
-        self.methods = [_Packed(method.Pack(self.builder)) for method in program.methods or []]
+        self.methods = self._pack(program.methods)
+        self.bodies = self._pack(program.bodies)
+
+    def _pack(self, methods: list[pen.MethodT] | None) -> list[Any]:
+        return [_Packed(method.Pack(self.builder)) for method in methods or []]
 
     def flatten(self) -> bytes:
         builder = copy.deepcopy(self.builder)
         program = copy.copy(self.program)
-        program.methods = self.methods
+        program.methods, program.bodies = self.methods, self.bodies or None
         builder.Finish(program.Pack(builder), file_identifier=IDENTIFIER)
         return bytes(builder.Output())
 
@@ -187,7 +198,7 @@ class _Packed:
         return self.offset
 
 
-def _with_header(buffer: bytes, segments: Sequence[SegmentBuilder]) -> bytes:
+def _with_header(buffer: bytes, segments: Sequence[SegmentBuilder], features: int = 0) -> bytes:
     """Moves everything behind the identifier by 64 bytes and fills the header. Only the root offset crosses that place."""
     (root,) = struct.unpack_from("<I", buffer)
     size = len(buffer) + HEADER_BYTES
@@ -196,7 +207,7 @@ def _with_header(buffer: bytes, segments: Sequence[SegmentBuilder]) -> bytes:
     for number, segment in enumerate(segments):
         end += segment.size_bytes + (-segment.size_bytes % ALIGNMENT if number + 1 < len(segments) else 0)
     major, minor, patch = MINIMUM_RUNTIME
-    header = _HEADER.pack(HEADER_BYTES, major << 16 | minor << 8 | patch, size, base, end, 0, 0, 0, 0, 0)
+    header = _HEADER.pack(HEADER_BYTES, major << 16 | minor << 8 | patch, size, base, end, features, 0, 0, 0, 0)
     result = bytearray(struct.pack("<I", root + HEADER_BYTES) + IDENTIFIER + header + buffer[8:])
     struct.pack_into("<I", result, _CRC_OFFSET, crc32c(result))
     return bytes(result)

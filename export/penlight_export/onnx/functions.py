@@ -43,7 +43,7 @@ def expand_functions(model: Model, has_kernel: HasKernel) -> Model:
     return model
 
 
-def _inline_what_works(model: Model, names: list[str]) -> Model | None:
+def _inline_what_works(model: Model, names: list[tuple[str, str]]) -> Model | None:
     """All bodies at once, or one by one where ONNX's inliner gives up on some. None when it gives up on all."""
     try:
         return _inline_schema_functions(model, names)
@@ -65,30 +65,39 @@ def _check_function_opsets(model: Model) -> None:
                 )
 
 
-def _expandable(model: Model, has_kernel: HasKernel) -> list[str]:
-    """Names of ai.onnx operators that have no kernel but a body."""
-    found: dict[str, None] = {}
-    for node in model.graph:
-        if node.domain == "" and not has_kernel("", node.op_type, since_version(model, node)):
-            schema = find_schema("", node.op_type, model.opset_imports[""])
-            if schema is not None and _has_usable_body(schema):
-                found[node.op_type] = None
+def _expandable(model: Model, has_kernel: HasKernel) -> list[tuple[str, str]]:
+    """Domains and names of ONNX operators that have no kernel but a body."""
+    found: dict[tuple[str, str], None] = {}
+    for node in model.graph.all_nodes():
+        opset = model.opset_imports.get(node.domain)
+        if opset is None or (not _has_subgraph(node) and has_kernel(node.domain, node.op_type, since_version(model, node))):
+            continue
+        schema = find_schema(node.domain, node.op_type, opset)
+        if schema is not None and _has_usable_body(schema):
+            found[node.domain, node.op_type] = None
     return list(found)
 
 
+def _has_subgraph(node: Node) -> bool:
+    """A kernel does not see the subgraphs of operators that ONNX defines by others, such as FlexAttention's."""
+    return any(attribute.type.name == "GRAPH" for attribute in node.attributes.values())
+
+
 def _has_usable_body(schema: Any) -> bool:
-    """A body with a Loop in it, such as Range's, would trade one missing operator for another."""
+    """Sequences in a body would trade one missing operator for another."""
+    if schema.name.startswith("Sequence"):
+        return False
     if schema.has_function:
-        return not any(attribute.HasField("g") for node in schema.function_body.node for attribute in node.attribute)
-    return schema.has_context_dependent_function
+        return not any(node.op_type.startswith("Sequence") for node in schema.function_body.node)
+    return bool(schema.has_context_dependent_function)
 
 
-def _inline_schema_functions(model: Model, names: list[str]) -> Model:
+def _inline_schema_functions(model: Model, names: list[tuple[str, str]]) -> Model:
     """ONNX's C++ inliner, on a copy of the graph whose weights are inputs: they need not travel through protobuf."""
     model = clone(model)  # so that a failure leaves the caller's graph whole
-    for node in model.graph:
-        if node.domain == "" and node.op_type in names:
-            _spell_out_defaults(node, model.opset_imports[""])
+    for node in model.graph.all_nodes():
+        if (node.domain, node.op_type) in names:
+            _spell_out_defaults(node, model.opset_imports[node.domain])
     weights = {value.name: value for value in model.graph.initializers.values() if not value.is_graph_input()}
     kept = len(model.graph.inputs)
     for value in weights.values():
@@ -97,7 +106,7 @@ def _inline_schema_functions(model: Model, names: list[str]) -> Model:
         value.shape, value.dtype = Shape(tensor.shape.numpy()), tensor.dtype
         model.graph.initializers.pop(value.name or "")
         model.graph.inputs.append(value)
-    proto = onnx.inliner.inline_selected_functions(to_proto(model), [("", name) for name in names], inline_schema_functions=True)
+    proto = onnx.inliner.inline_selected_functions(to_proto(model), names, inline_schema_functions=True)
     expanded = from_proto(proto)
     while len(expanded.graph.inputs) > kept:
         _back_to_initializer(expanded, expanded.graph.inputs.pop(), weights)
@@ -107,7 +116,7 @@ def _inline_schema_functions(model: Model, names: list[str]) -> Model:
 
 def _spell_out_defaults(node: Node, opset: int) -> None:
     """Writes default attributes down: the inliner drops what a body refers to and the node does not have."""
-    schema = find_schema("", node.op_type, opset)
+    schema = find_schema(node.domain, node.op_type, opset)
     assert schema is not None
     for name, attribute in schema.attributes.items():
         if name not in node.attributes and attribute.default_value.type:

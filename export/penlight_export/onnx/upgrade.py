@@ -42,7 +42,7 @@ def upgrade(model: Model) -> int:
     if opset >= TARGET:
         return 0
     changed = 0
-    for node in tuple(model.graph):
+    for node in tuple(model.graph.all_nodes()):
         for version in sorted(_CHANGES):
             change = _CHANGES[version].get(node.op_type)
             if version > opset and change is not None and node.domain == "":
@@ -153,6 +153,10 @@ def _batch_norm_for_inference(node: Node) -> Node:
     return _rebuild(node, "BatchNormalization", list(node.inputs), outputs=1)
 
 
+def _scan_without_batch(node: Node) -> Node:
+    raise _refuse(node, "has the batch dimension of operator set 8, which was withdrawn")
+
+
 def _dropout_to_identity(node: Node) -> Node:
     if any(output.uses() or output.is_graph_output() for output in node.outputs[1:]):
         raise _refuse(node, "has a mask that something reads, which belongs to training")
@@ -209,7 +213,7 @@ def _group_norm_per_channel(node: Node) -> Node:
 
 
 _CHANGES: dict[int, dict[str, Callable[[Node], Node]]] = {
-    9: {"BatchNormalization": _batch_norm_without_spatial},
+    9: {"BatchNormalization": _batch_norm_without_spatial, "Scan": _scan_without_batch},
     10: {"Slice": _slice_to_inputs, "TopK": _top_k_to_input, "Upsample": _upsample_to_resize},
     11: {"Clip": _clip_to_inputs, "Pad": _pad_to_inputs, "Resize": _resize_to_modern, "Scatter": _scatter_to_elements},
     12: {"Dropout": _dropout_to_identity},

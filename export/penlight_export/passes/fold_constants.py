@@ -49,7 +49,7 @@ class LiftConstants(Pass):
     def run(self, model: Model) -> int:
         """Returns the number of lifted nodes; string and sparse constants stay."""
         lifted = 0
-        for node in tuple(model.graph):
+        for node in tuple(model.graph.all_nodes()):
             if node.op_type == "Constant" and node.domain == "" and (array := _constant_array(node)) is not None:
                 replace_by_constants(node, [array])
                 lifted += 1
@@ -57,7 +57,7 @@ class LiftConstants(Pass):
 
     def ensures(self, model: Model) -> None:
         """No numeric Constant node is left."""
-        for node in model.graph:
+        for node in model.graph.all_nodes():
             if node.op_type == "Constant" and node.domain == "" and _constant_array(node) is not None:
                 raise PassError(f"constants to initializers: {describe(node)} is still a node")
 

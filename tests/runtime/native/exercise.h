@@ -85,6 +85,7 @@ inline penlight_status exercise(const uint8_t* data, size_t size, uint32_t skip_
   options.allocator = allocator;
   options.memory_budget_bytes = kExerciseMemory;
   options.skip_segment_checksums = skip_checksums;
+  options.mac_budget = kExerciseMacs;
   penlight_program* program = nullptr;
   penlight_status status = penlight_program_load(copy, size, &options, &program, error);
   if (status == PENLIGHT_OK) {
