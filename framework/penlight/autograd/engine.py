@@ -9,11 +9,13 @@ from typing import Any
 
 from penlight import _native
 from penlight.autograd import anomaly
+from penlight.autograd.last import end_tape
 from penlight.autograd.mode import set_grad_enabled
 from penlight.backends import half
 from penlight.backends.backend import backend_of
 from penlight.errors import ArgumentError, GradientError
 from penlight.ops.dispatch import saved_outputs
+from penlight.ops.operator import Gap
 from penlight.tape import Node, mode
 from penlight.tensor import Tensor, from_array
 
@@ -158,10 +160,16 @@ def _run(
 
 def _gradients_of_node(node: Node, grads: list[Tensor | None]) -> Sequence[Any]:
     """The gradients of a node's inputs as tensors on the tape (`create_graph=True`)."""
-    output = saved_outputs(node)
-    if node.operator.outputs == 1:
-        return node.operator.vjp(grads[0], None if output is None else output[0], *node.inputs)
-    return node.operator.vjp(tuple(grads), output, *node.inputs)
+    operator, output = node.operator, saved_outputs(node)
+    if operator.outputs == 1:
+        results = operator.vjp(grads[0], None if output is None else output[0], *node.inputs)
+    else:
+        results = operator.vjp(tuple(grads), output, *node.inputs)
+    if isinstance(operator.second_derivative, Gap):
+        return end_tape(
+            f"{node.name}.backward", operator.second_derivative.reason, results, (*grads, *node.inputs, *(output or ()))
+        )
+    return results
 
 
 def queue_callback(callback: Callable[[], None]) -> None:

@@ -13,11 +13,12 @@ import weakref
 from collections.abc import Callable, Sequence
 from typing import Any, ClassVar
 
+from penlight.autograd.last import end_tape
 from penlight.autograd.mode import no_grad
 from penlight.backends.backend import backend_of
 from penlight.errors import FunctionError, GradientError, InPlaceError
 from penlight.ops.dispatch import rebase
-from penlight.ops.operator import NotDifferentiable, Operator
+from penlight.ops.operator import Operator
 from penlight.ops.reduction import sum_to
 from penlight.tape import Node, mode
 from penlight.tensor import Tensor, from_array
@@ -26,6 +27,7 @@ _VIEW = (
     "output {index} of {name} shares memory with an input, and writing into it would bypass the backward of {name}; "
     "clone it in forward, or mark the input with ctx.mark_dirty"
 )
+_ONCE = "it is marked @once_differentiable; write backward in tensor operations to differentiate it"
 
 
 class FunctionContext:
@@ -333,27 +335,9 @@ def once_differentiable(backward: Callable[..., Any]) -> Callable[..., Any]:
             results = backward(context, *(g.detach() if isinstance(g, Tensor) else g for g in grads))
         if not mode.enabled:
             return results
-        sources = [t for t in (*grads, *context.saved_tensors) if isinstance(t, Tensor) and t.requires_grad]
-        if isinstance(results, (tuple, list)):
-            return tuple(_once(context, r, sources) for r in results)
-        return _once(context, results, sources)
+        sources = (*grads, *context.saved_tensors)
+        many = isinstance(results, (tuple, list))
+        marked = end_tape(f"{context._name}.backward", _ONCE, results if many else [results], sources)
+        return tuple(marked) if many else marked[0]
 
     return wrapped
-
-
-def _once(context: FunctionContext, result: Any, sources: Sequence[Tensor]) -> Any:
-    if not isinstance(result, Tensor) or result.dtype.kind < 2:
-        return result
-    marked = _alias(result)
-    marked.requires_grad, marked._node = True, Node(Once(name=f"{context._name}.backward"), sources, (result._data,))
-    return marked
-
-
-class Once(Operator):
-    """The end of the tape behind a backward that is marked `@once_differentiable`."""
-
-    saves_inputs = False
-    gradient = NotDifferentiable("it is marked @once_differentiable; write backward in tensor operations to differentiate it")
-
-    def __init__(self, name: str) -> None:
-        self.name = name  # type: ignore[misc]

@@ -55,6 +55,7 @@ class Hooked(Operator):
         original = node.operator
         self.original, self.node = original, weakref.ref(node)
         self.name, self.outputs, self.gradient = original.name, original.outputs, original.gradient  # type: ignore[misc]
+        self.second_derivative = original.second_derivative  # type: ignore[misc]
         self.before: list[Callable[..., Any]] = []
         self.after: list[Callable[..., Any]] = []
 

@@ -173,6 +173,7 @@ class Packed(Operator):
         original = node.operator
         self.original = original
         self.name, self.outputs, self.gradient = original.name, original.outputs, original.gradient  # type: ignore[misc]
+        self.second_derivative = original.second_derivative  # type: ignore[misc]
         self.stand_ins = [None if isinstance(t, Tensor) else t for t in node.inputs]
         self.records: list[Record | None] = [pack_tensor(t) if isinstance(t, Tensor) else None for t in node.inputs]
         arrays = node.outputs

@@ -12,7 +12,7 @@ from penlight.ops.arithmetic import where
 from penlight.ops.dispatch import apply
 from penlight.ops.mask import tril, triu
 from penlight.ops.matmul import matmul
-from penlight.ops.operator import NotDifferentiable, NotExported, Operator, Spec
+from penlight.ops.operator import NotExported, Operator, Spec
 from penlight.ops.rearrange import diag_embed, diagonal
 from penlight.ops.registry import register
 from penlight.ops.samples import of, sample, shapes
@@ -281,7 +281,6 @@ class Pinv(Operator):
     name = "pinv"
     onnx = _NO_ONNX
     saves_output = True
-    second_derivative = NotDifferentiable("the reference of the pseudo-inverse has first derivatives only")
     samples = (shapes(3, 2), shapes(2, 2, 4))
 
     rtol: Any = 1e-15  # a number, or nested tuples of one per matrix

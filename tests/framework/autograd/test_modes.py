@@ -152,3 +152,11 @@ def test_materialized_gradients():
         x.sum().backward(inputs=pl.ones(2))
     with pytest.raises(GradientError, match="retain_grad"):
         pl.ones(1).retain_grad()
+
+
+def test_a_second_derivative_that_is_missing_is_no_silent_zero():
+    x = pl.tensor([[2.0, 1.0], [0.5, 3.0]], dtype=pl.float64, requires_grad=True)
+    (g,) = pl.autograd.grad(pl.linalg.eigvals(x).real.sum(), x, create_graph=True)
+    np.testing.assert_allclose(g.detach().numpy(), np.eye(2), atol=1e-12)
+    with pytest.raises(GradientError, match=r"eig.backward: has no gradient: it would need"):
+        pl.autograd.grad(g.sum(), x)
