@@ -94,7 +94,7 @@ def test_fuzzing_finds_nothing(tmp_path, files):
     for number, data in enumerate(read_bundle(tmp_path / "bundle")):
         (seeds / f"random{number}.pen").write_bytes(data)
     limits = ("-timeout=5", "-rss_limit_mb=1024", "-max_len=16384", f"-artifact_prefix={work}/")
-    # The shell stays the parent: a program started from here inherits this process's peak memory, which libFuzzer takes for its own.
+    # A program started from here inherits this process's peak memory, which libFuzzer takes for its own; a shell's child does not.
     forked = ("sh", "-c", '"$@"; exit $?', "sh")
     output = run(*forked, fuzzer, work, seeds, f"-max_total_time={FUZZ_SECONDS}", *limits, "-seed=1", timeout=FUZZ_SECONDS + 120)
     runs = int(re.search(r"Done (\d+) runs", output).group(1))

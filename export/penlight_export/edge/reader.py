@@ -89,7 +89,7 @@ def read_pen(source: str | os.PathLike[str] | bytes) -> PenFile:
 def pen_file(program: penlight_runtime.Program, tables: pen.ProgramT, data: bytes) -> PenFile:
     """What `read_pen` returns, for a program whose tables are at hand."""
     symbols = [_text(symbol.name) for symbol in tables.symbols or []]
-    methods = tuple(_method(method, tables, symbols) for method in tables.methods)
+    methods = tuple(_method(method, tables, symbols) for method in tables.methods or [])
     return PenFile(program, tables, data, methods, tuple(_resources(entry, symbols) for entry in tables.resources or []))
 
 
