@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from penlight import _native
+from penlight.backends.product_kernels import column_sums, multiply
 
 
 def recurrent_kernels() -> dict[str, Callable[..., Any]]:
@@ -55,12 +56,6 @@ def _project(x: Any, w_ih: Any, bias: Any, width: int) -> Any:
     return result
 
 
-def _multiply(a: Any, b: Any) -> Any:
-    result = np.empty((a.shape[0], b.shape[1]), np.float32)
-    _native.matmul(a, b, None, result)
-    return result
-
-
 def _shaped(x: Any, array: Any) -> Any:
     return array.reshape(*x.shape[:-1], array.shape[-1])
 
@@ -76,11 +71,11 @@ def _gradients(grad: tuple[Any, ...], output: tuple[Any, ...], states: int) -> l
 
 def _weights(needs: Any, x: Any, w_ih: Any, g_in: Any, g_own: Any, h_before: Any) -> tuple[Any, tuple[Any, ...]]:
     """Gradients of x, and of the weights and biases: one product each over all steps."""
-    g_x = _multiply(g_in, w_ih).reshape(x.shape) if needs[0] else None
+    g_x = multiply(g_in, w_ih).reshape(x.shape) if needs[0] else None
     g_w_ih, g_w_hh, g_b_ih, g_b_hh = needs[-4:]
-    g_bias = g_in.sum(axis=0) if g_b_ih or g_b_hh else None
-    g_own_bias = g_bias if g_own is g_in else g_own.sum(axis=0) if g_b_hh else None
-    products = _multiply(g_in.T, _rows(x)) if g_w_ih else None, _multiply(g_own.T, h_before) if g_w_hh else None
+    g_bias = column_sums(g_in) if g_b_ih or g_b_hh else None
+    g_own_bias = g_bias if g_own is g_in else column_sums(g_own) if g_b_hh else None
+    products = multiply(g_in.T, _rows(x)) if g_w_ih else None, multiply(g_own.T, h_before) if g_w_hh else None
     return g_x, (*products, g_bias if g_b_ih else None, g_own_bias if g_b_hh else None)
 
 
