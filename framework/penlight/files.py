@@ -7,7 +7,8 @@ import os
 from pathlib import Path
 from typing import Any
 
-from penlight.errors import FileFormatError, FileMissingError
+from penlight.device import device
+from penlight.errors import ArgumentError, FileFormatError, FileMissingError
 from penlight.pt.read import load_pt
 from penlight.pt.write import save_pt
 from penlight.serialize import load_safetensors, save_safetensors
@@ -17,22 +18,48 @@ _LEGACY = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19"  # the magic number of torc
 _LARGEST_HEADER = 1 << 30
 
 
-def load(path: str | os.PathLike[str]) -> Any:
-    """Returns the tensors of a file, on the CPU; its content and not its name tells the format.
+def load(path: str | os.PathLike[str], map_location: Any = None, *, weights_only: bool = True) -> Any:
+    """Returns the tensors of a file; its content and not its name tells the format.
 
     A `.pt` or `.pth` file of PyTorch gives what was saved, a `.safetensors` file a dict of tensors. No file can run code.
 
+    Args:
+        path: the file.
+        map_location: the device that all tensors move to, such as "cuda:0"; they come on the CPU by default.
+        weights_only: accepted for PyTorch's signature; there is no other way to load.
+
     Raises:
+        ArgumentError: `weights_only` is False, or `map_location` is no device.
         FileMissingError: there is no such file.
         UnsafeFileError: a `.pt` file holds other than tensors and containers.
         FileFormatError: the file is damaged or of another format.
     """
+    if not weights_only:
+        raise ArgumentError("load: weights_only=False would run code from the file, which is never done; leave it out")
+    if map_location is not None and not isinstance(map_location, (str, device)):
+        raise ArgumentError(f"load: map_location must be a device such as 'cpu', came {type(map_location).__name__}")
+    found = _read(path)
+    return found if map_location is None else _moved(found, map_location)
+
+
+def _read(path: str | os.PathLike[str]) -> Any:
     start = _first_bytes(path)
     if start.startswith(b"PK"):
         return load_pt(path)
     if len(start) > 8 and start[8:9] == b"{" and int.from_bytes(start[:8], "little") <= _LARGEST_HEADER:
         return load_safetensors(path)
     raise FileFormatError(f"load {path}: {_guess(start)}")
+
+
+def _moved(value: Any, where: Any) -> Any:
+    """What was loaded with its tensors on a device; containers keep their type."""
+    if isinstance(value, Tensor):
+        return value.to(where)
+    if isinstance(value, dict):
+        for key, item in value.items():
+            value[key] = _moved(item, where)
+        return value
+    return type(value)(_moved(item, where) for item in value) if type(value) in (list, tuple) else value
 
 
 def save(obj: Any, path: str | os.PathLike[str]) -> Path:

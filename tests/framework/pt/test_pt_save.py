@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 import penlight as pl
+from penlight.errors import ArgumentError
 
 
 @pytest.fixture
@@ -114,3 +115,16 @@ def test_a_failed_write_keeps_the_old_file(path, monkeypatch):
     monkeypatch.undo()
     assert pl.load(path) == [1]
     assert [p.name for p in path.parent.iterdir()] == [path.name]
+
+
+def test_load_takes_pytorchs_arguments(tmp_path):
+    path = tmp_path / "a.pt"
+    pl.save({"model": {"w": pl.ones(2)}, "steps": [1, (pl.zeros(1), 2)]}, path)
+    for options in ({"map_location": "cpu"}, {"map_location": pl.device("cpu"), "weights_only": True}):
+        loaded = pl.load(path, **options)
+        assert loaded["model"]["w"].tolist() == [1.0, 1.0]
+        assert loaded["steps"][1][0].tolist() == [0.0] and type(loaded["steps"][1]) is tuple
+    with pytest.raises(ArgumentError, match="weights_only=False would run code"):
+        pl.load(path, weights_only=False)
+    with pytest.raises(ArgumentError, match="map_location must be a device such as 'cpu', came dict"):
+        pl.load(path, map_location={"cuda:0": "cpu"})
