@@ -3,6 +3,7 @@
 // Each takes what `Backend.kernels` says and declines with NotImplemented what is not small, float32 and in rows.
 #include "small.h"
 
+#include <algorithm>
 #include <vector>
 
 #include "kernels/gemm.h"
@@ -199,20 +200,26 @@ PyObject* linear(PyObject*, PyObject* const* args, Py_ssize_t count) {
   return y;
 }
 
-/// a (rows, depth) times b (depth, columns), or a transposed; the strides are those of a.
-PyObject* product(PyObject* a, npy_intp a_row, npy_intp a_depth, PyObject* b, const Sizes& s) {
-  const npy_intp shape[] = {s.rows, s.columns};
-  PyObject* y = PyArray_SimpleNew(2, const_cast<npy_intp*>(shape), NPY_FLOAT);
+/// The place of an element of a matrix: row * `row` + column * `column`.
+struct Steps {
+  npy_intp row, column;
+};
+
+/// a (rows, depth) times b (depth, columns); the steps say whether one is transposed.
+PyObject* product(PyObject* a, Steps a_steps, PyObject* b, Steps b_steps, const Sizes& s) {
+  npy_intp shape[] = {s.rows, s.columns};
+  PyObject* y = PyArray_SimpleNew(2, shape, NPY_FLOAT);
   if (y == nullptr) return nullptr;
   Gemm gemm;
   gemm.m = s.rows;
   gemm.n = s.columns;
   gemm.k = s.depth;
   gemm.a = floats(a);
-  gemm.a_row = a_row;
-  gemm.a_depth = a_depth;
+  gemm.a_row = a_steps.row;
+  gemm.a_depth = a_steps.column;
   gemm.b = floats(b);
-  gemm.b_depth = s.columns;
+  gemm.b_depth = b_steps.row;
+  gemm.b_column = b_steps.column;
   gemm.c = writable_floats(y);
   gemm.c_row = s.columns;
   multiply(gemm);
@@ -244,9 +251,9 @@ PyObject* linear_backward(PyObject*, PyObject* const* args, Py_ssize_t count) {
     if (!needs(args, i))
       Py_INCREF(Py_None);
     else if (i == 0)
-      result = product(grad, s.columns, 1, weight, {s.rows, s.depth, s.columns});
+      result = product(grad, {s.columns, 1}, weight, {s.depth, 1}, {s.rows, s.depth, s.columns});
     else if (i == 1)
-      result = product(grad, 1, s.columns, x, {s.columns, s.depth, s.rows});
+      result = product(grad, {1, s.columns}, x, {s.depth, 1}, {s.columns, s.depth, s.rows});
     else
       result = column_sums(grad, s);
     if (result == nullptr) return nullptr;
@@ -259,7 +266,78 @@ PyObject* matmul(PyObject*, PyObject* const* args, Py_ssize_t count) {
   if (count != 3 || !is_matrix(args[1]) || !is_matrix(args[2]) || last(args[1]) != PyArray_DIM(as_array(args[2]), 0))
     return decline();
   const Sizes s{PyArray_DIM(as_array(args[1]), 0), last(args[2]), last(args[1])};
-  return s.are_small() ? product(args[1], s.depth, 1, args[2], s) : decline();
+  return s.are_small() ? product(args[1], {s.depth, 1}, args[2], {s.columns, 1}, s) : decline();
+}
+
+PyObject* matmul_backward(PyObject*, PyObject* const* args, Py_ssize_t count) {
+  PyObject *grad = args[2], *a = args[4], *b = args[5];
+  if (count != 6 || !is_matrix(grad) || (needs(args, 0) && !is_matrix(b)) || (needs(args, 1) && !is_matrix(a))) return decline();
+  const npy_intp rows = PyArray_DIM(as_array(grad), 0), columns = last(grad);
+  const npy_intp depth = needs(args, 1) ? last(a) : needs(args, 0) ? PyArray_DIM(as_array(b), 0) : 0;
+  if (!Sizes{rows, columns, depth}.are_small()) return decline();
+  Ref first, second;
+  if (needs(args, 0) && !(first = Ref(product(grad, {columns, 1}, b, {1, columns}, {rows, depth, columns})))) return nullptr;
+  if (needs(args, 1) && !(second = Ref(product(a, {1, depth}, grad, {columns, 1}, {depth, columns, rows})))) return nullptr;
+  return pair(std::move(first), std::move(second));
+}
+
+PyObject* sub_backward(PyObject*, PyObject* const* args, Py_ssize_t count) {
+  if (!is_unbroadcast(args, count) || !is_small(args[2])) return decline();
+  Ref second(needs(args, 1) ? new_like(args[2]) : nullptr);
+  if (needs(args, 1) && !second) return nullptr;
+  for (npy_intp i = 0; second && i < PyArray_SIZE(as_array(args[2])); ++i) writable_floats(second.get())[i] = -floats(args[2])[i];
+  return pair(needs(args, 0) ? Ref::share(args[2]) : Ref(), std::move(second));
+}
+
+/// Whether a reduction without kept dimensions runs over all of `dims` dimensions.
+bool reduces_all(PyObject* op, Py_ssize_t dims) {
+  static PyObject* dims_name = PyUnicode_InternFromString("dims");
+  static PyObject* keep_name = PyUnicode_InternFromString("keepdim");
+  const Ref over(PyObject_GetAttr(op, dims_name)), keeps(PyObject_GetAttr(op, keep_name));
+  PyErr_Clear();
+  return over && keeps && PyTuple_Check(over.get()) && PyTuple_GET_SIZE(over.get()) == dims && keeps.get() == Py_False;
+}
+
+/// The sum of everything, in double precision.
+PyObject* sum(PyObject*, PyObject* const* args, Py_ssize_t count) {
+  if (count != 2 || !is_small(args[1]) || !reduces_all(args[0], PyArray_NDIM(as_array(args[1])))) return decline();
+  PyObject* y = PyArray_SimpleNew(0, nullptr, NPY_FLOAT);
+  if (y == nullptr) return nullptr;
+  double total = 0;
+  for (npy_intp i = 0; i < PyArray_SIZE(as_array(args[1])); ++i) total += static_cast<double>(floats(args[1])[i]);
+  *writable_floats(y) = static_cast<float>(total);
+  return y;
+}
+
+PyObject* sum_backward(PyObject*, PyObject* const* args, Py_ssize_t count) {
+  if (count != 5 || !is_number(args[2]) || !is_saved(args[4])) return decline();
+  PyObject* shape = reinterpret_cast<SavedObject*>(args[4])->shape;
+  const Py_ssize_t dims = PyTuple_GET_SIZE(shape);
+  if (dims > NPY_MAXDIMS || !reduces_all(args[0], dims)) return decline();
+  npy_intp sizes[NPY_MAXDIMS];
+  for (Py_ssize_t d = 0; d < dims; ++d) sizes[d] = PyLong_AsSsize_t(PyTuple_GET_ITEM(shape, d));
+  const Ref dx(PyArray_SimpleNew(static_cast<int>(dims), sizes, NPY_FLOAT));
+  if (!dx) return nullptr;
+  std::fill_n(writable_floats(dx.get()), PyArray_SIZE(as_array(dx.get())), *floats(args[2]));
+  return PyTuple_Pack(1, dx.get());
+}
+
+/// (how many targets count, the smallest of them, the largest); None where they are not int64 in rows. No target counts: (0, 0, 0).
+PyObject* class_range(PyObject*, PyObject* const* args, Py_ssize_t count) {
+  if (count != 2 || !PyArray_CheckExact(args[0]) || PyArray_TYPE(as_array(args[0])) != NPY_INT64 ||
+      !PyArray_ISCARRAY_RO(as_array(args[0])))
+    return Ref::share(Py_None).release();
+  const int64_t ignored = PyLong_AsLongLong(args[1]);
+  if (ignored == -1 && PyErr_Occurred() != nullptr) return nullptr;
+  const int64_t* classes = static_cast<const int64_t*>(PyArray_DATA(as_array(args[0])));
+  long long kept = 0, low = 0, high = 0;
+  for (npy_intp i = 0; i < PyArray_SIZE(as_array(args[0])); ++i) {
+    if (classes[i] == ignored) continue;
+    low = kept == 0 || classes[i] < low ? classes[i] : low;
+    high = kept == 0 || classes[i] > high ? classes[i] : high;
+    ++kept;
+  }
+  return Py_BuildValue("LLL", kept, low, high);
 }
 
 PyCFunction fast(PyObject* (*function)(PyObject*, PyObject* const*, Py_ssize_t)) {
@@ -279,6 +357,12 @@ PyMethodDef kernels[] = {
     {"small_linear", fast(linear), METH_FASTCALL, nullptr},
     {"small_linear_backward", fast(linear_backward), METH_FASTCALL, nullptr},
     {"small_matmul", fast(matmul), METH_FASTCALL, nullptr},
+    {"small_matmul_backward", fast(matmul_backward), METH_FASTCALL, nullptr},
+    {"small_sub_backward", fast(sub_backward), METH_FASTCALL, nullptr},
+    {"small_sum", fast(sum), METH_FASTCALL, nullptr},
+    {"small_sum_backward", fast(sum_backward), METH_FASTCALL, nullptr},
+    {"class_range", fast(class_range), METH_FASTCALL,
+     "class_range(target, ignore_index): (how many count, smallest, largest), or None where they are not int64 in rows."},
     {nullptr, nullptr, 0, nullptr},
 };
 

@@ -163,8 +163,8 @@ def _softmax_backward(logarithm: bool) -> Kernel:
 def _takes_classes(logits: Any, target: Any, ignore_index: int) -> bool:
     if not logits.size or not _takes(logits) or target.dtype != np.int64 or not target.flags.c_contiguous:
         return False
-    inside = (target >= 0) & (target < logits.shape[1])
-    return bool((inside | (target == ignore_index)).all())
+    found = _native.class_range(target, ignore_index)
+    return found is not None and found[1] >= 0 and found[2] < logits.shape[1]
 
 
 def _cross_entropy(operator: Any, x: Any, target: Any) -> Any:

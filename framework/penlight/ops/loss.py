@@ -7,6 +7,7 @@ import warnings
 from dataclasses import dataclass
 from typing import Any
 
+from penlight import _native
 from penlight.errors import ArgumentError, DTypeError, ShapeError
 from penlight.ops.arithmetic import clamp, where
 from penlight.ops.dispatch import apply
@@ -136,18 +137,26 @@ def _class_rows(input: Tensor) -> Tensor:
 
 
 def _row_count(target: Tensor, ignore_index: int) -> Any:
-    kept = target._data != ignore_index
-    return int(kept.sum()) or float("nan")
+    return _class_range(target, ignore_index)[0] or float("nan")
+
+
+def _class_range(target: Tensor, ignore_index: int) -> tuple[int, int, int]:
+    """How many targets count, the smallest of them and the largest; zeros where none does."""
+    found = _native.class_range(target._data, ignore_index)
+    if found is not None:
+        return found
+    data = target._data[target._data != ignore_index]
+    return (int(data.size), int(data.min()), int(data.max())) if data.size else (0, 0, 0)
 
 
 def _check_classes(target: Tensor, rows: Tensor, ignore_index: int) -> None:
     if target.shape[0] != rows.shape[0]:
         raise ShapeError(f"cross_entropy: {rows.shape[0]} rows of logits, {target.shape[0]} targets; they must agree")
     if target._data.size and target.dtype.kind == 1:
-        data = target._data[target._data != ignore_index]
-        if data.size and (int(data.min()) < 0 or int(data.max()) >= rows.shape[1]):
+        kept, lowest, highest = _class_range(target, ignore_index)
+        if kept and (lowest < 0 or highest >= rows.shape[1]):
             raise IndexError(
-                f"cross_entropy: classes {int(data.min())}..{int(data.max())} are out of range for {rows.shape[1]} logits; "
+                f"cross_entropy: classes {lowest}..{highest} are out of range for {rows.shape[1]} logits; "
                 "check the labels, or the out_features of the last layer"
             )
 
