@@ -271,7 +271,13 @@ def relu6(input: Tensor, inplace: bool = False) -> Tensor:
 
 
 def hardtanh(input: Tensor, min_val: float = -1.0, max_val: float = 1.0, inplace: bool = False) -> Tensor:
-    """Returns the input limited to [min_val, max_val]."""
+    """Returns the input limited to [min_val, max_val].
+
+    Raises:
+        ArgumentError: min_val is above max_val.
+    """
+    if min_val > max_val:
+        raise ArgumentError(f"hardtanh: min_val must not be above max_val, came {min_val} and {max_val}")
     return clamp(input, min_val, max_val)
 
 

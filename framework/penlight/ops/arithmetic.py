@@ -6,6 +6,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
+from penlight.dtype import bool_, int64
 from penlight.ops.broadcast import broadcast_shapes, floating, operand, promote, reduced, same_dtype, unbroadcast
 from penlight.ops.dispatch import apply
 from penlight.ops.elementwise import Unary, ceil, floor, log
@@ -167,6 +168,8 @@ class Pow(Binary):
     )
 
     def forward(self, xp, a, b):
+        if b.dtype.kind == "i" and (b < 0).any():
+            return _whole_power(xp, a, b)
         return xp.power(a, b)
 
     def vjp(self, grad, output, a, b):
@@ -176,6 +179,13 @@ class Pow(Binary):
         # 0 ** b has the gradient 0, not 0 * log(0)
         logarithm = where(a > 0, log(where(a > 0, a, 1.0)), 0.0)
         return ga, unbroadcast(grad * output * logarithm, b)
+
+
+def _whole_power(xp: Any, a: Any, b: Any) -> Any:
+    """Powers of integers, some of them negative: 1 / a ** n towards 0, and 0 for a = 0, as in PyTorch."""
+    sign = xp.where(b % 2 == 0, 1, a)
+    inverse = xp.where(xp.abs(a) == 1, sign, 0)
+    return xp.where(b < 0, inverse, xp.power(a, xp.maximum(b, 0))).astype(a.dtype, copy=False)
 
 
 @register
@@ -391,8 +401,11 @@ def clamp(input: Tensor, min: Any = None, max: Any = None) -> Tensor:
 
 
 def square(input: Tensor) -> Tensor:
-    """Returns input ** 2."""
-    return pow(input, 2) if input.dtype.is_floating_point else mul(input, input)
+    """Returns input ** 2; int64 for truth values."""
+    if input.dtype.is_floating_point:
+        return pow(input, 2)
+    x = input.to(int64) if input.dtype is bool_ else input
+    return mul(x, x)
 
 
 def _ge(a: Tensor, bound: float) -> Tensor:

@@ -142,14 +142,18 @@ def arange(
     """Returns start, start + step, ... below `end`; `arange(end)` starts at 0; int64 for integers.
 
     Raises:
-        ArgumentError: the step is 0.
+        ArgumentError: the step is 0, or leads away from `end`.
     """
     if end is None:
         start, end = 0, start
     if step == 0:
         raise ArgumentError("arange: the step must not be 0")
+    if (end - start) * step < 0:
+        raise ArgumentError(f"arange: the step {step} does not lead from {start} to {end}")
     is_whole = all(isinstance(v, int) for v in (start, end, step))
     kind = as_dtype(dtype) if dtype is not None else int64 if is_whole else default_dtype
+    if kind.kind == 1 and not is_whole and int(step):
+        start, end, step = int(start), int(end), int(step)  # towards 0 before anything is counted, as in PyTorch
     return _make(Arange(start, end, step, kind), device, requires_grad)
 
 
@@ -157,7 +161,14 @@ def linspace(start: float, end: float, steps: int, *, dtype: Any = None, device:
     """Returns `steps` values from `start` to `end`, both included."""
     kind = as_dtype(dtype or default_dtype)
     start, end = (float(v) for v in (start, end))
-    return device_as_given(np.linspace(start, end, steps).astype(kind.numpy), device, requires_grad)
+    values = np.linspace(start, end, steps) if kind.kind >= 2 else _whole_line(int(start), int(end), steps)
+    return device_as_given(values.astype(kind.numpy), device, requires_grad)
+
+
+def _whole_line(start: int, end: int, steps: int) -> np.ndarray:
+    """Integers between two, each rounded towards 0: the first half counted from the start, the other from the end."""
+    step, place = (end - start) / max(steps - 1, 1), np.arange(steps)
+    return np.where(place < max(steps // 2, 1), np.trunc(start + step * place), np.trunc(end - step * (steps - 1 - place)))
 
 
 def eye(n: int, m: int | None = None, *, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Tensor:

@@ -7,7 +7,7 @@ import math
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from penlight.dtype import complex64, complex128, float32, float64
+from penlight.dtype import bool_, complex64, complex128, float32, float64
 from penlight.ops.broadcast import floating
 from penlight.ops.dispatch import apply
 from penlight.ops.operator import Operator, Spec
@@ -341,8 +341,8 @@ def abs(input: Tensor) -> Tensor:
 
 
 def sign(input: Tensor) -> Tensor:
-    """Returns -1, 0 or 1 for each element."""
-    return apply(Sign(), input)
+    """Returns -1, 0 or 1 for each element; truth values stay."""
+    return input.clone() if input.dtype is bool_ else apply(Sign(), input)
 
 
 def floor(input: Tensor) -> Tensor:

@@ -66,7 +66,10 @@ def embedding(input: Tensor, weight: Tensor, padding_idx: int | None = None) -> 
 
     Raises:
         IndexError: an index is out of range.
+        ShapeError: the weight is no matrix.
     """
+    if weight.ndim != 2:
+        raise ShapeError(f"embedding: expected weight (V, D), came {tuple(weight.shape)}")
     if padding_idx is not None and padding_idx < 0:
         padding_idx += weight.shape[0]
     return apply(Embedding(padding_idx), weight, input)

@@ -197,7 +197,7 @@ def index_select(input: Tensor, dim: int, index: Tensor) -> Tensor:
 def gather(input: Tensor, dim: int, index: Tensor) -> Tensor:
     """Returns `out[i][j] = input[index[i][j]][j]` for dim 0, and so on, in the shape of `index` (int64)."""
     if not index.numel():
-        return (input.reshape(-1)[:0] * 1).reshape(tuple(index.shape))
+        return input.reshape(-1)[:0].reshape(tuple(index.shape))
     if not input.ndim or not index.ndim:
         held = input if input.ndim else input.reshape(1)
         return apply(Gather(0), held, index.reshape(-1)).reshape(tuple(index.shape))
@@ -216,6 +216,8 @@ def take_along_dim(input: Tensor, indices: Tensor, dim: int | None = None) -> Te
 
 def scatter_add(input: Tensor, dim: int, index: Tensor, src: Tensor) -> Tensor:
     """Returns a copy of `input` with `src` added where `index` (int64) says along `dim`."""
+    if src.dtype is not input.dtype:
+        raise DTypeError(f"scatter_add: expected src of the input's {input.dtype}, came {src.dtype}; use src.to(input.dtype)")
     if not input.ndim or not index.ndim:
         whole = apply(ScatterAdd(0), input.reshape(-1), index.reshape(-1), src.reshape(-1))
         return whole.reshape(tuple(input.shape))

@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 
 from penlight.dtype import bool_, int64
-from penlight.errors import DTypeError
+from penlight.errors import DTypeError, ShapeError
 from penlight.ops.arithmetic import where
-from penlight.ops.broadcast import broadcast_shapes
+from penlight.ops.broadcast import broadcast_shapes, constant
 from penlight.ops.dispatch import apply
 from penlight.ops.gather import check_index
 from penlight.ops.index import getitem
@@ -91,7 +91,12 @@ def masked_fill(input: Tensor, mask: Tensor, value: Any) -> Tensor:
     """Returns `value` where `mask` (bool, broadcast) holds, else `input`."""
     if mask.dtype is not bool_:
         raise DTypeError(f"masked_fill: expected a bool mask, came {mask.dtype}; use mask != 0")
-    return where(mask, value if isinstance(value, Tensor) else float(value) if input.dtype.is_floating_point else value, input)
+    if isinstance(value, Tensor) and value.ndim:
+        raise ShapeError(f"masked_fill: expected a number or a 0-dim tensor, came shape {tuple(value.shape)}; use where")
+    if isinstance(value, complex) and input.dtype.kind != 3:
+        raise DTypeError(f"masked_fill: {value} does not fit into {input.dtype}")
+    held = value.to(input.dtype) if isinstance(value, Tensor) else constant(value, input.dtype, input)
+    return where(mask, held, input)
 
 
 def masked_select(input: Tensor, mask: Tensor) -> Tensor:
@@ -119,12 +124,18 @@ def argwhere(input: Tensor) -> Tensor:
 
 def tril(input: Tensor, diagonal: int = 0) -> Tensor:
     """Returns the lower triangle of the last two dimensions, zeros above `diagonal`."""
-    return apply(Tril(diagonal), input)
+    return apply(Tril(diagonal), _check_matrix("tril", input))
 
 
 def triu(input: Tensor, diagonal: int = 0) -> Tensor:
     """Returns the upper triangle of the last two dimensions, zeros below `diagonal`."""
-    return apply(Triu(diagonal), input)
+    return apply(Triu(diagonal), _check_matrix("triu", input))
+
+
+def _check_matrix(operator: str, input: Tensor) -> Tensor:
+    if input.ndim < 2:
+        raise ShapeError(f"{operator}: expected at least two dimensions, came {tuple(input.shape)}")
+    return input
 
 
 def one_hot(input: Tensor, num_classes: int = -1) -> Tensor:

@@ -7,7 +7,7 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
-from penlight.errors import ShapeError
+from penlight.errors import DTypeError, ShapeError
 from penlight.ops.broadcast import broadcast_shapes, promote, reduced, same_dtype, unbroadcast
 from penlight.ops.dispatch import apply
 from penlight.ops.operator import Operator, Spec
@@ -172,8 +172,17 @@ def mm(input: Tensor, mat2: Tensor) -> Tensor:
 
 
 def dot(input: Tensor, other: Tensor) -> Tensor:
-    """Returns the inner product of two vectors."""
-    return (input * other).sum()
+    """Returns the inner product of two vectors of one dtype.
+
+    Raises:
+        ShapeError: they are no vectors of one size.
+        DTypeError: their dtypes differ.
+    """
+    if input.ndim != 1 or other.ndim != 1 or input.shape != other.shape:
+        raise ShapeError(f"dot: expected two vectors of one size, came {tuple(input.shape)} and {tuple(other.shape)}; use matmul")
+    if input.dtype is not other.dtype:
+        raise DTypeError(f"dot: expected two vectors of one dtype, came {input.dtype} and {other.dtype}; convert with .to(dtype)")
+    return (input * other).sum(dtype=input.dtype)
 
 
 def outer(input: Tensor, vec2: Tensor) -> Tensor:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from penlight.ops.create import zeros
 from penlight.ops.dispatch import apply
-from penlight.ops.norm import BatchNormTraining, _update, batch_norm
+from penlight.ops.norm import BatchNormTraining, _update, batch_norm, tail_shape
 from penlight.ops.reduction import mean
 from penlight.tensor import Tensor
 
@@ -26,7 +26,8 @@ def native_layer_norm(
     input: Tensor, normalized_shape: Sequence[int], weight: Tensor | None, bias: Tensor | None, eps: float
 ) -> Three:
     """Returns `layer_norm`, the means and 1 / sqrt(variance + eps)."""
-    result, middle, scale = _normalised(input, tuple(range(input.ndim - len(normalized_shape), input.ndim)), eps)
+    tail = tail_shape("native_layer_norm", input, normalized_shape)
+    result, middle, scale = _normalised(input, tuple(range(input.ndim - len(tail), input.ndim)), eps)
     result = result if weight is None else result * weight
     return result if bias is None else result + bias, middle, scale
 

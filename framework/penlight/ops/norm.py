@@ -237,6 +237,14 @@ class BatchNormTraining(Operator):
         )
 
 
+def tail_shape(operator: str, input: Tensor, normalized_shape: int | Sequence[int]) -> tuple[int, ...]:
+    """`normalized_shape` as a tuple, if the input ends in it."""
+    tail = (normalized_shape,) if isinstance(normalized_shape, int) else tuple(normalized_shape)
+    if not tail or tuple(input.shape[input.ndim - len(tail) :]) != tail:
+        raise ShapeError(f"{operator}: input {tuple(map(int, input.shape))} must end in normalized_shape {tail}, one size or more")
+    return tail
+
+
 def layer_norm(
     input: Tensor,
     normalized_shape: int | Sequence[int],
@@ -251,11 +259,9 @@ def layer_norm(
         weight, bias: normalized_shape, or None.
 
     Raises:
-        ShapeError: the input does not end in `normalized_shape`.
+        ShapeError: the input does not end in `normalized_shape`, or that is empty.
     """
-    tail = (normalized_shape,) if isinstance(normalized_shape, int) else tuple(normalized_shape)
-    if tuple(input.shape[input.ndim - len(tail) :]) != tail:
-        raise ShapeError(f"layer_norm: input {tuple(map(int, input.shape))} must end in normalized_shape {tail}")
+    tail = tail_shape("layer_norm", input, normalized_shape)
     return apply(LayerNorm(len(tail), float(eps)), input, weight, bias)[0]
 
 
@@ -263,7 +269,7 @@ def rms_norm(
     input: Tensor, normalized_shape: int | Sequence[int], weight: Tensor | None = None, eps: float | None = None
 ) -> Tensor:
     """Returns input / sqrt(mean(input^2) + eps) over the last dimensions, times weight (Zhang, Sennrich 2019)."""
-    tail = (normalized_shape,) if isinstance(normalized_shape, int) else tuple(normalized_shape)
+    tail = tail_shape("rms_norm", input, normalized_shape)
     dims = tuple(range(-len(tail), 0))
     eps = 1.1920929e-07 if eps is None else eps  # the machine epsilon of float32
     result = input * ((input * input).mean(dims, keepdim=True) + eps).rsqrt()

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from penlight.dtype import int64
+from penlight.dtype import float64, int64
 from penlight.errors import ArgumentError, ShapeError
 from penlight.ops import dims as _dims
 from penlight.ops.convert import keeps_channels_last
@@ -358,6 +358,9 @@ def avg_pool2d(
     count_include_pad: bool = True,
 ) -> Tensor:
     """Returns the mean of each window; arguments as in `max_pool2d`, padding counts unless `count_include_pad=False`."""
+    if not input.dtype.is_floating_point:  # means of integers, rounded towards 0
+        means = avg_pool2d(input.to(float64), kernel_size, stride, padding, ceil_mode, count_include_pad)
+        return means.trunc().to(input.dtype)
     if input.ndim == 3:
         return avg_pool2d(input.unsqueeze(0), kernel_size, stride, padding, ceil_mode, count_include_pad).squeeze(0)
     arguments = _arguments("avg_pool2d", kernel_size, stride, padding)

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from penlight.dtype import int64
-from penlight.errors import ArgumentError
+from penlight.errors import ArgumentError, ShapeError
 from penlight.ops.arithmetic import where
 from penlight.ops.convert import keeps_channels_last
 from penlight.ops.gather import gather, index_select
@@ -93,6 +93,8 @@ def _largest(input: Tensor, dimensions: int, plans: list[tuple[np.ndarray, np.nd
 
 
 def _adaptive_max(input: Tensor, output_size: Any, dimensions: int, return_indices: bool) -> Any:
+    if input.ndim not in (dimensions + 1, dimensions + 2):
+        raise ShapeError(f"adaptive_max_pool{dimensions}d: expected (N, C, ...) or (C, ...), came {tuple(input.shape)}")
     targets = _targets(input, output_size, dimensions)
     plans = [_windows(int(n), size) for n, size in zip(input.shape[-dimensions:], targets, strict=True)]
     result = _largest(input, dimensions, plans)

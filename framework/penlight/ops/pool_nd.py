@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from penlight.errors import ShapeError
+from penlight.dtype import float64
+from penlight.errors import ArgumentError, ShapeError
 from penlight.ops import pool
 from penlight.ops.convert import keeps_channels_last
 from penlight.ops.create import arange, zeros
@@ -68,6 +69,7 @@ def max_pool2d(
         ShapeError: the window is larger than the padded input.
         ArgumentError: the padding is more than half of the window.
     """
+    _check_planes("max_pool2d", input, 2)
     stride = _steps(stride, kernel_size)
     if not return_indices:
         return pool.max_pool2d(input, kernel_size, stride, padding, dilation, ceil_mode)
@@ -76,6 +78,8 @@ def max_pool2d(
             part.squeeze(0) for part in max_pool2d(input.unsqueeze(0), kernel_size, stride, padding, dilation, ceil_mode, True)
         )
     k, s, p, d = (sizes(v, 2) for v in (kernel_size, stride, padding, dilation))
+    if any(2 * q > n or q < 0 for q, n in zip(p, k, strict=True)):
+        raise ArgumentError(f"max_pool2d: padding {p} must be at most half of kernel_size {k}")
     tap = apply(pool.MaxPool2dIndex(k, s, p, d, ceil_mode), input.detach())  # type: ignore[arg-type]
     y = arange(tap.shape[2]).unsqueeze(1) * s[0] - p[0] + tap // k[1] * d[0]
     x = arange(tap.shape[3]) * s[1] - p[1] + tap % k[1] * d[1]
@@ -148,11 +152,22 @@ def avg_pool2d(
         divisor_override: what sums are divided by instead of the number of elements.
     """
     stride = _steps(stride, kernel_size)
+    if divisor_override == 0:
+        raise ArgumentError("avg_pool2d: divisor_override must not be 0")
     if divisor_override is None:
         return pool.avg_pool2d(input, kernel_size, stride, padding, ceil_mode, count_include_pad)
     k, s, p = (sizes(v, 2) for v in (kernel_size, stride, padding))
     whole = pad_constant(input, _reach(input.shape[-2:], k, s, p, ceil_mode))
-    return pool.avg_pool2d(whole, k, s) * (k[0] * k[1] / divisor_override)  # type: ignore[arg-type]
+    sums = pool.avg_pool2d(whole if whole.dtype.is_floating_point else whole.to(float64), k, s) * (k[0] * k[1])  # type: ignore[arg-type]
+    means = sums / divisor_override
+    return means if input.dtype.is_floating_point else means.trunc().to(input.dtype)
+
+
+def _check_planes(operator: str, input: Tensor, dims: int) -> None:
+    """Refuses a wrong number of dimensions, and sizes of 0 other than that of the batch."""
+    inner = input.shape[1:] if input.ndim == dims + 2 else input.shape
+    if input.ndim not in (dims + 1, dims + 2) or any(n == 0 for n in inner):
+        raise ShapeError(f"{operator}: expected (N, C, ...) or (C, ...), only N may be 0, came {tuple(input.shape)}")
 
 
 def _reach(size: Any, kernel: Any, stride: Any, padding: Any, ceil_mode: bool) -> list[int]:

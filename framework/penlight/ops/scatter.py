@@ -10,8 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from penlight.dtype import int64
-from penlight.errors import ArgumentError
+from penlight.dtype import bool_, int64
+from penlight.errors import ArgumentError, DTypeError, ShapeError
 from penlight.ops import dims as _dims
 from penlight.ops.arithmetic import where
 from penlight.ops.broadcast import broadcast_shapes
@@ -133,6 +133,8 @@ def scatter(input: Tensor, dim: int, index: Tensor, src: Any = None, *, value: A
     src = value if src is None else src
     if not isinstance(src, Tensor):
         src = full(tuple(index.shape), src, dtype=input.dtype)
+    elif src.dtype is not input.dtype:
+        raise DTypeError(f"scatter: expected src of the input's {input.dtype}, came {src.dtype}; use src.to(input.dtype)")
     d = _dims.one("scatter", dim, input.ndim)
     shape = tuple(input.shape)
     x, index, src = _fit(input, index, src)
@@ -174,6 +176,8 @@ def _neutral(x: Tensor, reduce: str) -> Any:
     value = _NEUTRAL[reduce]
     if x.dtype.is_floating_point or math.isfinite(value):
         return value
+    if x.dtype is bool_:
+        return reduce == "amin"
     limits = np.iinfo(x.dtype.numpy)  # they stand in for infinity
     return int(limits.min if reduce == "amax" else limits.max)
 
@@ -189,7 +193,12 @@ def _put(input: Tensor, dim: int, index: Tensor, value: Tensor, accumulate: bool
 
 def index_add(input: Tensor, dim: int, index: Tensor, source: Tensor, *, alpha: float = 1) -> Tensor:
     """Returns a copy of `input` with `alpha * source` added to its slices at `index` (1-D) along `dim`; repeats add up."""
-    return _put(input, _dims.one("index_add", dim, input.ndim), index, source if alpha == 1 else source * alpha, True)
+    d = _dims.one("index_add", dim, input.ndim)
+    rest = (*source.shape[:d], *source.shape[d + 1 :])
+    if input.ndim and (source.ndim != input.ndim or rest != (*input.shape[:d], *input.shape[d + 1 :])):
+        came = f"input {tuple(input.shape)}, source {tuple(source.shape)}"
+        raise ShapeError(f"index_add: source must have the sizes of the input but along dim {dim}; came {came}")
+    return _put(input, d, index, source if alpha == 1 else source * alpha, True)
 
 
 def index_copy(input: Tensor, dim: int, index: Tensor, source: Tensor) -> Tensor:

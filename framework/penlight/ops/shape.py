@@ -14,6 +14,7 @@ from penlight.ops.dispatch import apply
 from penlight.ops.operator import NotExported, NotSampled, Operator, Shape, Spec
 from penlight.ops.registry import register
 from penlight.ops.samples import of, sample, shapes
+from penlight.tape import mode
 from penlight.tensor import Tensor
 
 
@@ -433,6 +434,11 @@ def stack(tensors: Sequence[Tensor], dim: int = 0) -> Tensor:
 def narrow(input: Tensor, dim: int, start: int, length: int) -> Tensor:
     """Returns the view of `length` elements from `start` on along `dim`."""
     d = _dims.one("narrow", dim, input.ndim)
+    if mode.tracer is None:
+        size = input.shape[d]
+        start = start + size if start < 0 else start
+        if not 0 <= start <= size or length < 0 or start + length > size:
+            raise ShapeError(f"narrow: start {start} and length {length} leave dimension {dim} of {tuple(input.shape)}")
     return input[(slice(None),) * d + (slice(start, start + length),)]
 
 
@@ -475,6 +481,11 @@ def roll(input: Tensor, shifts: int | Sequence[int], dims: int | Sequence[int] |
     """Returns the elements moved by `shifts` along `dims` (of the flattened input for None); what leaves enters again."""
     if dims is None or dims == ():
         return roll(input.reshape(-1), shifts, 0).reshape(tuple(input.shape))
+    if not input.ndim:
+        raise ShapeError(f"roll: a 0-dim tensor has no dimensions to name, came dims {dims}")
+    many = 1 if isinstance(shifts, int) else len(shifts), 1 if isinstance(dims, int) else len(dims)
+    if many[0] != many[1]:
+        raise ArgumentError(f"roll: expected as many shifts as dims, came {shifts} and {dims}")
     pairs = [(shifts, dims)] if isinstance(dims, int) else list(zip(shifts, dims, strict=True))  # type: ignore[arg-type]
     for shift, dim in pairs:
         input = _roll_one(input, shift if isinstance(shift, int) else shift[0], dim)
