@@ -55,7 +55,7 @@ CPU = Lists(
     float32=_FACTORS
     | _LOSSES
     | {"adaptive_avg_pool3d", "adaptive_max_pool3d", "avg_pool3d", "fractional_max_pool2d", "fractional_max_pool3d", "max_pool3d"}
-    | {"binary_cross_entropy", "ctc_loss", "grid_sample", "huber_loss", "local_response_norm", "nanquantile"}
+    | {"binary_cross_entropy", "cdist", "ctc_loss", "grid_sample", "huber_loss", "local_response_norm", "nanquantile"}
     | {"prod", "quantile", "trace"},
     widest=_WIDEST,
 )
@@ -66,6 +66,6 @@ CUDA = Lists(
     | _LOSSES
     | {"acos", "asin", "cosh", "sinh", "tan", "erfinv", "exp", "expm1", "log", "log10", "log1p", "log2", "log_softmax", "softmax"}
     | {"pow", "pow_scalar", "reciprocal", "rsqrt", "softplus", "cumprod", "cumsum", "prod", "sum", "layer_norm"}
-    | {"binary_cross_entropy", "ctc_loss"},
+    | {"binary_cross_entropy", "cdist", "ctc_loss"},
     widest=_WIDEST | {"atan2", "grid_sample", "advanced_index_put", "scatter_add"},
 )

@@ -8,6 +8,7 @@ import numpy as np
 from penlight.errors import ArgumentError, ShapeError
 from penlight.ops.arithmetic import clamp
 from penlight.ops.matmul import matmul
+from penlight.ops.precision import under_autocast
 from penlight.ops.statistics import root, vector_norm
 from penlight.tensor import Tensor, from_numpy
 
@@ -15,6 +16,7 @@ _MODES = ("use_mm_for_euclid_dist_if_necessary", "use_mm_for_euclid_dist", "dono
 _MANY = 25  # rows beyond which products are worth the digits that they lose, as in PyTorch
 
 
+@under_autocast
 def cdist(x1: Tensor, x2: Tensor, p: float = 2.0, compute_mode: str = _MODES[0]) -> Tensor:
     """Returns the p-norms of the differences of all pairs of rows; at distance 0 the slope is taken as 0.
 

@@ -159,6 +159,7 @@ def table(T, dtype):
         "cholesky": lambda: T.linalg.cholesky(T.eye(4).to(dtype)),
         "solve": lambda: T.linalg.solve(square, square),
         "fft": lambda: T.fft.fft(x),
+        "cdist": lambda: T.cdist(x, y),
         "prod": lambda: T.prod(x),
         "trace": lambda: T.trace(square),
         "quantile": lambda: T.quantile(x, 0.5),
