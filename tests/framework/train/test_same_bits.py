@@ -8,18 +8,24 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import same_bits_run
 
 import penlight as pl
 from penlight.errors import ArgumentError
 
+SUPPORT = Path(__file__).parents[2] / "support"
 
-def weights_of(threads: int, workers: int, kind: str) -> str:
-    """Trains in a fresh process; returns the last loss and the SHA-256 of weights and optimizer state."""
+
+def output_of(threads: int, script: str, *arguments: object) -> str:
+    """What a script of tests/support prints in a fresh process."""
     names = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
-    command = [sys.executable, str(Path(same_bits_run.__file__)), str(workers), kind]
+    command = [sys.executable, str(SUPPORT / script), *map(str, arguments)]
     environment = {**os.environ, **dict.fromkeys(names, str(threads))}
     return subprocess.run(command, capture_output=True, text=True, check=True, env=environment).stdout
+
+
+def weights_of(threads: int, workers: int, kind: str) -> str:
+    """Trains; returns the last loss and the SHA-256 of weights and optimizer state."""
+    return output_of(threads, "same_bits_run.py", workers, kind)
 
 
 @pytest.fixture(scope="module")
@@ -32,6 +38,14 @@ def alone() -> str:
 def test_weights_have_the_same_bits(alone, threads, workers, kind):
     assert len(alone.split()[1]) == 64
     assert weights_of(threads, workers, kind) == alone
+
+
+@pytest.mark.slow
+def test_benchmark_models_have_the_same_bits():
+    models = ("mlp", "mnist_cnn", "resnet20", "mobilenet_v2_half", "char_gpt", "lstm")
+    found = [output_of(threads, "same_bits_models.py", *models) for threads in (1, 2, 3)]
+    assert len(found[0].splitlines()) == len(models)
+    assert found[1:] == found[:1] * 2
 
 
 def test_threads_can_be_set():
