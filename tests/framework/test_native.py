@@ -138,6 +138,14 @@ CONVOLUTIONS = [
     ((2, 6, 9, 11), (9, 2, 3, 2), (2, 3), (2, 1), (1, 2), 3),
     ((2, 8, 10, 10), (8, 1, 3, 3), (1, 1), (1, 1), (1, 1), 8),
     ((2, 8, 10, 9), (16, 1, 5, 3), (2, 1), (0, 2), (1, 1), 8),
+    ((3, 19, 9, 11), (19, 1, 3, 3), (2, 2), (1, 1), (1, 1), 19),
+    ((2, 24, 3, 3), (24, 1, 5, 3), (1, 2), (3, 1), (2, 1), 24),
+    ((2, 16, 24, 24), (16, 1, 3, 3), (1, 1), (1, 1), (1, 1), 16),
+    ((2, 5, 33, 16), (6, 5, 3, 3), (1, 1), (1, 1), (1, 1), 1),
+    ((5, 9, 16, 16), (13, 9, 3, 3), (2, 2), (1, 1), (1, 1), 1),
+    ((2, 6, 11, 10), (4, 6, 4, 5), (3, 2), (1, 2), (2, 3), 1),
+    ((9, 12, 6, 6), (20, 12, 1, 1), (1, 1), (0, 0), (1, 1), 1),
+    ((2, 3, 7, 7), (4, 3, 1, 1), (1, 1), (2, 2), (1, 1), 1),
     ((2, 5, 6, 7), (4, 5, 1, 1), (1, 1), (0, 0), (1, 1), 1),
     ((2, 5, 6, 7), (4, 5, 1, 1), (3, 2), (0, 0), (1, 1), 1),
     ((1, 3, 6, 7), (2, 3, 2, 2), (1, 1), (0, 0), (1, 1), 1),
@@ -156,6 +164,22 @@ def test_convolution_and_its_gradients(x, weight, stride, padding, dilation, gro
     grad = rand(*y.shape, seed=3)
     check_forward(Conv2dInputGrad(*operator.arguments(), x[2:]), grad, filters)
     check_forward(Conv2dWeightGrad(*operator.arguments(), weight[2:]), images, grad, rtol=2e-5, atol=1e-4)
+
+
+@pytest.mark.parametrize(("x", "weight", "stride", "padding", "dilation", "groups"), CONVOLUTIONS)
+def test_convolution_has_the_same_bits_for_any_threads(x, weight, stride, padding, dilation, groups):
+    operator, images, filters = Conv2d(stride, padding, dilation, groups), rand(*x), rand(*weight, seed=1)
+    grad = rand(*operator.forward(np, images, filters, None).shape, seed=3)
+    before, results = native.num_threads(), []
+    for threads in (1, 2, 3):
+        native.set_num_threads(threads)
+        y = KERNELS["conv2d"](operator, images, filters, None)
+        dx = KERNELS["conv2d_input_grad"](Conv2dInputGrad(*operator.arguments(), x[2:]), grad, filters)
+        dweight = KERNELS["conv2d_weight_grad"](Conv2dWeightGrad(*operator.arguments(), weight[2:]), images, grad)
+        results.append((y, dx, dweight))
+    native.set_num_threads(before)
+    for other in results[1:]:
+        assert all(np.array_equal(a, b) for a, b in zip(results[0], other, strict=True))
 
 
 POOLS = [
