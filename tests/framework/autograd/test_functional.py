@@ -9,6 +9,7 @@ import pytest
 import penlight as pl
 from penlight.autograd import functional
 from penlight.errors import ArgumentError, GradientError, StateDictError
+from penlight.tree import flatten
 
 RNG = np.random.default_rng(0)
 A, B, V, C = RNG.normal(size=(2, 3)), RNG.normal(size=3), RNG.normal(size=(2, 3)), np.array(0.7)
@@ -180,6 +181,6 @@ def test_per_parameter_gradients_equal_backward():
 
 def test_trees_keep_their_types():
     Pair = collections.namedtuple("Pair", "left right")
-    leaves, rebuild = pl.tree.flatten({"a": [1, (2, 3)], "b": Pair(4, None)})
+    leaves, rebuild = flatten({"a": [1, (2, 3)], "b": Pair(4, None)})
     assert leaves == [1, 2, 3, 4, None]
     assert rebuild([k * 10 if k else k for k in leaves]) == {"a": [10, (20, 30)], "b": Pair(40, None)}
