@@ -62,6 +62,12 @@ INTEGERS = {
     "q_num_heads": [1, 2],
     "kv_num_heads": [1, 2],
     "qk_matmul_output_mode": [0, 1, 2, 3],
+    "offset_group": [-1, 0, 1, 2],
+    "center_point_box": [0, 1],
+    "min_gram_length": [-1, 1, 2],
+    "max_gram_length": [1, 2, 3],
+    "max_skip_count": [0, 1, 5, 2**62],
+    "num_scan_inputs": [0, 1, 2],
 }
 LISTS = (
     "axes",
@@ -75,9 +81,12 @@ LISTS = (
     "split",
     "starts",
     "ends",
+    "pool_int64s",
+    "ngram_counts",
+    "ngram_indexes",
 )
 TEXTS = {
-    "mode": ["constant", "edge", "reflect", "wrap", "nearest", "linear", "cubic", "DCR", "CRD", "x"],
+    "mode": ["constant", "edge", "reflect", "wrap", "nearest", "linear", "cubic", "DCR", "CRD", "TF", "IDF", "TFIDF", "x"],
     "auto_pad": ["NOTSET", "SAME_UPPER", "SAME_LOWER", "VALID", "x"],
     "approximate": ["none", "tanh", "x"],
     "direction": ["LEFT", "RIGHT", "forward", "reverse", "bidirectional"],
@@ -90,6 +99,8 @@ TEXTS = {
 }
 INDEX_OPERANDS = {
     ("MaxUnpool", 1): "int64",
+    ("NonMaxSuppression", 2): "int64",
+    ("TfIdfVectorizer", 0): "int64",
     ("RoiAlign", 2): "int64",
     ("TensorScatter", 2): "int64",
     ("Attention", 6): "int64",
@@ -165,6 +176,10 @@ def likely_shapes(name: str, rng: np.random.Generator) -> list[tuple[int, ...]]:
         return [(n, 4, c), (n, 2, c), (n,)]
     if name in ("QuantizeLinear", "DequantizeLinear"):
         return [(n, c, m), (), ()]
+    if name == "NonMaxSuppression":
+        return [(n, m, 4), (n, c, m), (1,), (1,), (1,)]
+    if name == "DeformConv":
+        return [(n, 2, 4, 4), (m, 2, 2, 2), (n, 8, 3, 3), (m,), (n, 4, 3, 3)]
     if name == "Det":
         return [(n, k, k)]
     if name in ("And", "Or", "Xor", "Not", "Where", "Expand", "Tile", "Reshape", "OneHot", "ScatterND", "Range", "EyeLike"):
