@@ -168,8 +168,8 @@ def compare_sample(entry: Any, function: Any, sample: Any) -> None:
         reference = entry.op(sample.input, *sample.args, **sample.kwargs)
         result = function(ours[0], *ours[1], **ours[2])
         process = sample.output_process_fn_grad
-        wanted = _flat(process(reference))
-        found = _flat(process(result))
+        wanted = flat(process(reference))
+        found = flat(process(result))
         assert len(wanted) == len(found), f"{len(found)} results, expected {len(wanted)}"
         loose = entry.name in RANDOM or sample.kwargs.get("dropout_p", 0)
         for ref, out in zip(wanted, found, strict=True):
@@ -178,7 +178,8 @@ def compare_sample(entry: Any, function: Any, sample: Any) -> None:
             compare_gradients(given, ours, wanted, found)
 
 
-def _flat(value: Any) -> list[Any]:
+def flat(value: Any) -> list[Any]:
+    """The results as a list."""
     leaves = []
     for leaf in pytree.tree_leaves(list(value) if isinstance(value, (tuple, list)) else value):
         leaves.append(leaf)
