@@ -8,6 +8,7 @@ namespace penlight {
 
 /// x: (batch, channels, height, width), weight: (filters, channels / groups, kernel_h, kernel_w), y: (batch, filters, out_h,
 /// out_w). `verify` of the caller: sizes and steps are positive, out_h and out_w follow from the rest, all products fit in 63 bits.
+/// A negative pad leaves out the first rows or columns of x.
 struct Conv2d {
   int64_t batch = 0, channels = 0, height = 0, width = 0;
   int64_t filters = 0, groups = 1, kernel_h = 1, kernel_w = 1;
