@@ -340,6 +340,21 @@ PyObject* class_range(PyObject*, PyObject* const* args, Py_ssize_t count) {
   return Py_BuildValue("LLL", kept, low, high);
 }
 
+/// Adds one to each count, kept as a float32 array of one element, and returns them; None where one is kept otherwise.
+PyObject* advance(PyObject*, PyObject* counts) {
+  if (!PyList_Check(counts)) return Ref::share(Py_None).release();
+  for (Py_ssize_t i = 0; i < PyList_GET_SIZE(counts); ++i)
+    if (!is_number(PyList_GET_ITEM(counts, i)) || !PyArray_ISWRITEABLE(as_array(PyList_GET_ITEM(counts, i))))
+      return Ref::share(Py_None).release();
+  Ref numbers(PyList_New(PyList_GET_SIZE(counts)));
+  for (Py_ssize_t i = 0; numbers && i < PyList_GET_SIZE(counts); ++i) {
+    PyObject* number = PyLong_FromDouble(static_cast<double>(*writable_floats(PyList_GET_ITEM(counts, i)) += 1));
+    if (number == nullptr) return nullptr;
+    PyList_SET_ITEM(numbers.get(), i, number);
+  }
+  return numbers.release();
+}
+
 PyCFunction fast(PyObject* (*function)(PyObject*, PyObject* const*, Py_ssize_t)) {
   return reinterpret_cast<PyCFunction>(reinterpret_cast<void (*)()>(function));
 }
@@ -363,6 +378,8 @@ PyMethodDef kernels[] = {
     {"small_sum_backward", fast(sum_backward), METH_FASTCALL, nullptr},
     {"class_range", fast(class_range), METH_FASTCALL,
      "class_range(target, ignore_index): (how many count, smallest, largest), or None where they are not int64 in rows."},
+    {"advance", advance, METH_O,
+     "advance(counts): adds one to each float32 count in place; their list, or None where one is kept otherwise."},
     {nullptr, nullptr, 0, nullptr},
 };
 

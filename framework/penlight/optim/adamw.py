@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from penlight import _native
 from penlight.backends.backend import backend_of
 from penlight.optim.optimizer import Optimizer, check_positive, gradients, zeros_like
 from penlight.optim.stepwise import IMPLEMENTATIONS, implementation, number
@@ -69,7 +70,7 @@ class AdamW(Optimizer):
     def _step(self, group: dict[str, Any], parameters: list[Tensor], grads: list[Any], weight_decay: float) -> None:
         states = [self._state(group, parameter) for parameter in parameters]
         # Parameters that joined late, or had no gradient at times, have counts of their own.
-        counts = [_advance(state["step"]._data) for state in states]
+        counts = _advance([state["step"]._data for state in states])
         for count in dict.fromkeys(counts):
             chosen = [k for k, own in enumerate(counts) if own == count]
             lists: Any = ([parameters[k]._data for k in chosen], [grads[k] for k in chosen])
@@ -95,10 +96,14 @@ class AdamW(Optimizer):
         return state
 
 
-def _advance(step: Any) -> int:
-    """Adds one to a count that is kept in an array."""
-    step += 1
-    return int(step)
+def _advance(steps: list[Any]) -> list[int]:
+    """Adds one to counts that are kept in arrays, and returns them."""
+    counts = _native.advance(steps)
+    if counts is None:
+        for step in steps:
+            step += 1
+        counts = [int(step) for step in steps]
+    return counts
 
 
 class Adam(AdamW):

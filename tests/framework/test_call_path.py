@@ -1,0 +1,155 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The call path in C++: ownership, cycles, depth, threads, and small kernels beside NumPy's."""
+
+import gc
+import threading
+import weakref
+
+import numpy as np
+import pytest
+
+import penlight as pl
+import penlight.nn.functional as F
+from penlight import _native
+from penlight.errors import VersionError
+from penlight.ops.registry import operators
+from penlight.tape import Node, mode
+from penlight.tensor import Tensor, from_array
+
+SMALL = {name for name in dir(_native) if name.startswith("small_")}
+
+
+def leaf(*shape, seed=0):
+    return pl.from_numpy(np.random.default_rng(seed).standard_normal(shape).astype(np.float32)).requires_grad_()
+
+
+def test_a_chain_of_many_calls_is_freed_without_deep_recursion():
+    x = leaf(2)
+    y = x
+    for _ in range(200_000):
+        y = y + x
+    kept = weakref.ref(y)
+    del y
+    assert kept() is None
+
+
+def test_a_chain_of_many_calls_runs_backward():
+    x = leaf(2)
+    y = x
+    for _ in range(50_000):
+        y = y * 1.0
+    y.sum().backward()
+    np.testing.assert_array_equal(x.grad.numpy(), [1, 1])
+
+
+def test_cycles_through_tensors_nodes_and_hooks_are_collected():
+    y = leaf(3) * 2.0
+    y.itself = y
+    y.register_hook(lambda gradient, y=y: None)
+    tensor, node = weakref.ref(y), weakref.ref(y._node)
+    del y
+    gc.collect()
+    assert tensor() is None and node() is None
+
+
+def test_calls_and_passes_leak_no_references():
+    x, y = leaf(4, 4), leaf(4, 4, seed=1)
+
+    def run():
+        (F.relu(x @ y + x).reshape(16).sum() / 3.0).backward()
+        x.grad = y.grad = None
+
+    run()
+    gc.collect()
+    before = len(gc.get_objects())
+    for _ in range(50):
+        run()
+    gc.collect()
+    assert len(gc.get_objects()) <= before + 5
+
+
+def test_fields_of_a_fresh_tensor_have_their_defaults():
+    t = from_array(np.zeros(3, np.float32))
+    assert type(t) is Tensor and not t.requires_grad and t._index == t._stamp == t._rebased == 0 and t._views == ()
+    assert all(getattr(t, name) is None for name in ("grad", "_node", "_version", "_base", "_hooks", "_owns_grad", "_traced"))
+    t.anything = 1  # instances take attributes of their own
+    assert t.__dict__ == {"anything": 1}
+
+
+def test_a_node_says_where_gradients_go():
+    x, y = leaf(3), pl.ones(3)
+    product = x * y
+    total = product + x
+    node = total._node
+    assert type(node) is Node and node.edges == [(product._node, 0), x] and node.count == 1 and node.name == "add"
+    assert product._node.edges[1] is None and product._node.sequence < node.sequence
+    assert "AddNode" in repr(node) and {node: 1}[node] == 1
+
+
+def test_a_changed_input_names_its_position_and_versions():
+    x, y = leaf(3), pl.ones(3)
+    product = x * y
+    y.add_(1.0)
+    with pytest.raises(VersionError, match=r"mul: input 1 \(3,\) was changed .*version 0 then, 1 now"):
+        product.sum().backward()
+
+
+def test_the_mode_belongs_to_its_thread():
+    seen = []
+
+    def look():
+        seen.append((mode.enabled, mode.tracer, mode.after_backward, mode.anomaly))
+        with pl.no_grad():
+            seen.append(mode.enabled)
+
+    with pl.no_grad():
+        thread = threading.Thread(target=look)
+        thread.start()
+        thread.join()
+        assert not mode.enabled
+    assert seen == [(True, None, (), False), False]
+
+
+@pytest.mark.parametrize("call", [lambda: _native.apply(), lambda: _native.apply(operators()["add"](), 1, 2)])
+def test_calls_with_something_else_than_tensors_are_refused(call):
+    with pytest.raises(TypeError, match="expected"):
+        call()
+
+
+@pytest.mark.skipif(not SMALL, reason="no compiled kernels")
+@pytest.mark.parametrize(
+    "shapes", [((8, 8), (8, 8)), ((5, 7), ()), ((3, 4), (4,)), ((65, 64), (65, 64)), ((0, 3), (0, 3)), ((), ())]
+)
+@pytest.mark.parametrize("name", ["add", "sub", "mul", "div"])
+def test_small_arithmetic_agrees_with_numpy(name, shapes):
+    a, b = (np.random.default_rng(k).uniform(0.5, 2, s).astype(np.float32) for k, s in enumerate(shapes))
+    expected = {"add": np.add, "sub": np.subtract, "mul": np.multiply, "div": np.divide}[name](a, b)
+    result = getattr(pl, name)(pl.from_numpy(a), pl.from_numpy(b)).numpy()
+    assert result.dtype == np.float32 and result.shape == expected.shape
+    np.testing.assert_array_equal(result, expected)
+
+
+@pytest.mark.parametrize("sizes", [(1, 1, 1), (32, 64, 64), (3, 5, 7), (33, 17, 65)])
+def test_small_products_and_their_gradients_agree_with_float64(sizes):
+    rows, depth, columns = sizes
+    x, w, b = leaf(rows, depth), leaf(columns, depth, seed=1), leaf(columns, seed=2)
+    y = F.linear(x, w, b)
+    g = np.random.default_rng(3).standard_normal((rows, columns)).astype(np.float32)
+    y.backward(pl.from_numpy(g))
+    a, m, n = (t.detach().numpy().astype(np.float64) for t in (x, w, b))
+    for came, expected in ((y.detach(), a @ m.T + n), (x.grad, g @ m), (w.grad, g.T @ a), (b.grad, g.sum(0, dtype=np.float64))):
+        np.testing.assert_allclose(came.numpy(), expected, rtol=1e-5, atol=1e-5 * depth)
+
+
+def test_small_sums_are_exact_and_spread_back():
+    x = leaf(3, 5)
+    total = x.sum()
+    total.backward()
+    assert total.item() == np.float32(x.detach().numpy().astype(np.float64).sum())
+    np.testing.assert_array_equal(x.grad.numpy(), np.ones((3, 5), np.float32))
+
+
+def test_classes_are_counted_without_those_to_ignore():
+    assert _native.class_range(np.array([3, -100, 1, 7]), -100) == (3, 1, 7)
+    assert _native.class_range(np.array([-100, -100]), -100) == (0, 0, 0)
+    assert _native.class_range(np.array([1], np.int32), -100) is None
