@@ -60,8 +60,8 @@ class UnsupportedOperatorsError(ExportError, NotImplementedError):
 class UnsupportedFeatureError(ExportError, NotImplementedError):
     """The model uses a part of ONNX, beside operators, that the target cannot hold.
 
-    These are control flow with subgraphs, sequences, sparse or string tensors, and element types without a kernel. The message
-    names the value or node.
+    These are subgraphs of operators other than If, Loop and Scan, sequences, sparse or string tensors, and element types without a
+    kernel. The message names the value or node.
     """
 
     code = "PL-E2006"
