@@ -124,4 +124,6 @@ def combine(strong: dtype, weak: dtype) -> dtype:
     """The result of a dimensioned `strong` with a `weak` one (a Python number or 0-dim tensor): only a higher kind wins."""
     if strong.kind >= weak.kind:
         return strong
-    return promote_types(strong, weak) if weak.kind == 3 and strong.kind == 2 else weak
+    if weak.kind == 3 and strong.kind == 2:
+        return complex128 if strong is float64 else complex64  # as wide as the dimensioned one
+    return weak

@@ -95,9 +95,10 @@ def rad2deg(input: Tensor) -> Tensor:
 
 
 def float_power(input: Any, exponent: Any) -> Tensor:
-    """Returns `input ** exponent` in float64."""
-    a = operand(input).to("float64")
-    return a ** (exponent.to("float64") if isinstance(exponent, Tensor) else float(exponent))
+    """Returns `input ** exponent` in float64, or complex128 where one of the two is complex."""
+    a, b = operand(input), operand(exponent)
+    wide = "complex128" if 3 in (a.dtype.kind, b.dtype.kind) else "float64"
+    return a.to(wide) ** b.to(wide)
 
 
 def fmax(input: Tensor, other: Tensor) -> Tensor:

@@ -228,4 +228,5 @@ def atanh(input: Tensor) -> Tensor:
 
 def atan2(input: Any, other: Any) -> Tensor:
     """Returns the angle of the point (other, input) in radians, in (-pi, pi], broadcast."""
-    return apply(Atan2(), *promote(floating(input), floating(other)))
+    a, b = promote(input, other)
+    return apply(Atan2(), floating(a), floating(b))
