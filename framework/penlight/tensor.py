@@ -359,7 +359,7 @@ class Tensor(TensorBase):
         memo[id(self)] = result
         result.requires_grad = self.requires_grad
         if "persistent" in self.__dict__:
-            result.persistent = self.__dict__["persistent"]
+            result.__dict__["persistent"] = self.__dict__["persistent"]
         result._data = self._data.copy()
         if self.grad is not None:
             result.grad = from_array(self.grad._data.copy())

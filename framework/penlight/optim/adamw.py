@@ -73,13 +73,14 @@ class AdamW(Optimizer):
         counts = _advance([state["step"]._data for state in states])
         for count in dict.fromkeys(counts):
             chosen = [k for k, own in enumerate(counts) if own == count]
-            lists: Any = ([parameters[k]._data for k in chosen], [grads[k] for k in chosen])
-            lists += tuple([states[k][name]._data for k in chosen] for name in ("exp_avg", "exp_avg_sq"))
+            moments = [[states[k][name]._data for k in chosen] for name in ("exp_avg", "exp_avg_sq")]
+            lists: Any = ([parameters[k]._data for k in chosen], [grads[k] for k in chosen], *moments)
             backend = backend_of(lists[0][0])
             settings = {"lr": group["lr"], "beta1": group["betas"][0], "beta2": group["betas"][1], "eps": group["eps"]}
             settings |= {"weight_decay": weight_decay, "step": count}
             if group.get("amsgrad"):
-                amsgrad_step(backend.xp, *lists, [states[k]["max_exp_avg_sq"]._data for k in chosen], **settings)
+                with_largest: Any = (*lists, [states[k]["max_exp_avg_sq"]._data for k in chosen])
+                amsgrad_step(backend.xp, *with_largest, **settings)
                 continue
             kernel = backend.kernels.get("adamw")
             if kernel is None or kernel(*lists, **settings) is NotImplemented:
