@@ -162,12 +162,13 @@ def test_a_thread_that_hangs_is_an_error():
 
 
 SCRIPT = """
-import os, sys
+import os, signal, sys
 sys.path.insert(0, {folder!r})
 from data_sets import Slow
 from penlight.data import DataLoader
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # tests that a shell runs in the background ignore Ctrl-C
     loader = DataLoader(Slow(1000), batch_size=1, num_workers=3, persistent_workers={persistent})
     for number, batch in enumerate(loader):
         if number == 3:
