@@ -177,13 +177,15 @@ def test_a_full_queue_is_a_503_with_retry_after_and_at_once(strict: penlight_ser
 
 
 def test_connections_beyond_the_limit_are_told_so(strict: penlight_serving.Running) -> None:
-    time.sleep(0.1)  # earlier connections end
     held = [socket.create_connection((strict.host, strict.port), timeout=5) for _ in range(9)]
     try:
         assert any(connection.recv(1024).startswith(b"HTTP/1.1 503 ") for connection in held[8:])
     finally:
         for connection in held:
             connection.close()
+    deadline = time.monotonic() + 5
+    while not _raw(strict, b"GET /v2/health/live HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").startswith(b"HTTP/1.1 200 "):
+        assert time.monotonic() < deadline  # for the server to notice that they have ended
 
 
 def test_two_requests_in_one_packet(strict: penlight_serving.Running) -> None:
