@@ -22,7 +22,7 @@ from typing import Any
 
 FOLDER = Path(__file__).resolve().parent
 ROOT = FOLDER.parents[1]
-sys.path[:0] = [str(FOLDER), str(ROOT / "framework")]
+sys.path.insert(0, str(FOLDER))
 
 
 def default_output() -> Path:
