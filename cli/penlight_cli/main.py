@@ -88,7 +88,7 @@ def _with_common_options(function: Callable[..., output.Result]) -> Callable[...
     own = inspect.signature(function, eval_str=True)
     common = [inspect.Parameter(name, keyword, default=option, annotation=bool) for name, option in _COMMON.items()]
     parameters = [parameter.replace(kind=keyword) for parameter in own.parameters.values()]
-    command.__signature__ = own.replace(parameters=[*parameters, *common])  # type: ignore[attr-defined]
+    command.__signature__ = own.replace(parameters=[*parameters, *common])  # type: ignore[attr-defined]  # inspect reads it
     command.__annotations__ = {p.name: p.annotation for p in [*parameters, *common]}
     del command.__wrapped__  # inspect would look through it
     return command

@@ -25,7 +25,7 @@ from penlight.tensor import Tensor, from_numpy
 try:
     import fcntl
 except ImportError:  # Windows: leftovers stay until the user removes them
-    fcntl = None  # type: ignore[assignment]
+    fcntl = None  # type: ignore[assignment]  # stands for the missing module
 
 Writer = Callable[[BinaryIO], object]
 

@@ -55,7 +55,7 @@ def compile_command(compiler: str) -> list[list[str]]:
 
 def cxx_compiler(compiler: str) -> str:
     """The C++ sibling of a C compiler: "g++-12" of "gcc-12", "clang++" of "clang", "c++" of "cc"."""
-    folder, name = re.fullmatch(r"(.*/)?([^/]*)", compiler).groups("")  # type: ignore[union-attr]
+    folder, name = re.fullmatch(r"(.*/)?([^/]*)", compiler).groups("")  # type: ignore[union-attr]  # matches every text
     for pattern, sibling in ((r"\bgcc\b", "g++"), (r"\bclang\b", "clang++"), (r"\bcc\b", "c++")):
         if re.search(pattern, name):
             return folder + re.sub(pattern, sibling, name)

@@ -96,8 +96,9 @@ def test_a_signal_saves_and_resume_ends_in_the_same_weights(trained, tmp_path, n
     assert resumed.code == 0, resumed.err
     assert weights_of(out) == weights_of(folder)
     assert (out / "model.pen").read_bytes() == (folder / "model.pen").read_bytes()
-    strip = lambda lines: [{k: v for k, v in line.items() if k != "seconds"} for line in lines]  # noqa: E731
-    assert strip(resumed.json["history"]) == strip(trained[1].json["history"])
+    with_seconds = (resumed.json["history"], trained[1].json["history"])
+    a, b = ([{k: v for k, v in line.items() if k != "seconds"} for line in lines] for lines in with_seconds)
+    assert a == b
 
 
 def test_full_disk_is_one_line_and_the_old_files_stay(trained, tmp_path):

@@ -10,7 +10,10 @@ import penlight as pl
 from penlight.errors import DataError, DeviceError, DTypeError, GradientError, InPlaceError
 from penlight.utils.dlpack import from_dlpack, to_dlpack
 
-TYPES = "bool uint8 int8 int16 int32 int64 float16 bfloat16 float32 float64 complex64 complex128 uint16 uint32 uint64".split()  # noqa: SIM905
+TYPES = (
+    *("bool", "uint8", "int8", "int16", "int32", "int64", "float16", "bfloat16", "float32", "float64"),
+    *("complex64", "complex128", "uint16", "uint32", "uint64"),
+)
 
 
 @pytest.mark.parametrize("name", TYPES)

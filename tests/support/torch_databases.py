@@ -12,10 +12,10 @@ pytest.importorskip("torch")
 
 if "expecttest" not in sys.modules:
     try:
-        import expecttest  # noqa: F401
+        import expecttest  # noqa: F401  is it there?
     except ImportError:  # torch's test helpers want its base class and nothing more
         _stand_in = types.ModuleType("expecttest")
-        _stand_in.TestCase = unittest.TestCase  # type: ignore[attr-defined]
+        _stand_in.TestCase = unittest.TestCase  # type: ignore[attr-defined]  # of a module made here
         sys.modules["expecttest"] = _stand_in
 
 with warnings.catch_warnings():

@@ -18,7 +18,7 @@ from penlight_cli.threads import set_threads
 def bench(
     model: Annotated[Path, typer.Argument(help="A .onnx or .pen file, or the folder of a training run for all three engines.")],
     batch: Annotated[int, typer.Option(min=1, help="Size of a dynamic first dimension.")] = 1,
-    shape: Annotated[list[str], typer.Option(metavar="NAME:1x3x224x224", help="Shape of an input; may be repeated.")] = [],  # noqa: B006
+    shape: Annotated[list[str], typer.Option(metavar="NAME:1x3x224x224", help="Shape of an input; may be repeated.")] = [],  # noqa: B006  Typer's way
     threads: Annotated[str, typer.Option(help="Threads, such as 1 or 1,2,4; eager mode keeps the first.")] = "1",
     rounds: Annotated[int, typer.Option(min=1, help="Rounds in which the engines take turns.")] = 20,
     calls: Annotated[int, typer.Option(min=1, help="Calls of an engine in each round.")] = 10,

@@ -49,4 +49,4 @@ def _command(target: str, arguments: list[str]) -> list[str]:
     raise UsageProblem(f"launch: expected a .py script or {', '.join(VERBS)}, came {target!r}{did_you_mean(target, VERBS)}")
 
 
-launch.context_settings = {"allow_interspersed_args": False}  # type: ignore[attr-defined]
+launch.context_settings = {"allow_interspersed_args": False}  # type: ignore[attr-defined]  # main.py reads it

@@ -11,7 +11,7 @@ import math
 from penlight.array_api import fft as fft
 from penlight.array_api import linalg as linalg
 from penlight.array_api import operators as _operators  # noqa: F401  attaches the operators to Array
-from penlight.array_api.array import VERSION as __array_api_version__  # noqa: F401
+from penlight.array_api.array import VERSION as __array_api_version__  # noqa: F401  the standard's name
 from penlight.array_api.array import Array as Array
 from penlight.array_api.creation import arange as arange
 from penlight.array_api.creation import asarray as asarray

@@ -29,7 +29,7 @@ class Array(Tensor):
     """
 
     @property
-    def size(self) -> int:  # type: ignore[override]
+    def size(self) -> int:  # type: ignore[override]  # an attribute in the standard
         """The number of elements."""
         return math.prod(self.shape)
 

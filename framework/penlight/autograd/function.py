@@ -170,7 +170,7 @@ class FunctionCall(Operator):
         self.function, self.context = function, context
         self.inputs = [(a._data.shape, a.dtype) if isinstance(a, Tensor) else None for a in args]
         self.results = [(o._data.shape, o._data.dtype, backend_of(o._data)) if isinstance(o, Tensor) else None for o in outputs]
-        self.outputs = sum(r is not None for r in self.results)  # type: ignore[misc]
+        self.outputs = sum(r is not None for r in self.results)  # type: ignore[misc]  # of this one instance, not of the class
         self.saved_outputs: dict[int, int] = {}  # position among what is saved -> which output it is
         self.node: Callable[[], Node | None] = lambda: None
 

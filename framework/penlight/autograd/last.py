@@ -31,4 +31,4 @@ class Last(Operator):
     saves_inputs = False
 
     def __init__(self, name: str, reason: str) -> None:
-        self.name, self.gradient = name, NotDifferentiable(reason)  # type: ignore[misc]
+        self.name, self.gradient = name, NotDifferentiable(reason)  # type: ignore[misc]  # of this one instance, not of the class

@@ -121,10 +121,10 @@ class DataLoader:
     def __len__(self) -> int:
         """Returns the number of batches of an epoch."""
         if self.batch_sampler is not None:
-            return len(self.batch_sampler)  # type: ignore[arg-type]
+            return len(self.batch_sampler)  # type: ignore[arg-type]  # one without a length raises TypeError
         if self.sampler is None:
             raise TypeError("DataLoader: an IterableDataset has no length")
-        return batch_count(len(self.sampler), self.batch_size or 1, self.drop_last)  # type: ignore[arg-type]
+        return batch_count(len(self.sampler), self.batch_size or 1, self.drop_last)  # type: ignore[arg-type]  # likewise
 
     @property
     def epoch(self) -> int:

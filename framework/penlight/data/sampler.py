@@ -163,7 +163,7 @@ class BatchSampler(Sampler):
         self.sampler, self.batch_size, self.drop_last = sampler, batch_size, drop_last
 
     def __len__(self) -> int:
-        return batch_count(len(self.sampler), self.batch_size, self.drop_last)  # type: ignore[arg-type]
+        return batch_count(len(self.sampler), self.batch_size, self.drop_last)  # type: ignore[arg-type]  # one without a length raises TypeError
 
     def __iter__(self) -> Iterator[list[int]]:
         return iter(self.lists(self.next_epoch or 0))

@@ -50,11 +50,11 @@ class Sequential(_Numbered):
             for name, module in modules[0].items():
                 self.add_module(name, module)
         else:
-            self.extend(modules)  # type: ignore[arg-type]
+            self.extend(modules)  # type: ignore[arg-type]  # a Mapping comes alone
 
     def forward(self, x: Any) -> Any:
         for module in self._modules.values():
-            x = module(x)  # type: ignore[misc]
+            x = module(x)  # type: ignore[misc]  # None is not put into a Sequential
         return x
 
 

@@ -31,7 +31,7 @@ class _Lazy(Module):
         size = int(input.shape[-1 if self.spatial is None else self._channels(input)])
         (given, named), training = self._arguments, self.training
         del self._arguments
-        self.__class__ = self.made  # type: ignore[assignment]
+        self.__class__ = self.made  # type: ignore[assignment]  # it becomes the layer that it stands for
         type(self).__init__(self, size, *given, **named)
         self.to(input.device, input.dtype).train(training)
         return self.forward(input, *args, **kwargs)

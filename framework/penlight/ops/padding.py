@@ -14,7 +14,7 @@ from penlight.ops.gather import index_select
 from penlight.ops.shape import pad as pad_constant
 from penlight.tensor import Tensor, from_numpy
 
-MODES = {"reflect": "reflect", "replicate": "edge", "circular": "wrap"}  # PyTorch's word to NumPy's
+MODES: dict[str, Any] = {"reflect": "reflect", "replicate": "edge", "circular": "wrap"}  # PyTorch's word to NumPy's
 
 
 @keeps_channels_last
@@ -54,6 +54,6 @@ def _pad_dim(input: Tensor, dim: int, before: int, after: int, mode: str) -> Ten
     if mode == "circular":  # goes round in what the crop leaves, as in PyTorch; the others see what is cropped
         places = np.pad(np.arange(size)[kept], wide, mode="wrap")
     else:
-        places = np.pad(np.arange(size), wide, mode=MODES[mode])  # type: ignore[call-overload]
+        places = np.pad(np.arange(size), wide, mode=MODES[mode])
         places = places[max(-before, 0) : len(places) - max(-after, 0)]
     return index_select(input, dim, from_numpy(np.ascontiguousarray(places)).to(input.device))

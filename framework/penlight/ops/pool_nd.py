@@ -22,7 +22,7 @@ from penlight.tensor import Tensor
 Size = int | tuple[int, ...]
 
 
-def sizes(value: Any, dimensions: int) -> tuple[int, ...]:
+def sizes(value: Any, dimensions: int) -> Any:
     """One number for each dimension."""
     return (value,) * dimensions if isinstance(value, int) else tuple(value) * (dimensions if len(value) == 1 else 1)
 
@@ -80,7 +80,7 @@ def max_pool2d(
     k, s, p, d = (sizes(v, 2) for v in (kernel_size, stride, padding, dilation))
     if any(2 * q > n or q < 0 for q, n in zip(p, k, strict=True)):
         raise ArgumentError(f"max_pool2d: padding {p} must be at most half of kernel_size {k}")
-    tap = apply(pool.MaxPool2dIndex(k, s, p, d, ceil_mode), input.detach())  # type: ignore[arg-type]
+    tap = apply(pool.MaxPool2dIndex(k, s, p, d, ceil_mode), input.detach())
     y = arange(tap.shape[2]).unsqueeze(1) * s[0] - p[0] + tap // k[1] * d[0]
     x = arange(tap.shape[3]) * s[1] - p[1] + tap % k[1] * d[1]
     place = y * input.shape[3] + x
@@ -129,7 +129,7 @@ def avg_pool1d(
 ) -> Tensor:
     """Returns the mean of each window of (N, C, L) or (C, L); arguments as in `avg_pool2d`."""
     k, s, p = (sizes(v, 1) for v in (kernel_size, _steps(stride, kernel_size), padding))
-    return pool.avg_pool2d(input.unsqueeze(-2), (1, *k), (1, *s), (0, *p), ceil_mode, count_include_pad).squeeze(-2)  # type: ignore[arg-type]
+    return pool.avg_pool2d(input.unsqueeze(-2), (1, *k), (1, *s), (0, *p), ceil_mode, count_include_pad).squeeze(-2)
 
 
 @keeps_channels_last
@@ -158,7 +158,7 @@ def avg_pool2d(
         return pool.avg_pool2d(input, kernel_size, stride, padding, ceil_mode, count_include_pad)
     k, s, p = (sizes(v, 2) for v in (kernel_size, stride, padding))
     whole = pad_constant(input, _reach(input.shape[-2:], k, s, p, ceil_mode))
-    sums = pool.avg_pool2d(whole if whole.dtype.is_floating_point else whole.to(float64), k, s) * (k[0] * k[1])  # type: ignore[arg-type]
+    sums = pool.avg_pool2d(whole if whole.dtype.is_floating_point else whole.to(float64), k, s) * (k[0] * k[1])
     means = sums / divisor_override
     return means if input.dtype.is_floating_point else means.trunc().to(input.dtype)
 

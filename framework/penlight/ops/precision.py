@@ -23,4 +23,4 @@ def under_autocast(function: _F) -> _F:
             return function(*args, **kwargs)
         return mode.autocast.call(function, args, kwargs)
 
-    return call  # type: ignore[return-value]
+    return call  # type: ignore[return-value]  # it takes and gives what `function` does

@@ -167,7 +167,7 @@ class _Machine:
         target = self.stack[-1]
         if type(target) is not OrderedDict or type(state) is not dict or set(state) != {"_metadata"}:
             raise UnpickleError(f"it sets the state of a {type(target).__name__}; only state_dicts have one")
-        target._metadata = state["_metadata"]  # type: ignore[attr-defined]
+        target._metadata = state["_metadata"]  # type: ignore[attr-defined]  # where PyTorch keeps it
 
     def put(self, number: int) -> None:
         self.memo[number] = self.stack[-1]

@@ -50,7 +50,7 @@ class Connection(HttpToolsProtocol):
         self._discarded_bytes = 0
         self._refused_since: float | None = None
 
-    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # the base names its own type
         super().connection_made(transport)
         self.transport = Cork(transport, self.loop)
         self._reading_since = self.loop.time()

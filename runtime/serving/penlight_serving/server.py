@@ -38,7 +38,7 @@ class HttpServer:
     def __init__(self, app: App, listener: socket.socket) -> None:
         config = uvicorn.Config(
             app, http="httptools", ws="none", lifespan="off", loop="none", interface="asgi3", proxy_headers=False, access_log=False,
-            log_config=None, server_header=False, timeout_keep_alive=app.options.idle_seconds,  # type: ignore[arg-type]
+            log_config=None, server_header=False, timeout_keep_alive=app.options.idle_seconds,  # type: ignore[arg-type]  # fractions work
         )  # fmt: skip
         config.load()
         self._app, self._listener = app, listener
@@ -50,7 +50,7 @@ class HttpServer:
 
     @property
     def _connections(self) -> list[Connection]:
-        return list(self._shared.state.connections)  # type: ignore[arg-type]
+        return list(self._shared.state.connections)  # type: ignore[arg-type]  # only our class is put there
 
     def stop(self) -> None:
         """Begins to drain; a second call ends the wait for new requests at once, a third one drops what is in hand."""

@@ -9,7 +9,7 @@ import penlight as pl
 from penlight.models import BertModel, resnet18, resnet34
 
 torch = pytest.importorskip("torch")
-from torch_models import ResNet18, bert, bert_weights, randomise_statistics  # noqa: E402
+from torch_models import ResNet18, bert, bert_weights, randomise_statistics  # noqa: E402  needs torch
 
 TOLERANCE = 1e-4  # of the issue; both sum in float32, in another order
 

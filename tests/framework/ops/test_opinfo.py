@@ -6,7 +6,7 @@ import pytest
 torch = pytest.importorskip("torch")
 
 import opinfo  # noqa: E402  both need torch
-from opinfo_tiers import LEAST, MISSES, TIERS  # noqa: E402
+from opinfo_tiers import LEAST, MISSES, TIERS  # noqa: E402  likewise
 
 NAMES = [pytest.param(name, id=name) for names in TIERS.values() for name in names]
 FEW = 6  # samples per variant of a name in the default run

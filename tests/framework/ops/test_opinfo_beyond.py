@@ -6,7 +6,7 @@ import pytest
 torch = pytest.importorskip("torch")
 
 import opinfo_beyond  # noqa: E402  both need torch
-from opinfo_tiers import TIERS  # noqa: E402
+from opinfo_tiers import TIERS  # noqa: E402  likewise
 
 FEW = 1  # sample per variant of a name in the default run
 FAST = ("bfloat16", "int64", "error")  # kinds of the default run

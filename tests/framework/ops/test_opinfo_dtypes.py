@@ -9,8 +9,8 @@ import pytest
 torch = pytest.importorskip("torch")
 
 import opinfo  # noqa: E402  both need torch
-from opinfo_tiers import TIERS  # noqa: E402
-from torch.utils import _pytree as pytree  # noqa: E402
+from opinfo_tiers import TIERS  # noqa: E402  likewise
+from torch.utils import _pytree as pytree  # noqa: E402  likewise
 
 TOLERANCE = 2e-2  # 5 roundings to bfloat16, where PyTorch rounds between the steps of one function
 

@@ -6,7 +6,7 @@ import pytest
 torch = pytest.importorskip("torch")
 
 import opinfo_gradcheck  # noqa: E402  both need torch
-from opinfo_tiers import TIERS  # noqa: E402
+from opinfo_tiers import TIERS  # noqa: E402  likewise
 
 NAMES = [name for name in TIERS[1] if opinfo_gradcheck.differentiable(name)]
 _ROUNDS = "the result is rounded to fewer digits than finite differences need; compared with torch in test_opinfo.py"

@@ -71,7 +71,7 @@ class Term:
     def __invert__(self) -> Term:
         return self.namespace.call("Not", self)
 
-    __hash__ = None  # type: ignore[assignment]
+    __hash__ = None  # type: ignore[assignment]  # == builds a node, so a term has no hash
 
 
 class Namespace:

@@ -32,7 +32,7 @@ class Parameter:
         """The value in the exact width that the kernel reads; arrays and None (a null pointer) for pointers."""
         if self.kind == "pointer":
             return np.uint64(0) if value is None else value
-        return _SCALARS[self.kind](value)  # type: ignore[arg-type]
+        return _SCALARS[self.kind](value)  # type: ignore[arg-type]  # a number, as the kind is no pointer
 
 
 @dataclass(frozen=True)

@@ -112,7 +112,7 @@ def register_parametrization(module: Module, tensor_name: str, parametrization: 
 
 def functions_of(module: Module) -> ModuleDict:
     """Returns the parametrizations of a module by the names of their tensors."""
-    return module._modules["parametrizations"]  # type: ignore[return-value]
+    return module._modules["parametrizations"]  # type: ignore[return-value]  # nothing else has that name
 
 
 def _start_from(functions: ParametrizationList, wanted: Tensor) -> None:
@@ -189,7 +189,7 @@ def remove_parametrizations(module: Module, tensor_name: str, leave_parametrized
     object.__delattr__(functions_of(module), tensor_name)
     if not len(functions_of(module)):
         delattr(module, "parametrizations")
-        module.__class__ = type(module)._unparametrized  # type: ignore[attr-defined]
+        module.__class__ = type(module)._unparametrized  # type: ignore[attr-defined]  # of the class made above
     if learned:
         module.register_parameter(tensor_name, Parameter(value, requires_grad=originals[0].requires_grad))
     else:
