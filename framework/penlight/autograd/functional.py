@@ -66,15 +66,15 @@ def hessian(func: Callable[..., Any], inputs: Tensors, create_graph: bool = Fals
     Returns:
         A tensor of shape (*input.shape, *input.shape); a tuple of tuples where `inputs` is a tuple.
     """
-    is_tuple = isinstance(inputs, tuple)
+    given = inputs if isinstance(inputs, tuple) else (inputs,)
 
     def gradient(*xs: Tensor) -> tuple[Tensor, ...]:
         call = _Call("hessian", func, xs, True, strict)
         call.single()
         return call.pull(call.outputs, None, True)
 
-    blocks = jacobian(gradient, inputs if is_tuple else (inputs,), create_graph, strict)  # type: ignore[arg-type]
-    return blocks if is_tuple else blocks[0][0]
+    blocks = jacobian(gradient, given, create_graph, strict)
+    return blocks if given is inputs else blocks[0][0]
 
 
 def vhp(

@@ -95,15 +95,8 @@ def gradgradcheck(
     inputs: Tensor | Sequence[Any],
     grad_outputs: Tensor | Sequence[Tensor] | None = None,
     *,
-    eps: float = 1e-6,
-    atol: float = 1e-5,
-    rtol: float = 1e-3,
     gen_non_contig_grad_outputs: bool = False,
-    raise_exception: bool = True,
-    nondet_tol: float = 0.0,
-    check_undefined_grad: bool = True,
-    check_grad_dtypes: bool = False,
-    fast_mode: bool = False,
+    **options: Any,
 ) -> bool:
     """Returns whether the gradients of the gradients of `func` agree with central differences.
 
@@ -112,8 +105,7 @@ def gradgradcheck(
     Args:
         grad_outputs: per differentiable result the gradient to start from; random ones where not given.
         gen_non_contig_grad_outputs: makes those random ones strided.
-
-    The other arguments and the errors are those of `gradcheck`.
+        options: the keyword arguments of `gradcheck`, which also says what is raised.
     """
     arguments = (inputs,) if isinstance(inputs, Tensor) else tuple(inputs)
     with enable_grad():
@@ -131,18 +123,7 @@ def gradgradcheck(
         found = grad(outputs, chosen, both[count:], create_graph=True, allow_unused=True)
         return tuple(g for g in found if g is not None)
 
-    return gradcheck(
-        gradients,
-        (*arguments, *cotangents),
-        eps=eps,
-        atol=atol,
-        rtol=rtol,
-        raise_exception=raise_exception,
-        nondet_tol=nondet_tol,
-        check_undefined_grad=check_undefined_grad,
-        check_grad_dtypes=check_grad_dtypes,
-        fast_mode=fast_mode,
-    )
+    return gradcheck(gradients, (*arguments, *cotangents), **options)
 
 
 def _requires_grad(value: Any) -> bool:
@@ -246,11 +227,12 @@ def _analytical(output: Tensor, leaves: Sequence[Tensor]) -> list[np.ndarray]:
     """Per leaf d output / d leaf by backward, a column for each element of the output."""
     rows = [_gradients(output, leaves, seed) for seed in _unit_seeds(output)]
     return [
-        np.stack([np.zeros(t._data.size) if row[k] is None else np.reshape(row[k], -1) for row in rows], axis=1)  # type: ignore[arg-type]
-        if rows
-        else np.zeros((t._data.size, 0))
-        for k, t in enumerate(leaves)
+        np.stack([_flat(row[k], t) for row in rows], axis=1) if rows else np.zeros((t._data.size, 0)) for k, t in enumerate(leaves)
     ]
+
+
+def _flat(gradient: np.ndarray | None, leaf: Tensor) -> np.ndarray:
+    return np.zeros(leaf._data.size) if gradient is None else gradient.reshape(-1)
 
 
 def _compare_slow(
@@ -294,10 +276,10 @@ def _compare_fast(
             continue
         u = _unit(rng, t._data)
         numerical = np.sum(v * _along(func, arguments, t, u, number, check.eps))
-        a = first[position]
+        a, b = first[position], second[position]
         analytical = np.zeros(()) if a is None else np.sum(a * u)
-        if a is not None:
-            _check_repeatable(a, second[position], check)  # type: ignore[arg-type]
+        if a is not None and b is not None:
+            _check_repeatable(a, b, check)
         if not check.close(np.asarray(analytical), np.asarray(numerical), float(u.sum() * v.sum())):
             slow = _numerical(func, arguments, t, number, check.eps)
             exact = _analytical(output, [t])[0]
@@ -370,7 +352,9 @@ def _check_undefined(results: list[Tensor], leaves: list[Tensor], check: _Check)
         except (TypeError, AttributeError) as error:  # arithmetic on the None that came instead of a gradient
             raise _undefined(number) from error
         for a, b in zip(expected, found, strict=True):
-            left, right = (backend_of(g._data).to_numpy(g._data) for g in (a, b))  # type: ignore[union-attr]
+            assert a is not None  # both are materialized
+            assert b is not None
+            left, right = (backend_of(g._data).to_numpy(g._data) for g in (a, b))
             if not np.allclose(left, right, rtol=check.rtol, atol=check.atol, equal_nan=True):
                 raise _undefined(number)
 

@@ -6,16 +6,14 @@ As with packing, the operator of a node that has hooks is replaced by one that c
 
 from __future__ import annotations
 
-import weakref
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from penlight import _native
-from penlight.autograd.packing import Unpacked
+from penlight.autograd.packing import Around, Unpacked
 from penlight.hook import HookHandle
 from penlight.ops.dispatch import run_backward
-from penlight.ops.operator import Operator
 from penlight.tape import Node, mode
 from penlight.tensor import Tensor, from_array
 
@@ -48,14 +46,11 @@ def _next_functions(node: Node) -> tuple[tuple[Any, int], ...]:
     return tuple(edge if type(edge) is tuple else (None if edge is None else AccumulateGrad(edge), 0) for edge in node.edges)
 
 
-class Hooked(Operator):
+class Hooked(Around):
     """An operator with hooks around its gradient."""
 
     def __init__(self, node: Node) -> None:
-        original = node.operator
-        self.original, self.node = original, weakref.ref(node)
-        self.name, self.outputs, self.gradient = original.name, original.outputs, original.gradient  # type: ignore[misc]
-        self.second_derivative = original.second_derivative  # type: ignore[misc]
+        super().__init__(node)
         self.before: list[Callable[..., Any]] = []
         self.after: list[Callable[..., Any]] = []
 

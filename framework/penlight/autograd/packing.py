@@ -166,19 +166,24 @@ def pack_node(node: Node) -> None:
     node.on_release = operator.release
 
 
-class Packed(Operator):
-    """An operator whose saved tensors are packed: `vjp` unpacks them and calls the original."""
+class Around(Operator):
+    """Stands in for the operator of one node, and looks like it; `vjp` does something more than the original."""
 
     def __init__(self, node: Node) -> None:
         original = node.operator
-        self.original = original
-        self.name, self.outputs, self.gradient = original.name, original.outputs, original.gradient  # type: ignore[misc]
-        self.second_derivative = original.second_derivative  # type: ignore[misc]
+        self.original, self.node = original, weakref.ref(node)
+        vars(self).update({name: getattr(original, name) for name in ("name", "outputs", "gradient", "second_derivative")})
+
+
+class Packed(Around):
+    """An operator whose saved tensors are packed: `vjp` unpacks them and calls the original."""
+
+    def __init__(self, node: Node) -> None:
+        super().__init__(node)
         self.stand_ins = [None if isinstance(t, Tensor) else t for t in node.inputs]
         self.records: list[Record | None] = [pack_tensor(t) if isinstance(t, Tensor) else None for t in node.inputs]
         arrays = node.outputs
         self.saved: list[Record] | None = None if arrays is None else [pack_tensor(from_array(a)) for a in arrays]
-        self.node = weakref.ref(node)
 
     def vjp(self, grad: Any, output: Any, *inputs: Any) -> Sequence[Any]:
         node = self.node()
