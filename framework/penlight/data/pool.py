@@ -17,10 +17,9 @@ from typing import Any
 
 from penlight.data.fetch import Pass, Source
 from penlight.data.transport import Link
-from penlight.data.worker import BEAT, END, FAILURE, ITEM, Init, Task, work
+from penlight.data.worker import BEAT, END, FAILURE, ITEM, POLL_SECONDS, Init, Task, work
 from penlight.errors import WorkerError
 
-POLL_SECONDS = 0.25
 SILENCE_SECONDS = 4.0  # no heartbeat for this long is a stopped process; the promise to users is 5 s
 
 

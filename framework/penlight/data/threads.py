@@ -13,10 +13,8 @@ from typing import Any
 
 from penlight.data.collate import to_arrays
 from penlight.data.fetch import Pass, Source, WorkerInfo, set_worker_info
-from penlight.data.worker import BATCH, END, FAILURE, Init, worker_seed
+from penlight.data.worker import BATCH, END, FAILURE, POLL_SECONDS, Init, worker_seed
 from penlight.errors import WorkerError
-
-POLL_SECONDS = 0.25
 
 
 class ThreadPool:

@@ -29,6 +29,7 @@ from penlight.data.transport import Link
 from penlight.random import manual_seed
 
 BEAT_SECONDS = 0.2
+POLL_SECONDS = 0.25  # how often those who wait for a worker look whether it is still there
 
 # What a worker sends: (serial number of the pass, kind, payload).
 BATCH, END, FAILURE = 0, 1, 2
