@@ -8,17 +8,16 @@ from typing import Any
 
 from penlight.ops.activation import elu, hardtanh, leaky_relu, relu
 from penlight.ops.convert import clone
+from penlight.ops.methods import in_place
 from penlight.ops.rectifier import celu, rrelu, selu, threshold
 from penlight.tensor import Tensor
 
 
 def _in_place(function: Callable[..., Tensor]) -> Callable[..., Tensor]:
-    def changed(input: Tensor, *args: Any, **kwargs: Any) -> Tensor:
-        return input.copy_(function(clone(input), *args, **kwargs))  # a copy: the gradient may need the old value
+    def of_copy(input: Tensor, *args: Any, **kwargs: Any) -> Tensor:
+        return function(clone(input), *args, **kwargs)  # the gradient may need the old value
 
-    changed.__name__ = f"{function.__name__}_"
-    changed.__doc__ = f"Writes `{function.__name__}` of the input into it and returns it; a leaf with a gradient refuses."
-    return changed
+    return in_place(function.__name__, of_copy)
 
 
 celu_ = _in_place(celu)

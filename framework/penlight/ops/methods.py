@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -106,12 +105,12 @@ def attach() -> None:
         for name in names.split():
             setattr(Tensor, name, getattr(module, name))
     for name in _IN_PLACE:
-        setattr(Tensor, f"{name}_", _in_place(name, getattr(Tensor, name)))
+        setattr(Tensor, f"{name}_", in_place(name, getattr(Tensor, name)))
     for symbol, name in _SYMBOLS.items():
         function = getattr(Tensor, name)
         setattr(Tensor, f"__{symbol}__", function)
         setattr(Tensor, f"__r{symbol}__", _reflected(function))
-        setattr(Tensor, f"__i{symbol}__", _in_place(name, function))
+        setattr(Tensor, f"__i{symbol}__", in_place(name, function))
     for name in ("lt", "le", "gt", "ge"):
         setattr(Tensor, f"__{name}__", getattr(Tensor, name))
     for name, dtype in _CASTS.items():
@@ -135,13 +134,15 @@ def _reflected(function: Callable[..., Tensor]) -> Callable[[Tensor, Any], Tenso
     return reflected
 
 
-def _in_place(name: str, function: Callable[..., Tensor]) -> Callable[..., Tensor]:
-    @functools.wraps(function)
-    def in_place(self: Tensor, *args: Any, **kwargs: Any) -> Tensor:
+def in_place(name: str, function: Callable[..., Tensor]) -> Callable[..., Tensor]:
+    """The method `name_`, which writes what the method `name` returns."""
+
+    def changed(self: Tensor, *args: Any, **kwargs: Any) -> Tensor:
         return write(self, function(self, *args, **kwargs), f"{name}_")
 
-    in_place.__doc__ = f"Does `{name}` in place and returns the tensor."
-    return in_place
+    changed.__name__ = changed.__qualname__ = f"{name}_"
+    changed.__doc__ = f"Does `{name}` in place and returns the tensor; a leaf with a gradient refuses."
+    return changed
 
 
 def copy_(self: Tensor, source: Any) -> Tensor:

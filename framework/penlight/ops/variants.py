@@ -3,12 +3,8 @@
 
 from __future__ import annotations
 
-import functools
-from collections.abc import Callable
-from typing import Any
-
 from penlight.ops import alias, bessel, blend, gamma, rearrange, short_time
-from penlight.ops.dispatch import write
+from penlight.ops.methods import in_place
 from penlight.tensor import Tensor
 
 # `name_` writes what `name` returns.
@@ -28,15 +24,6 @@ _NAMES = {
     "greater_equal": "ge", "less": "lt", "less_equal": "le", "moveaxis": "movedim", "multiply": "mul", "ndimension": "dim",
     "negative": "neg", "nelement": "numel", "not_equal": "ne", "subtract": "sub", "swapaxes": "transpose", "swapdims": "transpose",
 }  # fmt: skip
-
-
-def _in_place(name: str, function: Callable[..., Tensor]) -> Callable[..., Tensor]:
-    @functools.wraps(function)
-    def in_place(self: Tensor, *args: Any, **kwargs: Any) -> Tensor:
-        return write(self, function(self, *args, **kwargs), f"{name}_")
-
-    in_place.__doc__ = f"Does `{name}` in place and returns the tensor."
-    return in_place
 
 
 def element_size(self: Tensor) -> int:
@@ -77,7 +64,7 @@ def attach() -> None:
         setattr(Tensor, name, function)
     for name in _WRITTEN.split():
         if not hasattr(Tensor, f"{name}_"):
-            setattr(Tensor, f"{name}_", _in_place(name, getattr(Tensor, name)))
+            setattr(Tensor, f"{name}_", in_place(name, getattr(Tensor, name)))
     for name, first in _NAMES.items():
         for ending in ("", "_"):
             if hasattr(Tensor, first + ending) and not hasattr(Tensor, name + ending):
