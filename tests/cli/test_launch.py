@@ -35,6 +35,12 @@ class TestTwoRanks:
         for rank in range(2):
             assert f"rank {rank} of 2: ['arguments', '-n', '3', '--json'] __main__ 1" in outcome.err
 
+    def test_lines_of_ranks_do_not_mix(self):
+        outcome = in_shell("launch", "-n", 2, SCRIPTS / "failing.py", "lines")
+        assert outcome.code == 0, outcome.err
+        expected = {f"rank {rank} line {n} {'x' * (n % 60)} end" for rank in range(2) for n in range(2000)}
+        assert expected == set(outcome.out.splitlines())
+
     @pytest.mark.parametrize(
         ("how", "exit_code", "words"),
         [

@@ -8,6 +8,7 @@ hears over a Unix socket which rank was first and why; a socket that closes with
 from __future__ import annotations
 
 import contextlib
+import io
 import os
 import runpy
 import socket
@@ -23,6 +24,8 @@ DONE = "done"
 
 def main(arguments: Sequence[str]) -> int:
     """Runs the script or module of this rank; returns its exit code where this process is alone."""
+    if isinstance(sys.stdout, io.TextIOWrapper):  # all ranks write to one pipe: whole lines, or their parts mix
+        sys.stdout.reconfigure(line_buffering=True, write_through=False)
     rank = group.launched_rank()
     report = _reporter(os.environ.get(SOCKET_VARIABLE))
     report(f"{rank} {os.getpid()}")

@@ -18,6 +18,10 @@ dist.barrier()
 if how == "arguments":
     print(f"rank {dist.get_rank()} of {dist.get_world_size()}: {sys.argv[1:]} {__name__} {os.environ['OMP_NUM_THREADS']}")
     sys.exit()
+if how == "lines":
+    for number in range(2000):
+        print("rank", dist.get_rank(), "line", number, "x" * (number % 60), "end")
+    sys.exit()
 if dist.get_rank() == 1:
     print("dying", file=sys.stderr, flush=True)
     if how == "killed":
