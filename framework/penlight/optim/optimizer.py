@@ -4,11 +4,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import nullcontext
 from typing import Any
 
 from penlight.autograd import enable_grad
 from penlight.backends.backend import backend_of
+from penlight.dtype import float32
 from penlight.errors import StateDictError
+from penlight.optim.widening import in_float32, is_half, widened
 from penlight.tensor import Tensor, from_array
 
 Kernel = Callable[..., Any]
@@ -16,6 +19,8 @@ Kernel = Callable[..., Any]
 
 class Optimizer:
     """Base of all optimizers: subclasses define `update(group, parameters)`.
+
+    float16 and bfloat16 parameters are stepped in float32, in which their state is kept, and rounded once a step.
 
     Args:
         params: tensors, (name, tensor) pairs, or dicts with "params" and settings of their own.
@@ -67,7 +72,8 @@ class Optimizer:
         for group in self.param_groups:
             parameters = [parameter for parameter in group["params"] if parameter.grad is not None]
             if parameters:
-                self.update(group, parameters)
+                with in_float32(parameters) if any(is_half(p._data) for p in parameters) else nullcontext():
+                    self.update(group, parameters)
                 for parameter in parameters:
                     parameter.bump_version()
         return loss
@@ -109,7 +115,7 @@ class Optimizer:
         for parameter, entry in state.items():
             self._check(parameter, entry)
         self.state = {
-            parameter: {name: value.detach().clone() if isinstance(value, Tensor) else value for name, value in entry.items()}
+            parameter: {name: _own(value) if isinstance(value, Tensor) else value for name, value in entry.items()}
             for parameter, entry in state.items()
         }
         for group, saved in zip(self.param_groups, groups, strict=True):
@@ -136,9 +142,15 @@ def _fits(shape: tuple[int, ...], target: tuple[int, ...]) -> bool:
     return not shape or (len(shape) == len(target) and all(n in (1, size) for n, size in zip(shape, target, strict=True)))
 
 
+def _own(value: Tensor) -> Tensor:
+    """A copy of a saved state, in float32 where PyTorch has 16 bits."""
+    return value.detach().clone() if not is_half(value._data) else from_array(widened(value._data))
+
+
 def zeros_like(parameter: Tensor) -> Tensor:
-    """Returns contiguous zeros of a parameter's shape, dtype and device, for its state."""
-    return from_array(backend_of(parameter._data).xp.zeros(parameter._data.shape, parameter._data.dtype))
+    """Returns contiguous zeros of a parameter's shape and device for its state, float32 for 16 bits."""
+    array = parameter._data
+    return from_array(backend_of(array).xp.zeros(array.shape, float32.numpy if is_half(array) else array.dtype))
 
 
 def arrays(tensors: Iterable[Tensor]) -> list[Any]:
