@@ -32,14 +32,6 @@ KERNELS = cpu_kernels.kernels()
 TOLERANCE = {"rtol": 2e-5, "atol": 5e-5}
 
 
-@pytest.fixture(params=[1, 2, 3])
-def threads(request):
-    before = native.num_threads()
-    native.set_num_threads(request.param)
-    yield request.param
-    native.set_num_threads(before)
-
-
 def rand(*shape, seed=0, low=-1.0, high=1.0):
     return np.random.default_rng(seed + len(shape)).uniform(low, high, shape).astype(np.float32)
 

@@ -11,14 +11,6 @@ native = pytest.importorskip("penlight._native")
 KERNELS = pytest.importorskip("penlight.backends.recurrent_kernels").recurrent_kernels()
 
 
-@pytest.fixture(params=[1, 2, 3])
-def threads(request):
-    before = native.num_threads()
-    native.set_num_threads(request.param)
-    yield request.param
-    native.set_num_threads(before)
-
-
 def rand(*shape, seed=0):
     return np.random.default_rng(seed + sum(shape)).uniform(-1, 1, shape).astype(np.float32)
 
