@@ -236,7 +236,7 @@ def find_divergence(a: Inspectable, b: Inspectable, inputs: Mapping[str, np.ndar
     common = [layer for layer in a.layers() if layer.value in known]
     if not common:
         return None
-    probe: list[Callable[[list[str]], Arrays]] = [lambda names, s=s: s.values(names, inputs) for s in (a, b)]  # type: ignore[misc]
+    probe: list[Callable[[list[str]], Arrays]] = [lambda names, s=s: s.values(names, inputs) for s in (a, b)]  # type: ignore[misc]  # no type of a default
     try:
         return first_divergence(common, probe[0], probe[1], tolerance)
     except EngineError:
@@ -253,5 +253,5 @@ def require_ok(report: VerifyReport, what: str) -> None:
     detail = f": {row.note}" if row.note else f": max abs difference {row.max_abs:.3g} at tolerance {report.tolerance:g}"
     first = f"; {report.divergence}" if report.divergence is not None else ""
     error = VerifyError(f"{what}: {row.engine} differs from {row.reference} in {place}{detail}{first}")
-    error.report = report  # type: ignore[attr-defined]
+    error.report = report  # type: ignore[attr-defined]  # an extra for those who catch it
     raise error
