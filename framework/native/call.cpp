@@ -32,7 +32,6 @@ bool intern_names() {
       {&names.outputs, "outputs"},
       {&names.gradient, "gradient"},
       {&names.complex_gradient, "complex_gradient"},
-      {&names.data_class_fields, "__dataclass_fields__"},
       {&names.asarray, "asarray"},
       {&names.copy, "copy"},
       {&names.op, "operator"},
@@ -50,8 +49,8 @@ bool import_numpy() { return PyArray_ImportNumPyAPI() >= 0; }
 }  // namespace
 
 bool add_call_path(PyObject* module) {
-  return import_numpy() && intern_names() && add_tensor_type(module) && add_node_types(module) && add_mode(module) &&
-         add_calls(module) && add_pass(module) && add_small_kernels(module);
+  return import_numpy() && intern_names() && add_tensor_type(module) && add_operator_type(module) && add_node_types(module) &&
+         add_mode(module) && add_calls(module) && add_pass(module) && add_small_kernels(module);
 }
 
 }  // namespace penlight

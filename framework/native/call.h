@@ -185,6 +185,9 @@ PyObject* wrap_array(PyObject* array);
 /// The version counter of a tensor: 0 where nothing was ever written.
 int64_t version_of(const TensorObject* t);
 
+/// The names of the fields of a class of operators, borrowed; null for a class that has an `__init__` of its own, or any other.
+PyObject* field_names_of(PyObject* type);
+
 /// What the class of `op` says; valid until the next call. Null after an error.
 const OperatorInfo* operator_info(PyObject* op);
 
@@ -204,12 +207,12 @@ PyObject* run_backward(NodeObject* node, PyObject* grads);
 /// The names that are looked up on every call, interned.
 struct Names {
   PyObject *forward, *backward, *kernels, *xp, *base, *kind, *dtype, *shape, *sync_view, *record, *cast, *name, *saves_inputs,
-      *saves_output, *is_view, *may_copy, *outputs, *gradient, *complex_gradient, *data_class_fields, *asarray, *copy, *op, *inputs,
-      *edges, *instance;
+      *saves_output, *is_view, *may_copy, *outputs, *gradient, *complex_gradient, *asarray, *copy, *op, *inputs, *edges, *instance;
 };
 extern Names names;
 
 bool add_tensor_type(PyObject* module);
+bool add_operator_type(PyObject* module);
 bool add_node_types(PyObject* module);
 bool add_mode(PyObject* module);
 bool add_calls(PyObject* module);

@@ -91,7 +91,7 @@ class Quiet {
 };
 
 bool is_dynamic(PyObject* type, PyObject* name, PyObject* fields) {
-  if (fields != nullptr && PyDict_Contains(fields, name) == 1) return true;
+  if (fields != nullptr && PySequence_Contains(fields, name) == 1) return true;
   Ref value(PyObject_GetAttr(type, name));
   if (!value) PyErr_Clear();
   return !value || Py_TYPE(value.get())->tp_descr_get != nullptr;
@@ -147,13 +147,12 @@ bool read_info(PyObject* op, OperatorInfo* info) {
 /// Whether every instance of the class of `op` says the same.
 bool is_fixed(PyObject* op) {
   PyObject* type = reinterpret_cast<PyObject*>(Py_TYPE(op));
-  const Ref fields(PyObject_GetAttr(type, names.data_class_fields));
-  PyErr_Clear();
+  PyObject* fields = field_names_of(type);
   const Ref own(PyObject_GetAttr(op, names.instance));
   PyErr_Clear();
   for (PyObject* name : {names.name, names.saves_inputs, names.saves_output, names.is_view, names.may_copy, names.outputs,
                          names.gradient, names.complex_gradient})
-    if (is_dynamic(type, name, fields.get()) || (own && PyDict_Contains(own.get(), name) == 1)) return false;
+    if (is_dynamic(type, name, fields) || (own && PyDict_Contains(own.get(), name) == 1)) return false;
   return true;
 }
 

@@ -3,6 +3,8 @@
 
 from typing import Any
 
+from typing_extensions import dataclass_transform
+
 def num_threads() -> int: ...
 def set_num_threads(count: int) -> None: ...
 def instruction_set() -> str: ...
@@ -10,6 +12,17 @@ def crc32c(data: Any, crc: int = 0) -> int: ...
 
 class TensorBase:
     """The fields of a Tensor, which declares them for the type checker."""
+
+@dataclass_transform(frozen_default=True)
+class OperatorType(type):
+    @property
+    def field_names(cls) -> tuple[str, ...]: ...
+    @property
+    def field_defaults(cls) -> tuple[Any, ...]: ...
+    def declare(cls, field_names: tuple[str, ...], defaults: tuple[Any, ...]) -> None: ...
+
+class OperatorBase:
+    """Equality, hash and text by the fields."""
 
 class Saved:
     shape: tuple[int, ...]

@@ -262,5 +262,10 @@ def contains_symbol(value: Any) -> bool:
         return any(map(contains_symbol, value))
     if isinstance(value, SymInt):
         return True
-    fields = getattr(type(value), "__dataclass_fields__", None)
-    return fields is not None and any(contains_symbol(getattr(value, name)) for name in fields)
+    return any(contains_symbol(getattr(value, name)) for name in field_names(value))
+
+
+def field_names(value: Any) -> tuple[str, ...]:
+    """The names of the fields of an operator, or of a dataclass that is an argument of one."""
+    cls: Any = type(value)
+    return tuple(getattr(cls, "field_names", None) or getattr(cls, "__dataclass_fields__", ()))

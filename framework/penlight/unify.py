@@ -3,11 +3,10 @@
 
 from __future__ import annotations
 
-from dataclasses import fields, is_dataclass
 from typing import Any
 
 from penlight.errors import DynamicShapeError, TraceError
-from penlight.symbolic import SymInt
+from penlight.symbolic import SymInt, field_names
 from penlight.tracing import TraceGraph, TraceNode, TraceValue
 
 
@@ -43,10 +42,10 @@ class _Comparison:
     def _compare_nodes(self, a: TraceNode, b: TraceNode) -> None:
         if type(a.operator) is not type(b.operator) or len(a.inputs) != len(b.inputs):
             self._fail(a.source, f"{a.operator.name} at one size, {b.operator.name} ({b.source}) at the other")
-        for f in fields(a.operator):  # type: ignore[arg-type]
-            x, y = getattr(a.operator, f.name), getattr(b.operator, f.name)
+        for name in type(a.operator).field_names:
+            x, y = getattr(a.operator, name), getattr(b.operator, name)
             if not same(x, y):
-                self._fail(a.source, f"{a.operator.name}: {f.name} is {_text(x)} at one size and {_text(y)} at the other", x, y)
+                self._fail(a.source, f"{a.operator.name}: {name} is {_text(x)} at one size and {_text(y)} at the other", x, y)
         for x, y in zip(a.inputs, b.inputs, strict=True):
             self._compare_values(x, y, a.source)
         for x, y in zip(a.outputs, b.outputs, strict=True):
@@ -115,16 +114,16 @@ def same(x: Any, y: Any) -> bool:
         return isinstance(x, SymInt) and isinstance(y, SymInt) and x.text == y.text
     if isinstance(x, (tuple, list)):
         return isinstance(y, (tuple, list)) and len(x) == len(y) and all(map(same, x, y))
-    if is_dataclass(x) and type(x) is type(y):
-        return all(same(getattr(x, f.name), getattr(y, f.name)) for f in fields(x))
+    if type(x) is type(y) and field_names(x):
+        return all(same(getattr(x, name), getattr(y, name)) for name in field_names(x))
     return type(x) is type(y) and bool(x == y or x != x)
 
 
 def _leaves(x: Any, y: Any) -> list[tuple[Any, Any]]:
     if isinstance(x, (tuple, list)) and isinstance(y, (tuple, list)):
         return [leaf for p, q in zip(x, y, strict=False) for leaf in _leaves(p, q)]
-    if is_dataclass(x) and type(x) is type(y):
-        return [leaf for f in fields(x) for leaf in _leaves(getattr(x, f.name), getattr(y, f.name))]
+    if type(x) is type(y):
+        return [leaf for name in field_names(x) for leaf in _leaves(getattr(x, name), getattr(y, name))] or [(x, y)]
     return [(x, y)]
 
 

@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from penlight.errors import ArgumentError
@@ -37,7 +36,6 @@ class Activation(Operator):
 
 
 @register
-@dataclass(frozen=True)
 class Relu(Activation):
     """max(x, 0)"""
 
@@ -56,7 +54,6 @@ class Relu(Activation):
 
 
 @register
-@dataclass(frozen=True)
 class LeakyRelu(Activation):
     """x where x > 0, else slope * x (Maas et al. 2013)"""
 
@@ -77,7 +74,6 @@ class LeakyRelu(Activation):
 
 
 @register
-@dataclass(frozen=True)
 class Sigmoid(Activation):
     """1 / (1 + exp(-x))"""
 
@@ -104,7 +100,6 @@ def sigmoid_array(xp: Any, x: Any) -> Any:
 
 
 @register
-@dataclass(frozen=True)
 class Tanh(Activation):
     """The hyperbolic tangent"""
 
@@ -123,7 +118,6 @@ class Tanh(Activation):
 
 
 @register
-@dataclass(frozen=True)
 class Gelu(Activation):
     """x * Phi(x), Phi the normal distribution function (Hendrycks, Gimpel 2016); or its tanh approximation"""
 
@@ -168,7 +162,6 @@ class Gelu(Activation):
 
 
 @register
-@dataclass(frozen=True)
 class Silu(Activation):
     """x * sigmoid(x)"""
 
@@ -187,7 +180,6 @@ class Silu(Activation):
 
 
 @register
-@dataclass(frozen=True)
 class Elu(Activation):
     """x where x > 0, else alpha * (exp(x) - 1) (Clevert et al. 2015)"""
 
@@ -205,7 +197,6 @@ class Elu(Activation):
 
 
 @register
-@dataclass(frozen=True)
 class Softplus(Activation):
     """log(1 + exp(beta * x)) / beta, and x where beta * x > threshold"""
 
@@ -227,7 +218,6 @@ class Softplus(Activation):
 
 
 @register
-@dataclass(frozen=True)
 class Hardsigmoid(Activation):
     """clamp(x / 6 + 1 / 2, 0, 1)"""
 
@@ -243,7 +233,6 @@ class Hardsigmoid(Activation):
 
 
 @register
-@dataclass(frozen=True)
 class Hardswish(Activation):
     """x * clamp(x / 6 + 1 / 2, 0, 1) (Howard et al. 2019)"""
 

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from penlight.dtype import bool_, int64
@@ -41,7 +40,6 @@ class Binary(Operator):
 
 
 @register
-@dataclass(frozen=True)
 class Add(Binary):
     """a + b"""
 
@@ -62,7 +60,6 @@ class Add(Binary):
 
 
 @register
-@dataclass(frozen=True)
 class Sub(Binary):
     """a - b"""
 
@@ -82,7 +79,6 @@ class Sub(Binary):
 
 
 @register
-@dataclass(frozen=True)
 class Mul(Binary):
     """a * b"""
 
@@ -102,7 +98,6 @@ class Mul(Binary):
 
 
 @register
-@dataclass(frozen=True)
 class Div(Binary):
     """a / b, floating point"""
 
@@ -123,7 +118,6 @@ class Div(Binary):
 
 
 @register
-@dataclass(frozen=True)
 class FloorDivide(Binary):
     """The largest integer <= a / b, in the dtype of the inputs"""
 
@@ -138,7 +132,6 @@ class FloorDivide(Binary):
 
 
 @register
-@dataclass(frozen=True)
 class Remainder(Binary):
     """a - b * floor(a / b): the sign is the divisor's, as in Python"""
 
@@ -153,7 +146,6 @@ class Remainder(Binary):
 
 
 @register
-@dataclass(frozen=True)
 class Pow(Binary):
     """a ** b"""
 
@@ -189,7 +181,6 @@ def _whole_power(xp: Any, a: Any, b: Any) -> Any:
 
 
 @register
-@dataclass(frozen=True)
 class PowScalar(Unary):
     """x ** exponent for a fixed exponent"""
 
@@ -227,7 +218,6 @@ def _extremum(grad: Tensor, chosen: Tensor, other: Tensor, wins: Tensor) -> tupl
 
 
 @register
-@dataclass(frozen=True)
 class Maximum(Binary):
     """The larger of a and b; NaN if either is"""
 
@@ -243,7 +233,6 @@ class Maximum(Binary):
 
 
 @register
-@dataclass(frozen=True)
 class Minimum(Binary):
     """The smaller of a and b; NaN if either is"""
 
@@ -259,7 +248,6 @@ class Minimum(Binary):
 
 
 @register
-@dataclass(frozen=True)
 class Where(Operator):
     """a where the condition holds, else b; all three broadcast"""
 
@@ -289,7 +277,6 @@ class Where(Operator):
 
 
 @register
-@dataclass(frozen=True)
 class Clamp(Unary):
     """min(max(x, low), high); a bound that is None does not bind"""
 

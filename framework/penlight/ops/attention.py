@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -22,7 +21,6 @@ from penlight.tensor import Tensor
 
 
 @register
-@dataclass(frozen=True)
 class Attention(Operator):
     """softmax(q @ k.T * scale + mask) @ v (Vaswani et al. 2017), with the probabilities as second output.
 

@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 from typing import Any
 
 from penlight.ops.arithmetic import where
@@ -21,7 +20,6 @@ _WIDE = (shapes(3, 4), shapes(0), sample(of(5, 3, low=-40, high=40, strided=True
 
 
 @register
-@dataclass(frozen=True)
 class I0(Formula):
     """The Bessel function I_0(x)"""
 
@@ -36,7 +34,6 @@ class I0(Formula):
 
 
 @register
-@dataclass(frozen=True)
 class I0e(Formula):
     """I_0(x) exp(-|x|)"""
 
@@ -52,7 +49,6 @@ class I0e(Formula):
 
 
 @register
-@dataclass(frozen=True)
 class I1(Formula):
     """The Bessel function I_1(x)"""
 
@@ -68,7 +64,6 @@ class I1(Formula):
 
 
 @register
-@dataclass(frozen=True)
 class I1e(Formula):
     """I_1(x) exp(-|x|)"""
 

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from penlight.dtype import bool_
@@ -32,7 +31,6 @@ class _Bits(Binary):
 
 
 @register
-@dataclass(frozen=True)
 class BitwiseAnd(_Bits):
     """a & b"""
 
@@ -44,7 +42,6 @@ class BitwiseAnd(_Bits):
 
 
 @register
-@dataclass(frozen=True)
 class BitwiseOr(_Bits):
     """a | b"""
 
@@ -56,7 +53,6 @@ class BitwiseOr(_Bits):
 
 
 @register
-@dataclass(frozen=True)
 class BitwiseXor(_Bits):
     """a ^ b"""
 
@@ -68,7 +64,6 @@ class BitwiseXor(_Bits):
 
 
 @register
-@dataclass(frozen=True)
 class BitwiseNot(Unary):
     """~x"""
 
@@ -82,7 +77,6 @@ class BitwiseNot(Unary):
 
 
 @register
-@dataclass(frozen=True)
 class LeftShift(_Bits):
     """a * 2 ** b; bits that leave the width are lost"""
 
@@ -95,7 +89,6 @@ class LeftShift(_Bits):
 
 
 @register
-@dataclass(frozen=True)
 class RightShift(_Bits):
     """a // 2 ** b"""
 

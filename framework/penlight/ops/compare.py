@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from penlight.dtype import bool_
@@ -35,7 +34,6 @@ class Comparison(Operator):
 
 
 @register
-@dataclass(frozen=True)
 class Equal(Comparison):
     """a == b; NaN equals nothing"""
 
@@ -47,7 +45,6 @@ class Equal(Comparison):
 
 
 @register
-@dataclass(frozen=True)
 class NotEqual(Comparison):
     """a != b"""
 
@@ -58,7 +55,6 @@ class NotEqual(Comparison):
 
 
 @register
-@dataclass(frozen=True)
 class Less(Comparison):
     """a < b"""
 
@@ -70,7 +66,6 @@ class Less(Comparison):
 
 
 @register
-@dataclass(frozen=True)
 class LessEqual(Comparison):
     """a <= b"""
 
@@ -82,7 +77,6 @@ class LessEqual(Comparison):
 
 
 @register
-@dataclass(frozen=True)
 class Greater(Comparison):
     """a > b"""
 
@@ -94,7 +88,6 @@ class Greater(Comparison):
 
 
 @register
-@dataclass(frozen=True)
 class GreaterEqual(Comparison):
     """a >= b"""
 
@@ -106,7 +99,6 @@ class GreaterEqual(Comparison):
 
 
 @register
-@dataclass(frozen=True)
 class LogicalAnd(Comparison):
     """a and b, of bools"""
 
@@ -119,7 +111,6 @@ class LogicalAnd(Comparison):
 
 
 @register
-@dataclass(frozen=True)
 class LogicalOr(Comparison):
     """a or b, of bools"""
 
@@ -132,7 +123,6 @@ class LogicalOr(Comparison):
 
 
 @register
-@dataclass(frozen=True)
 class LogicalXor(Comparison):
     """Either a or b, of bools"""
 
@@ -155,7 +145,6 @@ class Test(Operator):
 
 
 @register
-@dataclass(frozen=True)
 class LogicalNot(Test):
     """not x, of bools"""
 
@@ -168,7 +157,6 @@ class LogicalNot(Test):
 
 
 @register
-@dataclass(frozen=True)
 class IsNan(Test):
     """Whether x is NaN"""
 
@@ -180,7 +168,6 @@ class IsNan(Test):
 
 
 @register
-@dataclass(frozen=True)
 class IsInf(Test):
     """Whether x is infinite"""
 

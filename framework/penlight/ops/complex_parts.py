@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 
 from penlight.dtype import complex64, complex128, float32, float64
 from penlight.errors import DTypeError, ShapeError
@@ -22,7 +21,6 @@ _NO_ONNX = NotExported("ONNX has no complex numbers")
 
 
 @register
-@dataclass(frozen=True)
 class ToComplex(Operator):
     """x + 0i"""
 
@@ -43,7 +41,6 @@ class ToComplex(Operator):
 
 
 @register
-@dataclass(frozen=True)
 class ToImaginary(ToComplex):
     """0 + xi"""
 
@@ -57,7 +54,6 @@ class ToImaginary(ToComplex):
 
 
 @register
-@dataclass(frozen=True)
 class Real(Operator):
     """The real part, as a copy"""
 
@@ -78,7 +74,6 @@ class Real(Operator):
 
 
 @register
-@dataclass(frozen=True)
 class Imag(Operator):
     """The imaginary part, as a copy"""
 
@@ -99,7 +94,6 @@ class Imag(Operator):
 
 
 @register
-@dataclass(frozen=True)
 class Conj(Operator):
     """The imaginary part turned over"""
 

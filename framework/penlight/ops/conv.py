@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Any
 
 from penlight.errors import ArgumentError, ShapeError
@@ -94,7 +93,6 @@ def _channel_hint(x: Any, wanted: Any) -> str:
 
 
 @register
-@dataclass(frozen=True)
 class Conv2d(_Conv):
     """Cross-correlation of x (N, C, H, W) with weight (O, C / groups, KH, KW), plus bias (O) if given"""
 
@@ -172,7 +170,6 @@ class Conv2d(_Conv):
 
 
 @register
-@dataclass(frozen=True)
 class Conv2dInputGrad(_Conv):
     """The gradient of Conv2d for its input: a transposed convolution of grad (N, O, OH, OW) with weight, to (N, C, *size)"""
 
@@ -225,7 +222,6 @@ class Conv2dInputGrad(_Conv):
 
 
 @register
-@dataclass(frozen=True)
 class Conv2dWeightGrad(_Conv):
     """The gradient of Conv2d for its weight, from x (N, C, H, W) and grad (N, O, OH, OW)"""
 

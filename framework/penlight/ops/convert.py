@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from penlight.backends.backend import get_backend
@@ -32,7 +31,6 @@ _F = TypeVar("_F", bound=Callable[..., Any])
 
 
 @register
-@dataclass(frozen=True)
 class Cast(Operator):
     """The values in another dtype; floating point to integer truncates"""
 
@@ -59,7 +57,6 @@ class Cast(Operator):
 
 
 @register
-@dataclass(frozen=True)
 class Clone(Operator):
     """A copy without gaps, its dimensions in the same order in memory; in row-major order where the input repeats"""
 
@@ -80,7 +77,6 @@ class Clone(Operator):
 
 
 @register
-@dataclass(frozen=True)
 class ToDevice(Operator):
     """A copy on another device"""
 
@@ -104,7 +100,6 @@ class ToDevice(Operator):
 
 
 @register
-@dataclass(frozen=True)
 class Contiguous(Operator):
     """The same values in row-major order without gaps: x itself where it already is"""
 
@@ -126,7 +121,6 @@ class Contiguous(Operator):
 
 
 @register
-@dataclass(frozen=True)
 class ChannelsLast(Operator):
     """The same values, dimension 1 stored innermost"""
 

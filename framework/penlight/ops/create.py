@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -26,7 +25,6 @@ _SOURCE = NotDifferentiable("there is no input")
 
 
 @register
-@dataclass(frozen=True)
 class Full(Operator):
     """`value` everywhere; recorded in a trace where a size is dynamic"""
 
@@ -46,7 +44,6 @@ class Full(Operator):
 
 
 @register
-@dataclass(frozen=True)
 class Arange(Operator):
     """start, start + step, ... below `end`; recorded in a trace where a bound is dynamic"""
 
@@ -75,7 +72,6 @@ class Arange(Operator):
 
 
 @register
-@dataclass(frozen=True)
 class SymbolicScalar(Operator):
     """The 0-dim value of a size that is dynamic under a trace"""
 

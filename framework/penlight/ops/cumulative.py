@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -37,7 +36,6 @@ def reversed_sum(t: Tensor, dim: int) -> Tensor:
 
 
 @register
-@dataclass(frozen=True)
 class Cumprod(_Running):
     """The running product along `dim`"""
 
@@ -71,7 +69,6 @@ class Cumprod(_Running):
 
 
 @register
-@dataclass(frozen=True)
 class LogCumsumExp(_Running):
     """log of the running sum of exp(x) along `dim`"""
 
@@ -91,7 +88,6 @@ class LogCumsumExp(_Running):
 
 
 @register
-@dataclass(frozen=True)
 class RunningPosition(_Running):
     """The index of the largest (or smallest) element so far along `dim`; the last one on a tie"""
 

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import numpy as np
@@ -32,7 +31,6 @@ class _Square(Operator):
 
 
 @register
-@dataclass(frozen=True)
 class Inverse(_Square):
     """The inverse of square matrices"""
 
@@ -48,7 +46,6 @@ class Inverse(_Square):
 
 
 @register
-@dataclass(frozen=True)
 class Solve(Operator):
     """X of A X = B, for square A (..., N, N) and B (..., N, K) of the same batch"""
 
@@ -69,7 +66,6 @@ class Solve(Operator):
 
 
 @register
-@dataclass(frozen=True)
 class Det(_Square):
     """The determinants of square matrices"""
 
@@ -100,7 +96,6 @@ def _cofactors(a: Tensor, det: Tensor) -> Tensor:
 
 
 @register
-@dataclass(frozen=True)
 class SlogDet(_Square):
     """The signs and the logarithms of the magnitudes of determinants"""
 
@@ -121,7 +116,6 @@ class SlogDet(_Square):
 
 
 @register
-@dataclass(frozen=True)
 class Cholesky(_Square):
     """The lower L with L L.T = A, of symmetric positive definite A; only the lower triangle of A is read"""
 
@@ -141,7 +135,6 @@ class Cholesky(_Square):
 
 
 @register
-@dataclass(frozen=True)
 class Eigh(_Square):
     """Eigenvalues in growing order and eigenvectors of symmetric matrices"""
 
@@ -178,7 +171,6 @@ def _inverse_gaps(values: Tensor) -> Tensor:
 
 
 @register
-@dataclass(frozen=True)
 class Svd(Operator):
     """U (..., M, K), S (..., K), Vh (..., K, N) with U diag(S) Vh = A; square U and Vh if `full`"""
 
@@ -233,7 +225,6 @@ def svd_gradient(u: Tensor, s: Tensor, vh: Tensor, gu: Any, gs: Any, gvh: Any) -
 
 
 @register
-@dataclass(frozen=True)
 class Qr(Operator):
     """Q (..., M, K) with orthonormal columns and upper R (..., K, N) with Q R = A"""
 
@@ -274,7 +265,6 @@ def _qr_gradient(q: Tensor, r: Tensor, gq: Tensor, gr: Tensor) -> Tensor:
 
 
 @register
-@dataclass(frozen=True)
 class Pinv(Operator):
     """The pseudo-inverse; singular values below the tolerance count as 0"""
 
@@ -306,7 +296,6 @@ class Pinv(Operator):
 
 
 @register
-@dataclass(frozen=True)
 class Lu(_Square):
     """P, L, U with P L U = A and partial pivoting, by Gaussian elimination"""
 

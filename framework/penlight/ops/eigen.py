@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 
 import numpy as np
 
@@ -16,7 +15,6 @@ from penlight.tensor import Tensor, from_array
 
 
 @register
-@dataclass(frozen=True)
 class Eig(Operator):
     """Eigenvalues as the first column, and eigenvectors of length 1 as the others, of square matrices"""
 

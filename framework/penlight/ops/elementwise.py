@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from penlight.dtype import bool_, complex64, complex128, float32, float64
@@ -40,7 +39,6 @@ class Step(Unary):
 
 
 @register
-@dataclass(frozen=True)
 class Neg(Unary):
     """-x"""
 
@@ -60,7 +58,6 @@ class Neg(Unary):
 
 
 @register
-@dataclass(frozen=True)
 class Abs(Unary):
     """|x|; the gradient at 0 is 0"""
 
@@ -83,7 +80,6 @@ class Abs(Unary):
 
 
 @register
-@dataclass(frozen=True)
 class Sign(Step):
     """-1, 0 or 1"""
 
@@ -95,7 +91,6 @@ class Sign(Step):
 
 
 @register
-@dataclass(frozen=True)
 class Floor(Step):
     """The largest integer <= x"""
 
@@ -107,7 +102,6 @@ class Floor(Step):
 
 
 @register
-@dataclass(frozen=True)
 class Ceil(Step):
     """The smallest integer >= x"""
 
@@ -119,7 +113,6 @@ class Ceil(Step):
 
 
 @register
-@dataclass(frozen=True)
 class Round(Step):
     """The nearest integer; halves go to the even one"""
 
@@ -131,7 +124,6 @@ class Round(Step):
 
 
 @register
-@dataclass(frozen=True)
 class Exp(Unary):
     """e ** x"""
 
@@ -150,7 +142,6 @@ class Exp(Unary):
 
 
 @register
-@dataclass(frozen=True)
 class Log(Unary):
     """The natural logarithm"""
 
@@ -166,7 +157,6 @@ class Log(Unary):
 
 
 @register
-@dataclass(frozen=True)
 class Log1p(Unary):
     """log(1 + x), exact for small x"""
 
@@ -181,7 +171,6 @@ class Log1p(Unary):
 
 
 @register
-@dataclass(frozen=True)
 class Expm1(Unary):
     """e ** x - 1, exact for small x"""
 
@@ -196,7 +185,6 @@ class Expm1(Unary):
 
 
 @register
-@dataclass(frozen=True)
 class Sqrt(Unary):
     """The square root"""
 
@@ -213,7 +201,6 @@ class Sqrt(Unary):
 
 
 @register
-@dataclass(frozen=True)
 class Rsqrt(Unary):
     """1 / sqrt(x)"""
 
@@ -229,7 +216,6 @@ class Rsqrt(Unary):
 
 
 @register
-@dataclass(frozen=True)
 class Reciprocal(Unary):
     """1 / x"""
 
@@ -246,7 +232,6 @@ class Reciprocal(Unary):
 
 
 @register
-@dataclass(frozen=True)
 class Sin(Unary):
     """sin(x), radians"""
 
@@ -261,7 +246,6 @@ class Sin(Unary):
 
 
 @register
-@dataclass(frozen=True)
 class Cos(Unary):
     """cos(x), radians"""
 
@@ -276,7 +260,6 @@ class Cos(Unary):
 
 
 @register
-@dataclass(frozen=True)
 class Erf(Unary):
     """2 / sqrt(pi) * integral of exp(-t**2) from 0 to x"""
 

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 
 import numpy as np
 
@@ -18,7 +17,6 @@ from penlight.tensor import Tensor
 
 
 @register
-@dataclass(frozen=True)
 class Embedding(Operator):
     """weight (V, D) at index (...): (..., D); the row `padding_idx` gets no gradient"""
 

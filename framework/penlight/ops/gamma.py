@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import functools
 import math
-from dataclasses import dataclass
 from typing import Any
 
 from penlight.errors import ArgumentError
@@ -25,7 +24,6 @@ _MIXED = (*_POSITIVE, sample(of(7, low=-3.9, high=-3.1)))
 
 
 @register
-@dataclass(frozen=True)
 class Lgamma(Formula):
     """log |Gamma(x)|"""
 
@@ -75,7 +73,6 @@ def _lgamma_far(xp: Any, y: Any) -> Any:
 
 
 @register
-@dataclass(frozen=True)
 class Polygamma(Formula):
     """The derivative number `n` of the digamma function, which is that of log Gamma(x)"""
 
@@ -116,7 +113,6 @@ def _digamma(xp: Any, x: Any) -> Any:
 
 
 @register
-@dataclass(frozen=True)
 class Zeta(BinaryFormula):
     """Hurwitz' zeta: the sum of (q + k) ** -x over k = 0, 1, ..., for x > 1"""
 

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -19,7 +18,6 @@ from penlight.tensor import Tensor
 
 
 @register
-@dataclass(frozen=True)
 class Take(Operator):
     """The elements of x at `index` along `dim`; an index of any rank replaces the dimension"""
 
@@ -50,7 +48,6 @@ class Take(Operator):
 
 
 @register
-@dataclass(frozen=True)
 class TakeAdd(Operator):
     """Zeros with `size` along `dim`, and x added at `index`: the gradient of Take"""
 
@@ -92,7 +89,6 @@ def _add_rows(result: np.ndarray, flat: np.ndarray, rows: np.ndarray) -> None:
 
 
 @register
-@dataclass(frozen=True)
 class Gather(Operator):
     """out[i][j] = x[index[i][j]][j] along `dim` 0, and so on"""
 
@@ -122,7 +118,6 @@ class Gather(Operator):
 
 
 @register
-@dataclass(frozen=True)
 class GatherAdd(Operator):
     """Zeros of `shape` with x added where Gather along `dim` would read: the gradient of Gather"""
 
@@ -147,7 +142,6 @@ class GatherAdd(Operator):
 
 
 @register
-@dataclass(frozen=True)
 class ScatterAdd(Operator):
     """A copy of x with `source` added where `index` says along `dim`; repeated indices add up"""
 

@@ -59,7 +59,6 @@ _SLICES = (
 
 
 @register
-@dataclass(frozen=True)
 class Slice(Operator):
     """x[items] with integers, ranges and new dimensions: a view"""
 
@@ -85,7 +84,6 @@ class Slice(Operator):
 
 
 @register
-@dataclass(frozen=True)
 class SliceScatter(Operator):
     """Zeros of `shape` with x at the place `items`"""
 
@@ -111,7 +109,6 @@ class SliceScatter(Operator):
 
 
 @register
-@dataclass(frozen=True)
 class SliceWrite(Operator):
     """A copy of x with `value` at the place `items`: x[items] = value under a trace"""
 
@@ -140,7 +137,6 @@ class SliceWrite(Operator):
 
 
 @register
-@dataclass(frozen=True)
 class AdvancedIndex(Operator):
     """x[i, j, ...] with integer arrays for the dimensions `dims`, which broadcast together, as in NumPy"""
 
@@ -174,7 +170,6 @@ class AdvancedIndex(Operator):
 
 
 @register
-@dataclass(frozen=True)
 class AdvancedIndexAdd(Operator):
     """Zeros of `shape` with x added at the integer arrays: the gradient of AdvancedIndex"""
 
@@ -199,7 +194,6 @@ class AdvancedIndexAdd(Operator):
 
 
 @register
-@dataclass(frozen=True)
 class AdvancedIndexPut(Operator):
     """A copy of x with `value` at (or added at, if `accumulate`) the integer arrays for `dims`"""
 

@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import warnings
-from dataclasses import dataclass
 from typing import Any
 
 from penlight import _native
@@ -23,7 +22,6 @@ _TRAINING = NotExported("a loss is for training; export the module that computes
 
 
 @register
-@dataclass(frozen=True)
 class CrossEntropy(Operator):
     """Per row of x (N, C): -(1 - s) * log p[target] - s / C * sum(log p), 0 where target is `ignore_index`; and log p"""
 

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -23,7 +22,6 @@ from penlight.tensor import Tensor, from_array
 
 
 @register
-@dataclass(frozen=True)
 class Tril(Operator):
     """The lower triangle of the last two dimensions, up to `diagonal`; zeros elsewhere"""
 
@@ -44,7 +42,6 @@ class Tril(Operator):
 
 
 @register
-@dataclass(frozen=True)
 class Triu(Operator):
     """The upper triangle of the last two dimensions, from `diagonal` on; zeros elsewhere"""
 
@@ -65,7 +62,6 @@ class Triu(Operator):
 
 
 @register
-@dataclass(frozen=True)
 class OneHot(Operator):
     """1 at the place of the index along a new last dimension of size `num_classes`, int64"""
 

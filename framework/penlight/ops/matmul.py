@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 from typing import Any
 
 from penlight.errors import DTypeError, ShapeError
@@ -17,7 +16,6 @@ from penlight.tensor import Tensor
 
 
 @register
-@dataclass(frozen=True)
 class MatMul(Operator):
     """a (..., N, K) times b (..., K, M); the leading dimensions broadcast"""
 
@@ -67,7 +65,6 @@ class MatMul(Operator):
 
 
 @register
-@dataclass(frozen=True)
 class Linear(Operator):
     """x (..., in) times weight (out, in) transposed, plus bias (out) if given"""
 

@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from penlight.dtype import dtype as DType
@@ -20,7 +19,6 @@ from penlight.tensor import Tensor
 
 
 @register
-@dataclass(frozen=True)
 class LayerNorm(Operator):
     """(x - mean) / sqrt(var + eps) over the last `dims` dimensions, times weight plus bias if given (Ba et al. 2016).
 
@@ -119,7 +117,6 @@ def _count(shape: Any, axes: Sequence[int]) -> int:
 
 
 @register
-@dataclass(frozen=True)
 class BatchNorm(Operator):
     """(x - mean) / sqrt(var + eps) * weight + bias with given statistics per channel (dimension 1)"""
 
@@ -162,7 +159,6 @@ class BatchNorm(Operator):
 
 
 @register
-@dataclass(frozen=True)
 class BatchNormTraining(Operator):
     """Batch norm with the statistics of the batch itself (Ioffe, Szegedy 2015).
 

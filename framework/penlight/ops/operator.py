@@ -3,12 +3,14 @@
 
 from __future__ import annotations
 
-import contextlib
+import itertools
 import re
+import typing
 from collections.abc import Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
+from penlight._native import OperatorBase, OperatorType
 from penlight.dtype import dtype as DType
 from penlight.errors import ArgumentError
 
@@ -55,43 +57,46 @@ CUSTOM = "custom"  # the lowering is a function in penlight_export/onnx/lowering
 AVAILABLE = "available"
 
 
-_NO_ARGUMENTS: tuple[Any, ...] = ((),)
-
-
-class _Interned(type):
-    """Makes one instance per tuple of arguments: building a frozen dataclass costs 0.6 us, finding one 0.15 us."""
-
-    _instances: dict[Any, Any]
-
-    def __call__(cls, *args: Any, **kwargs: Any) -> Any:
-        if kwargs or interning.suspended:
-            return super().__call__(*args, **kwargs)
-        if not args and _NO_ARGUMENTS in cls._instances:
-            return cls._instances[_NO_ARGUMENTS]
-        key = (args, *map(type, args))  # 1, 1.0 and True are equal, and not the same argument
-        try:
-            return cls._instances[key]
-        except (KeyError, TypeError):  # TypeError: an argument without a hash
-            return cls._remember(key)
-
-    def _remember(cls, key: Any) -> Any:
-        instance = super().__call__(*key[0])
-        if len(cls._instances) >= 1024:  # a program with ever new arguments must not leak
-            cls._instances.clear()
-        if not any(type(a) is float and a == 0 for a in key[0]):  # 0.0 equals -0.0
-            with contextlib.suppress(TypeError):
-                cls._instances[key] = instance
-        return instance
-
-
 class interning:
     """`suspended` is set under a trace: a SymInt equals the int of its value, so the two may not share an instance."""
 
     suspended = False
 
 
-class Operator(metaclass=_Interned):
-    """Base of all operators. Subclasses are frozen dataclasses whose fields are the arguments, registered by `@register`.
+_REQUIRED: Any = object()  # stands for the default of an argument that has none
+
+
+def _fields(cls: OperatorType) -> tuple[tuple[str, ...], tuple[Any, ...]]:
+    """The names of the arguments, those of the bases first, and the defaults of the last ones.
+
+    Written out because `dataclasses` compiles text for each class, which took nearly half of the time of an import.
+    """
+    found: dict[str, Any] = {}
+    for base in reversed(cls.__bases__):
+        if isinstance(base, OperatorType):
+            required = len(base.field_names) - len(base.field_defaults)
+            found.update(zip(base.field_names, (_REQUIRED,) * required + base.field_defaults, strict=True))
+    for name, annotation in cls.__annotations__.items():
+        if not _is_class_variable(annotation):
+            found[name] = getattr(cls, name, _REQUIRED)
+    defaults = tuple(itertools.dropwhile(lambda value: value is _REQUIRED, found.values()))
+    if any(value is _REQUIRED for value in defaults):
+        raise TypeError(f"{cls.__qualname__}: an argument without a default follows one that has a default")
+    return tuple(found), defaults
+
+
+def _is_class_variable(annotation: Any) -> bool:
+    if isinstance(annotation, str):
+        return annotation.startswith(("ClassVar", "typing.ClassVar"))
+    return annotation is ClassVar or typing.get_origin(annotation) is ClassVar
+
+
+class Operator(OperatorBase, metaclass=OperatorType):
+    """Base of all operators. The annotated attributes of a subclass are its arguments; `@register` adds it to the table.
+
+    Instances are immutable, equal where their arguments are, and shared: equal calls give one instance (see
+    framework/native/call_operator.cpp). A class that has an `__init__` of its own is an ordinary class in all of this.
+    `Class.field_names` are the names of the arguments.
 
     Class attributes:
         name: the unique name, snake case.
@@ -127,11 +132,11 @@ class Operator(metaclass=_Interned):
     private_outputs: ClassVar[int] = 0
     complex_gradient: ClassVar[bool] = False
     backward: ClassVar[Any] = None
-    _instances: ClassVar[dict[Any, Any]] = {}
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
-        cls._instances = {}
+        if cls.__init__ is object.__init__:
+            cls.declare(*_fields(cls))
 
     def infer(self, *specs: Any) -> Any:
         """Spec of the output (a tuple of Specs where `outputs` > 1), in arithmetic that is safe for SymInt."""
@@ -152,7 +157,7 @@ class Operator(metaclass=_Interned):
 
     def field_values(self) -> dict[str, Any]:
         """The arguments by name, for the trace and for ONNX attributes."""
-        return {f.name: getattr(self, f.name) for f in fields(self)}  # type: ignore[arg-type]
+        return {name: getattr(self, name) for name in type(self).field_names}
 
 
 def parse_onnx(form: str) -> tuple[str, dict[str, str]]:

@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -97,7 +96,6 @@ def _distinct(*shape: int) -> Input:
 
 
 @register
-@dataclass(frozen=True)
 class MaxPool2d(_Pool):
     """The largest element of each window; padding never wins"""
 
@@ -138,7 +136,6 @@ def _lowest(dtype: Any) -> Any:
 
 
 @register
-@dataclass(frozen=True)
 class MaxPool2dIndex(_Pool):
     """The number of the tap that holds the largest element of each window, int64; the first one on a tie"""
 
@@ -173,7 +170,6 @@ class MaxPool2dIndex(_Pool):
 
 
 @register
-@dataclass(frozen=True)
 class MaxPool2dGrad(_Pool):
     """Each element of x added at the tap that won its window: the gradient of MaxPool2d"""
 
@@ -206,7 +202,6 @@ class MaxPool2dGrad(_Pool):
 
 
 @register
-@dataclass(frozen=True)
 class MaxPool2dRead(_Pool):
     """The element of x at the winning tap of each window: the gradient of MaxPool2dGrad"""
 
@@ -257,7 +252,6 @@ class _AvgPool(_Pool):
 
 
 @register
-@dataclass(frozen=True)
 class AvgPool2d(_AvgPool):
     """The mean of each window"""
 
@@ -292,7 +286,6 @@ class AvgPool2d(_AvgPool):
 
 
 @register
-@dataclass(frozen=True)
 class AvgPool2dGrad(_AvgPool):
     """Each element of x spread evenly over its window: the gradient of AvgPool2d"""
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -26,7 +25,6 @@ from penlight.tensor import Tensor, from_numpy
 
 
 @register
-@dataclass(frozen=True)
 class Diagonal(Operator):
     """The elements (i, i + offset) of the dimensions `dim1` and `dim2`, as a new last dimension: a view"""
 
@@ -55,7 +53,6 @@ class Diagonal(Operator):
 
 
 @register
-@dataclass(frozen=True)
 class DiagonalScatter(Operator):
     """Zeros of `shape` with x as the diagonal of `dim1` and `dim2`: the gradient of Diagonal"""
 
@@ -83,7 +80,6 @@ class DiagonalScatter(Operator):
 
 
 @register
-@dataclass(frozen=True)
 class Unfold(Operator):
     """Windows of `size` elements along `dim`, `step` apart, as a new last dimension"""
 
@@ -110,7 +106,6 @@ class Unfold(Operator):
 
 
 @register
-@dataclass(frozen=True)
 class UnfoldAdd(Operator):
     """The windows added back where they came from, `length` elements along `dim`: the gradient of Unfold"""
 

@@ -8,7 +8,6 @@ it can be differentiated again.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any, ClassVar
 
@@ -197,7 +196,6 @@ def _samples(gates: int, states: int, **fields: Any) -> tuple[Sample, ...]:
 
 
 @register
-@dataclass(frozen=True)
 class Rnn(_Recurrent):
     """Elman network: h = tanh(or relu)(x w_ih^T + b_ih + h w_hh^T + b_hh)"""
 
@@ -224,7 +222,6 @@ def _positive(y: Any) -> Any:
 
 
 @register
-@dataclass(frozen=True)
 class Gru(_Recurrent):
     """Gated recurrent units (Cho et al. 2014): reset r, update z, candidate n = tanh(x_n + r * h_n), h = n + z * (h - n)
 
@@ -259,7 +256,6 @@ class Gru(_Recurrent):
 
 
 @register
-@dataclass(frozen=True)
 class Lstm(_Recurrent):
     """Long short-term memory (Hochreiter and Schmidhuber 1997): c = f * c + i * g, h = o * tanh(c)
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
-from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from penlight.backends.backend import backend_of
@@ -60,7 +59,6 @@ def reduced_shape(shape: Shape, dims: tuple[int, ...], keepdim: bool) -> Shape:
 
 
 @register
-@dataclass(frozen=True)
 class Sum(Reduction):
     """The sum over `dims`"""
 
@@ -83,7 +81,6 @@ class Sum(Reduction):
 
 
 @register
-@dataclass(frozen=True)
 class SumTo(Operator):
     """The sum over what broadcasting repeated: x back in `shape`"""
 
@@ -108,7 +105,6 @@ class SumTo(Operator):
 
 
 @register
-@dataclass(frozen=True)
 class Mean(Reduction):
     """The mean over `dims`; NaN over nothing"""
 
@@ -149,7 +145,6 @@ class _Extreme(Reduction):
 
 
 @register
-@dataclass(frozen=True)
 class Amax(_Extreme):
     """The largest element over `dims`"""
 
@@ -163,7 +158,6 @@ class Amax(_Extreme):
 
 
 @register
-@dataclass(frozen=True)
 class Amin(_Extreme):
     """The smallest element over `dims`"""
 
@@ -177,7 +171,6 @@ class Amin(_Extreme):
 
 
 @register
-@dataclass(frozen=True)
 class Prod(Reduction):
     """The product over `dims`"""
 
@@ -234,7 +227,6 @@ class _Position(Operator):
 
 
 @register
-@dataclass(frozen=True)
 class Argmax(_Position):
     """The index of the largest element along `dim`"""
 
@@ -250,7 +242,6 @@ class Argmax(_Position):
 
 
 @register
-@dataclass(frozen=True)
 class Argmin(_Position):
     """The index of the smallest element along `dim`"""
 
@@ -278,7 +269,6 @@ class _Truth(Reduction):
 
 
 @register
-@dataclass(frozen=True)
 class Any_(_Truth):
     """Whether any element over `dims` is true"""
 
@@ -292,7 +282,6 @@ class Any_(_Truth):
 
 
 @register
-@dataclass(frozen=True)
 class All(_Truth):
     """Whether all elements over `dims` are true"""
 
@@ -306,7 +295,6 @@ class All(_Truth):
 
 
 @register
-@dataclass(frozen=True)
 class Cumsum(Operator):
     """The running sum along `dim`"""
 

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 from penlight.dtype import bool_
@@ -19,7 +18,6 @@ from penlight.tensor import Tensor
 
 
 @register
-@dataclass(frozen=True)
 class Trunc(Step):
     """x without what is after the point"""
 
@@ -30,7 +28,6 @@ class Trunc(Step):
 
 
 @register
-@dataclass(frozen=True)
 class Fmod(Binary):
     """a - b * trunc(a / b): the sign is the dividend's, as in C"""
 
@@ -49,7 +46,6 @@ class Fmod(Binary):
 
 
 @register
-@dataclass(frozen=True)
 class SignBit(Operator):
     """Whether the sign bit is set: also of -0.0"""
 
@@ -66,7 +62,6 @@ class SignBit(Operator):
 
 
 @register
-@dataclass(frozen=True)
 class NextAfter(Binary):
     """The next number of the dtype from a towards b"""
 

@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 from typing import Any
 
 from penlight.ops.arithmetic import where
@@ -39,7 +38,6 @@ _TWO_OVER_ROOT_PI = 2 / math.sqrt(math.pi)
 
 
 @register
-@dataclass(frozen=True)
 class Erfcx(Formula):
     """erfc(x) exp(x^2)"""
 

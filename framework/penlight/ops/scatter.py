@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -34,7 +33,6 @@ _NEUTRAL = {"sum": 0.0, "mean": 0.0, "prod": 1.0, "amax": -math.inf, "amin": mat
 
 
 @register
-@dataclass(frozen=True)
 class Scatter(Operator):
     """A copy of x with `source` written where `index` says along `dim`"""
 
@@ -60,7 +58,6 @@ class Scatter(Operator):
 
 
 @register
-@dataclass(frozen=True)
 class ScatterReduce(Operator):
     """A copy of x in which `source` is multiplied in, or the larger or smaller kept, where `index` says along `dim`"""
 

@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from penlight.errors import ArgumentError, ShapeError
@@ -19,7 +18,6 @@ from penlight.tensor import Tensor
 
 
 @register
-@dataclass(frozen=True)
 class Reshape(Operator):
     """The same elements in row-major order in another shape"""
 
@@ -63,7 +61,6 @@ def count(shape: Shape) -> int:
 
 
 @register
-@dataclass(frozen=True)
 class Permute(Operator):
     """The dimensions in another order"""
 
@@ -90,7 +87,6 @@ class Permute(Operator):
 
 
 @register
-@dataclass(frozen=True)
 class Expand(Operator):
     """Size-1 dimensions repeated without a copy"""
 
@@ -118,7 +114,6 @@ class Expand(Operator):
 
 
 @register
-@dataclass(frozen=True)
 class Unsqueeze(Operator):
     """New dimensions of size 1 at the places `dims` of the result"""
 
@@ -142,7 +137,6 @@ class Unsqueeze(Operator):
 
 
 @register
-@dataclass(frozen=True)
 class Squeeze(Operator):
     """Without the dimensions `dims`, whose size is 1"""
 
@@ -165,7 +159,6 @@ class Squeeze(Operator):
 
 
 @register
-@dataclass(frozen=True)
 class ViewScatter(Operator):
     """The base with the region that a chain of view operators shows replaced; the tape of in-place writes to views"""
 
@@ -197,7 +190,6 @@ class ViewScatter(Operator):
 
 
 @register
-@dataclass(frozen=True)
 class Cat(Operator):
     """Tensors joined along `dim`"""
 
@@ -240,7 +232,6 @@ def _without(shape: Shape, dim: int) -> Shape:
 
 
 @register
-@dataclass(frozen=True)
 class Flip(Operator):
     """Reversed along `dims`"""
 
@@ -262,7 +253,6 @@ class Flip(Operator):
 
 
 @register
-@dataclass(frozen=True)
 class Pad(Operator):
     """`value` around the elements: `pads` holds (before, after) per dimension; negative ones crop"""
 

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from penlight.dtype import as_dtype
@@ -29,7 +28,6 @@ class _AlongDim(Operator):
 
 
 @register
-@dataclass(frozen=True)
 class Softmax(_AlongDim):
     """exp(x) / sum(exp(x)) along `dim`"""
 
@@ -64,7 +62,6 @@ def softmax_array(xp: Any, x: Any, dim: int) -> Any:
 
 
 @register
-@dataclass(frozen=True)
 class LogSoftmax(_AlongDim):
     """x - log(sum(exp(x))) along `dim`"""
 

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 
 from penlight.dtype import int64
 from penlight.errors import ArgumentError
@@ -18,7 +17,6 @@ from penlight.tensor import Tensor
 
 
 @register
-@dataclass(frozen=True)
 class ArgSort(Operator):
     """The indices that sort along `dim`; equal elements keep their order"""
 
@@ -45,7 +43,6 @@ class ArgSort(Operator):
 
 
 @register
-@dataclass(frozen=True)
 class TopK(Operator):
     """The k largest (or smallest) elements along `dim` in order, and their indices"""
 

@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -23,7 +22,6 @@ _POSITIVE = (sample(of(3, 4, low=0.5, high=3)), sample(of(0)))
 
 
 @register
-@dataclass(frozen=True)
 class Log2(Unary):
     """The logarithm to base 2"""
 
@@ -38,7 +36,6 @@ class Log2(Unary):
 
 
 @register
-@dataclass(frozen=True)
 class Log10(Unary):
     """The logarithm to base 10"""
 
@@ -53,7 +50,6 @@ class Log10(Unary):
 
 
 @register
-@dataclass(frozen=True)
 class Erfc(Unary):
     """1 - erf(x), exact for large x"""
 
@@ -68,7 +64,6 @@ class Erfc(Unary):
 
 
 @register
-@dataclass(frozen=True)
 class Erfinv(Unary):
     """The inverse of erf on (-1, 1)"""
 

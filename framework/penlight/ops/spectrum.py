@@ -7,7 +7,6 @@ One operator transforms complex input; those of real input and output are made o
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -29,7 +28,6 @@ _WORDS = ("forward", "backward", "ortho", None)
 
 
 @register
-@dataclass(frozen=True)
 class Fft(Operator):
     """The discrete Fourier transform over `dims`, or its inverse; `norm` says which of the two divides by N"""
 

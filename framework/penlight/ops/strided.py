@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -20,7 +19,6 @@ from penlight.tensor import Tensor, from_numpy
 
 
 @register
-@dataclass(frozen=True)
 class AsStrided(Operator):
     """The elements at start + sum(index * stride), counted from the first element of the input in its memory: a view"""
 

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 from penlight.ops.arithmetic import Binary
@@ -20,7 +19,6 @@ _ABOVE_ONE = (sample(of(3, 4, low=1.1, high=3)), sample(of(0)))
 
 
 @register
-@dataclass(frozen=True)
 class Tan(Unary):
     """sin(x) / cos(x), radians"""
 
@@ -37,7 +35,6 @@ class Tan(Unary):
 
 
 @register
-@dataclass(frozen=True)
 class Asin(Unary):
     """The angle in [-pi/2, pi/2] whose sine is x"""
 
@@ -53,7 +50,6 @@ class Asin(Unary):
 
 
 @register
-@dataclass(frozen=True)
 class Acos(Unary):
     """The angle in [0, pi] whose cosine is x"""
 
@@ -69,7 +65,6 @@ class Acos(Unary):
 
 
 @register
-@dataclass(frozen=True)
 class Atan(Unary):
     """The angle in (-pi/2, pi/2) whose tangent is x"""
 
@@ -84,7 +79,6 @@ class Atan(Unary):
 
 
 @register
-@dataclass(frozen=True)
 class Sinh(Unary):
     """(exp(x) - exp(-x)) / 2"""
 
@@ -99,7 +93,6 @@ class Sinh(Unary):
 
 
 @register
-@dataclass(frozen=True)
 class Cosh(Unary):
     """(exp(x) + exp(-x)) / 2"""
 
@@ -114,7 +107,6 @@ class Cosh(Unary):
 
 
 @register
-@dataclass(frozen=True)
 class Asinh(Unary):
     """The inverse of sinh"""
 
@@ -129,7 +121,6 @@ class Asinh(Unary):
 
 
 @register
-@dataclass(frozen=True)
 class Acosh(Unary):
     """The inverse of cosh, for x >= 1"""
 
@@ -145,7 +136,6 @@ class Acosh(Unary):
 
 
 @register
-@dataclass(frozen=True)
 class Atanh(Unary):
     """The inverse of tanh, for x in (-1, 1)"""
 
@@ -161,7 +151,6 @@ class Atanh(Unary):
 
 
 @register
-@dataclass(frozen=True)
 class Atan2(Binary):
     """The angle of the point (b, a) in (-pi, pi]"""
 
