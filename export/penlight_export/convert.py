@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from penlight.serialize import atomic_write
+from penlight_export.collection import without_collection
 from penlight_export.compare import DEFAULT_TOLERANCE, VerifyReport
 from penlight_export.edge.program import finish_program
 from penlight_export.edge.writer import ProgramWriter
@@ -48,6 +49,7 @@ class ConvertResult:
         return {"path": os.fspath(self.path), "report": self.report.to_json(), "summary": self.summary.to_json()}
 
 
+@without_collection
 def convert(
     onnx_path: str | os.PathLike[str],
     pen_path: str | os.PathLike[str],

@@ -7,7 +7,7 @@ Deliberately absent: pattern matching and versions of operators; passes look at 
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -33,6 +33,7 @@ TensorType = ir.TensorType
 Value = ir.Value
 
 FUSED_DOMAIN = "ai.penlight"
+BODY_OPERATORS = frozenset({"If", "Loop", "Scan", "SequenceMap"})  # of ai.onnx; nodes of other domains are asked one by one
 SOURCE = "penlight.source"
 MODULE_PATH = "penlight.module_path"
 
@@ -94,7 +95,8 @@ def constant_size(value: Value | None) -> int | None:
 def add_constant(graph: Graph, array: np.ndarray, name: str) -> Value:
     """Adds an initializer under a name derived from `name`, unique in the graph."""
     unique = fresh_name(graph, name)
-    tensor = ir.tensor(np.asarray(array, order="C"), name=unique)  # ascontiguousarray would give scalars a dimension
+    dense = np.asarray(array, order="C")  # ascontiguousarray would give scalars a dimension
+    tensor = ir.Tensor(dense, dtype=DataType.from_numpy(dense.dtype), name=unique)
     value = Value(name=unique, shape=Shape(array.shape), type=TensorType(tensor.dtype), const_value=tensor)
     graph.register_initializer(value)
     return value
@@ -211,6 +213,35 @@ def outer_values(graph: Graph) -> list[Value]:
     return list(dict.fromkeys(value for value in read if value is not None and value not in inside))
 
 
+def all_nodes(graph: Graph) -> Iterator[Node]:
+    """The nodes of a graph and of the bodies of its nodes, in order."""
+    for node in graph:
+        yield node
+        if node.op_type in BODY_OPERATORS or node.domain:
+            for body in bodies_of(node):
+                yield from all_nodes(body)
+
+
+def all_graphs(graph: Graph) -> Iterator[Graph]:
+    """A graph and the bodies of its nodes, those inside of bodies too."""
+    yield graph
+    for node in graph:
+        if node.op_type in BODY_OPERATORS or node.domain:
+            for body in bodies_of(node):
+                yield from all_graphs(body)
+
+
+def bodies_of(node: Node) -> list[Graph]:
+    """The graphs among a node's attributes."""
+    bodies: list[Graph] = []
+    for attribute in node.attributes.values():
+        if attribute.type == AttributeType.GRAPH:
+            bodies.append(attribute.value)
+        elif attribute.type == AttributeType.GRAPHS:
+            bodies.extend(attribute.value)
+    return bodies
+
+
 def remove_unused_constants(graph: Graph) -> int:
     """Drops initializers that no node reads and that are no output. Returns their number."""
     unused = [name for name, value in graph.initializers.items() if not value.uses() and not value.is_graph_output()]
@@ -223,7 +254,7 @@ def static_shape(value: Value | None) -> tuple[int, ...] | None:
     """The shape when every size is a number, else None."""
     if value is None or value.shape is None or not all(isinstance(dim, int) for dim in value.shape):
         return None
-    return tuple(int(dim) for dim in value.shape)  # type: ignore[arg-type]
+    return tuple(int(dim) for dim in value.shape)  # type: ignore[arg-type]  # all are ints, see above
 
 
 def rank_of(value: Value | None) -> int | None:
@@ -239,7 +270,7 @@ def _is_known(value: Value) -> bool:
 
 def infer_shapes(model: Model) -> None:
     """Fills shapes and dtypes of values in place, as far as ONNX's rules can tell. What is known stays."""
-    if all(_is_known(value) for node in model.graph.all_nodes() for value in node.outputs if value.name):
+    if all(_is_known(value) for node in all_nodes(model.graph) for value in node.outputs if value.name):
         return  # the pass writes and reads the whole graph as protobuf
     logger = logging.getLogger("onnx_ir")
     level = logger.level

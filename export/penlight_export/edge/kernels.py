@@ -7,7 +7,7 @@ import functools
 
 import penlight_runtime
 from penlight_export.errors import UnsupportedOperatorsError
-from penlight_export.graph import Model, describe
+from penlight_export.graph import Model, all_nodes, describe
 from penlight_export.onnx.importer import list_operators
 from penlight_export.onnx.opsets import since_version
 
@@ -30,7 +30,7 @@ def has_kernel(domain: str, name: str, version: int | None = None) -> bool:
 def find_missing(model: Model) -> dict[str, list[str]]:
     """Nodes without a kernel by operator, as messages name them."""
     missing: dict[str, list[str]] = {}
-    for node in model.graph.all_nodes():
+    for node in all_nodes(model.graph):
         version = since_version(model, node)
         if not has_kernel(node.domain, node.op_type, version):
             domain = f"{node.domain}." if node.domain else ""

@@ -20,6 +20,7 @@ from penlight_export.graph import (
     Model,
     Node,
     Value,
+    all_nodes,
     constant_size,
     describe,
     outer_values,
@@ -265,13 +266,15 @@ _ATTRIBUTES = {
     "FLOATS": (pen.AttributeKind.reals, "reals"),
     "STRINGS": (pen.AttributeKind.texts, "texts"),
 }
+_HELD = {*_ATTRIBUTES, "TENSOR"}
 
 
 def refuse_features(model: Model) -> None:
     """Raises one error for everything in the model, beside operators, that a .pen file cannot hold."""
     found: list[str] = []
-    for node in model.graph.all_nodes():
-        kinds = {attribute.type.name for attribute in node.attributes.values()} - {*_ATTRIBUTES, "TENSOR"}
+    nodes = list(all_nodes(model.graph))
+    for node in nodes:
+        kinds = {attribute.type.name for attribute in node.attributes.values()} - _HELD
         if node.domain == "" and node.op_type in CONTROL_FLOW:
             kinds -= {"GRAPH"}
         if kinds:
@@ -279,7 +282,7 @@ def refuse_features(model: Model) -> None:
     values: Iterable[Value] = [
         *model.graph.inputs,
         *model.graph.initializers.values(),
-        *(v for n in model.graph.all_nodes() for v in n.outputs),
+        *(v for n in nodes for v in n.outputs),
     ]
     for value in values:
         if value.dtype is not None and value.dtype not in DTYPES:

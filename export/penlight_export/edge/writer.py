@@ -12,11 +12,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-import flatbuffers
 import numpy as np
 
 import penlight_runtime
 from penlight.checksum import crc32c
+from penlight_export.edge.flatbuffer import FastBuilder
 from penlight_export.edge.generated import pen_generated as pen
 from penlight_export.edge.lower import lower_program
 from penlight_export.edge.segments import ALIGNMENT, SegmentBuilder
@@ -173,7 +173,7 @@ class _PackedMethods:
 
     def __init__(self, program: pen.ProgramT) -> None:
         self.program = program
-        self.builder = flatbuffers.Builder(1 << 16)
+        self.builder = FastBuilder()
         self.methods = self._pack(program.methods)
         self.bodies = self._pack(program.bodies)
 
@@ -181,11 +181,10 @@ class _PackedMethods:
         return [_Packed(method.Pack(self.builder)) for method in methods or []]
 
     def flatten(self) -> bytes:
-        builder = copy.deepcopy(self.builder)
+        builder = self.builder.fork()
         program = copy.copy(self.program)
         program.methods, program.bodies = self.methods, self.bodies or None
-        builder.Finish(program.Pack(builder), file_identifier=IDENTIFIER)
-        return bytes(builder.Output())
+        return builder.Finish(program.Pack(builder), IDENTIFIER)
 
 
 @dataclass(frozen=True)
@@ -194,7 +193,7 @@ class _Packed:
 
     offset: int
 
-    def Pack(self, _: flatbuffers.Builder) -> int:  # the name that generated code calls
+    def Pack(self, _: FastBuilder) -> int:  # the name that generated code calls
         return self.offset
 
 

@@ -9,7 +9,18 @@ from typing import Any
 import onnx.inliner
 
 from penlight_export.errors import InvalidModelError, UnsupportedOpsetError
-from penlight_export.graph import Model, Node, Shape, Value, attribute_from_proto, clone, from_proto, inline_functions, to_proto
+from penlight_export.graph import (
+    Model,
+    Node,
+    Shape,
+    Value,
+    all_nodes,
+    attribute_from_proto,
+    clone,
+    from_proto,
+    inline_functions,
+    to_proto,
+)
 from penlight_export.onnx.opsets import find_schema, since_version
 
 _DEEPEST = 8  # ONNX's own bodies nest three deep
@@ -68,7 +79,7 @@ def _check_function_opsets(model: Model) -> None:
 def _expandable(model: Model, has_kernel: HasKernel) -> list[tuple[str, str]]:
     """Domains and names of ONNX operators that have no kernel but a body."""
     found: dict[tuple[str, str], None] = {}
-    for node in model.graph.all_nodes():
+    for node in all_nodes(model.graph):
         opset = model.opset_imports.get(node.domain)
         if opset is None or (not _has_subgraph(node) and has_kernel(node.domain, node.op_type, since_version(model, node))):
             continue

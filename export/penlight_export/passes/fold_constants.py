@@ -17,6 +17,7 @@ from penlight_export.graph import (
     Node,
     Value,
     add_constant,
+    all_nodes,
     constant_of,
     constant_size,
     describe,
@@ -49,7 +50,7 @@ class LiftConstants(Pass):
     def run(self, model: Model) -> int:
         """Returns the number of lifted nodes; string and sparse constants stay."""
         lifted = 0
-        for node in tuple(model.graph.all_nodes()):
+        for node in tuple(all_nodes(model.graph)):
             if node.op_type == "Constant" and node.domain == "" and (array := _constant_array(node)) is not None:
                 replace_by_constants(node, [array])
                 lifted += 1
@@ -57,7 +58,7 @@ class LiftConstants(Pass):
 
     def ensures(self, model: Model) -> None:
         """No numeric Constant node is left."""
-        for node in model.graph.all_nodes():
+        for node in all_nodes(model.graph):
             if node.op_type == "Constant" and node.domain == "" and _constant_array(node) is not None:
                 raise PassError(f"constants to initializers: {describe(node)} is still a node")
 
