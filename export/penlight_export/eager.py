@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 import penlight as pl
+from penlight.arguments import Arguments
 
 
 def run_module(module: Any, arrays: Sequence[np.ndarray], names: Sequence[str] | None = None) -> list[np.ndarray]:
@@ -20,10 +21,19 @@ def run_module(module: Any, arrays: Sequence[np.ndarray], names: Sequence[str] |
         return [np.asarray(t.detach().numpy()) for t in flatten_outputs(result)]
 
 
+def run_arguments(module: Any, arguments: Arguments, arrays: Mapping[str, np.ndarray]) -> list[np.ndarray]:
+    """Calls a module or function like its example, with other arrays by name."""
+    tensors = {name: pl.tensor(arrays[name]) for name in arguments.tensors}
+    with evaluation(module), pl.no_grad():
+        return [np.asarray(t.detach().numpy()) for t in flatten_outputs(arguments.call(module, tensors))]
+
+
 @contextlib.contextmanager
 def evaluation(module: Any) -> Iterator[None]:
     """Puts a module into evaluation mode, and each of its parts back as it was."""
-    parts = [part for part in module.modules() if part.training] if hasattr(module, "modules") else []
+    parts = (
+        [part for part in module.modules() if part.training] if hasattr(module, "modules") and not isinstance(module, type) else []
+    )
     for part in parts:
         part.training = False
     try:

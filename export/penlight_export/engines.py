@@ -66,10 +66,10 @@ class OnnxEngine(Engine):
 
     label = "onnxruntime"
 
-    def __init__(self, model: bytes | str, optimize: bool = True) -> None:
+    def __init__(self, model: bytes | str, optimize: bool = True, options: Any = None) -> None:
         import onnxruntime  # here, since .pen files alone need it not
 
-        options = onnxruntime.SessionOptions()
+        options = options or onnxruntime.SessionOptions()
         options.log_severity_level = 4  # refusals come as exceptions, and are ours to word
         if not optimize:
             options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
@@ -87,6 +87,10 @@ class OnnxEngine(Engine):
         except Exception as error:  # as above
             raise EngineError(f"onnxruntime failed: {_one_line(error)}") from error
         return dict(zip((port.name for port in self.outputs), results, strict=True))
+
+    def end_profiling(self) -> str:
+        """Stops a profile that `options` asked for; returns the path of its file."""
+        return str(self._session.end_profiling())
 
 
 class ReferenceEngine(Engine):

@@ -3,9 +3,8 @@
 
 from __future__ import annotations
 
-import itertools
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -13,10 +12,13 @@ from typing import Any
 import numpy as np
 import onnx
 
+from penlight.arguments import Arguments, example_arguments
+from penlight.dims import Dim
 from penlight.serialize import atomic_write
 from penlight.tracing import TraceGraph, trace
+from penlight_export.collection import without_collection
 from penlight_export.compare import DEFAULT_TOLERANCE, Divergence, VerifyReport
-from penlight_export.eager import evaluation, run_module
+from penlight_export.eager import evaluation, run_arguments
 from penlight_export.edge.program import build_program
 from penlight_export.edge.reader import PenFile
 from penlight_export.engines import Arrays, EagerEngine, Port
@@ -30,6 +32,7 @@ from penlight_export.passes import DEFAULT, Pass, run_passes
 from penlight_export.pipeline import edge_graph
 from penlight_export.provenance import producer
 from penlight_export.replay import Replay
+from penlight_export.sizes import golden_sample, other_sizes, resize, sizes_in
 from penlight_export.summary import ModelSummary, summarize_pen
 from penlight_export.summary_onnx import summarize_model
 from penlight_export.verify import Subject, compare_engines, find_divergence, onnx_subject, pen_subject, require_ok
@@ -74,11 +77,12 @@ class Exported:
         return path
 
 
+@without_collection
 def export(
     module: Any,
     inputs: Any,
     *,
-    dynamic: Mapping[str, Mapping[int, str]] | None = None,
+    dynamic: Mapping[str, Mapping[int, str | Dim]] | None = None,
     names: Sequence[str] | None = None,
     opset: int = DEFAULT_EXPORT,
     passes: Sequence[Pass] = DEFAULT,
@@ -91,8 +95,10 @@ def export(
 
     Args:
         module: a `penlight.nn.Module` or any function of tensors.
-        inputs: example tensors: one, a tuple, or a dict by name.
-        dynamic: which dimensions may vary, by input name: `{"x": {0: "batch"}}`.
+        inputs: example arguments: a tensor, a tuple of positional ones, or a dict of keyword arguments; each is a tensor,
+            None, or tuples, lists and dicts of tensors, whose inputs are called "state.0", "state.h".
+        dynamic: which dimensions may vary, by input name, with names, sizes derived from names, or ranges:
+            `{"x": {0: "batch", 1: "2*time"}, "y": {0: pl.Dim("batch", max=64)}}`.
         names: of positional inputs; the arguments' names by default.
         opset: version of ai.onnx, 17 to 24.
         passes: optimizer passes; `()` writes what was traced.
@@ -115,17 +121,19 @@ def export(
     """
     if not MINIMUM_EXPORT <= opset <= MAXIMUM_EXPORT:
         raise OptionError(f"opset {opset}: expected {MINIMUM_EXPORT} to {MAXIMUM_EXPORT}")
+    arguments = example_arguments(module, inputs, names)
     with evaluation(module):
         graph = trace(module, inputs, dynamic=dynamic, names=names)
+    labels = _checked_names(graph, list(output_names) or default_output_names(graph.output_tree))
     name = type(module).__name__ if hasattr(module, "modules") else getattr(module, "__name__", "model")
-    model = lower_trace(graph, opset, name, output_names=list(output_names) or default_output_names(graph.output_tree))
+    model = lower_trace(graph, opset, name, output_names=labels)
     infer_shapes(model)
     run_passes(model, passes)
     model.metadata_props.update(producer() | dict(metadata or {}))
     _refuse_large(model)
     proto = to_proto(model)
     onnx.checker.check_model(proto)
-    return _Finish(module, graph, inputs, model, proto, tolerance, {"name": name, **(metadata or {})}).run(passes, verify)
+    return _Finish(module, graph, arguments, model, proto, tolerance, {"name": name, **(metadata or {})}).run(passes, verify)
 
 
 def _refuse_large(model: Model) -> None:
@@ -135,6 +143,24 @@ def _refuse_large(model: Model) -> None:
         raise UnsupportedFeatureError(
             f"the model has {size:,} bytes of weights, an .onnx file holds at most 2 GiB; use a smaller dtype"
         )
+
+
+def _checked_names(graph: TraceGraph, names: list[str]) -> list[str]:
+    """The names of the outputs.
+
+    Raises:
+        OptionError: one is missing, given twice, or the name of an input.
+    """
+    taken = {value.name for value in graph.inputs}
+    if len(names) != len(graph.outputs):
+        raise OptionError(f"output_names: expected {len(graph.outputs)}, one for each output of the model, came {names}")
+    for number, name in enumerate(names):
+        if name in taken or name in names[:number]:
+            kind = "an input" if name in taken else "another output"
+            raise OptionError(
+                f"output_names: {name!r} is the name of {kind} as well; pass output_names=[...] with names of their own"
+            )
+    return names
 
 
 def default_output_names(tree: Any) -> list[str]:
@@ -162,7 +188,7 @@ class _Finish:
         self,
         module: Any,
         graph: TraceGraph,
-        inputs: Any,
+        arguments: Arguments,
         model: Model,
         proto: onnx.ModelProto,
         tolerance: float,
@@ -174,18 +200,14 @@ class _Finish:
         outputs = [
             _port(name, value.spec) for name, value in zip((o.name or "" for o in model.graph.outputs), graph.outputs, strict=True)
         ]
-        self.example = example_arrays(inputs, self.inputs)
-        by_name = isinstance(inputs, Mapping)
-        self.eager = EagerEngine(
-            lambda arrays: run_module(module, [arrays[p.name] for p in self.inputs], self._names(by_name)), self.inputs, outputs
-        )
-
-    def _names(self, by_name: bool) -> list[str] | None:
-        return [port.name for port in self.inputs] if by_name else None
+        self.example = {name: np.asarray(t.detach().numpy()) for name, t in arguments.tensors.items()}
+        self.eager = EagerEngine(lambda arrays: run_arguments(module, arguments, arrays), self.inputs, outputs)
 
     def run(self, passes: Sequence[Pass], verify: bool) -> Exported:
         program, refusal = self._program(passes)
         report = VerifyReport(self.tolerance)
+        read = {id(value) for node in self.graph.all_nodes() for value in node.inputs} | {id(value) for value in self.graph.outputs}
+        report.notes += [f"the model does not use its input {v.name!r}" for v in self.graph.inputs if id(v) not in read]
         if refusal is not None:
             report.notes.append(f"not on the edge runtime: {refusal}")
         edge = None if program is None else pen_subject(program)
@@ -199,7 +221,7 @@ class _Finish:
 
     def _program(self, passes: Sequence[Pass]) -> tuple[PenFile | None, ExportError | None]:
         """The .pen file, or why there is none: a model that only onnxruntime can run is still an export."""
-        sample = golden_sample(self.inputs, self.example)
+        sample = golden_sample(self.inputs, self.example, self.graph.dims)
         outputs = self.eager.run(sample)
         arrays = [outputs[port.name] for port in self.eager.outputs]
         sizes = sizes_in(self.inputs, sample)
@@ -225,7 +247,7 @@ class _Finish:
 
     def _second(self) -> list[Arrays]:
         """The example at other sizes of the dynamic dimensions: the first that the module accepts."""
-        for sizes in other_sizes(sizes_in(self.inputs, self.example)):
+        for sizes in other_sizes(sizes_in(self.inputs, self.example), self.graph.dims):
             sample = resize(self.inputs, self.example, sizes)
             try:
                 self.eager.run(sample)
@@ -237,44 +259,3 @@ class _Finish:
 
 def _port(name: str, spec: Any) -> Port:
     return Port(name, np.dtype(spec.dtype.numpy), tuple(symbol_text(size) or int(size) for size in spec.shape))
-
-
-def example_arrays(inputs: Any, ports: Sequence[Port]) -> Arrays:
-    """The caller's tensors as arrays by input name."""
-    tensors = (
-        list(inputs.values()) if isinstance(inputs, Mapping) else list(inputs) if isinstance(inputs, (tuple, list)) else [inputs]
-    )
-    return {port.name: np.asarray(t.detach().numpy()) for port, t in zip(ports, tensors, strict=True)}
-
-
-def sizes_in(ports: Sequence[Port], arrays: Mapping[str, np.ndarray]) -> dict[str, int]:
-    """The dynamic dimensions of these arrays."""
-    return {size: arrays[p.name].shape[axis] for p in ports for axis, size in enumerate(p.shape) if isinstance(size, str)}
-
-
-def other_sizes(sizes: Mapping[str, int]) -> Iterator[dict[str, int]]:
-    """One more in every dimension, or where a model does not allow it one less, double or half; at most 32 combinations."""
-    choices = [
-        [size + 1, *([size - 1] if size > 1 else []), 2 * size, *([size // 2] if size > 3 else [])] for size in sizes.values()
-    ]
-    for chosen in itertools.islice(itertools.product(*choices), 32 if sizes else 0):
-        yield dict(zip(sizes, chosen, strict=True))
-
-
-def resize(ports: Sequence[Port], arrays: Mapping[str, np.ndarray], sizes: Mapping[str, int]) -> Arrays:
-    """The same numbers repeated or cut, in reversed order, at other sizes."""
-    result: Arrays = {}
-    for port in ports:
-        array = arrays[port.name]
-        shape = tuple(sizes[size] if isinstance(size, str) else size for size in port.shape)
-        result[port.name] = (
-            np.resize(array.reshape(-1)[::-1], shape).astype(array.dtype) if array.size else np.zeros(shape, array.dtype)
-        )
-    return result
-
-
-def golden_sample(ports: Sequence[Port], arrays: Mapping[str, np.ndarray]) -> Arrays:
-    """The example with one entry in dynamic first dimensions, since the sample travels in every copy of the file."""
-    cut = {port.shape[0] for port in ports if port.shape and isinstance(port.shape[0], str)}
-    index = {p.name: tuple(slice(0, 1) if size in cut else slice(None) for size in p.shape) for p in ports}
-    return {port.name: np.array(arrays[port.name][index[port.name]], order="C") for port in ports}

@@ -404,8 +404,12 @@ if _typing.TYPE_CHECKING:  # what __getattr__ finds
     from penlight.amp import get_autocast_dtype as get_autocast_dtype
     from penlight.amp import is_autocast_available as is_autocast_available
     from penlight.amp import is_autocast_enabled as is_autocast_enabled
+    from penlight.dims import Dim as Dim
     from penlight.files import load as load
     from penlight.files import save as save
+    from penlight.ops.control import cond as cond
+    from penlight.ops.control import scan as scan
+    from penlight.ops.control import while_loop as while_loop
     from penlight.serialize import load_safetensors as load_safetensors
     from penlight.serialize import save_safetensors as save_safetensors
     from penlight.utils.dlpack import from_dlpack as from_dlpack
@@ -425,6 +429,10 @@ _ON_DEMAND = {
     "optim": "penlight.optim",
     "train": "penlight.train",
     "utils": "penlight.utils",
+    "Dim": "penlight.dims",
+    "cond": "penlight.ops.control",
+    "scan": "penlight.ops.control",
+    "while_loop": "penlight.ops.control",
     "load": "penlight.files",
     "save": "penlight.files",
     "load_safetensors": "penlight.serialize",

@@ -140,20 +140,144 @@ class ScalerError(PenlightError, RuntimeError):
 class TraceError(PenlightError, RuntimeError):
     """The program under trace does something that a fixed graph cannot express.
 
-    A Python branch on a traced value, a value read with `.item()`, a size that got fixed at one number although its
-    dimension was declared dynamic, or randomness. The message names the file and the line, and what to write instead.
+    Subclasses with codes of their own say what: PL-E1102 to PL-E1110. This code is used where none of them fits, such as a
+    program that runs at one size of a dynamic dimension only. The message names the file and the line, and what to write instead.
     """
 
     code = "PL-E1101"
 
 
 class DynamicShapeError(TraceError):
-    """Two traces at two sizes of a dynamic dimension disagree: the program specialises on the size.
+    """The program specialises on the size of a dimension that was declared dynamic.
 
-    The message names the dimension, the two values that were seen, and the file and line that fixed the size.
+    A model is traced at two sizes of each dynamic dimension, and both must give one graph. A Python loop over `x.shape[0]`, a
+    branch on a size, `int(x.shape[0])`, `float(...)` and `math.sqrt(...)` of a size fix it at the number of the example. The
+    message names the dimension, the two values that were seen, and the file and line that fixed it.
+
+    Instead of                                      write
+        x.reshape(int(x.shape[0]) * 2, -1)              x.reshape(x.shape[0] * 2, -1)
+        sum(x[i] for i in range(x.shape[0]))            x.sum(0)
+        for t in range(x.shape[1]): ...                 pl.scan over the dimension
+        x / x.shape[0] ** 0.5                           x / pl.full((), x.shape[0]).float().sqrt()
+        x * 2 if x.shape[0] > 4 else x                  two exports, or no branch
+
+    Or leave the dimension out of `dynamic`: then it is fixed at the example's size.
     """
 
     code = "PL-E1102"
+
+
+class ValueReadError(TraceError):
+    """The program reads the value of a tensor while it is traced, and a graph is made before there are values.
+
+    `if`, `while` and `assert` on a tensor, `and`, `or`, `not`, `in`, `min` and `max` of Python, `int()`, `float()`, `.item()`,
+    `.tolist()`, `.numpy()`, a format like `f"{x.mean():.1f}"`, a tensor in `range()`, and NumPy functions all do it.
+
+    Instead of                                      write
+        if x.sum() > 0: y = f(x)                        y = pl.cond(x.sum() > 0, f, g, (x,))
+        a if a > b else b                               pl.where(a > b, a, b), pl.maximum(a, b)
+        while x.max() < 9: x = x * 2                    pl.while_loop(condition, body, (x,))
+        x / x.max().item()                              x / x.max()
+        pl.tensor(np.tanh(x.numpy()))                   pl.tanh(x)
+        assert (x >= 0).all()                           the check outside of the module
+    """
+
+    code = "PL-E1103"
+
+
+class DataShapeError(ValueReadError):
+    """The size of a result depends on the values of a tensor, and the sizes in a graph follow from the inputs' sizes alone.
+
+    `nonzero`, `unique`, `bincount`, `masked_select` and `x[mask]` are such functions.
+
+    Instead of                                      write
+        x[x > 1].sum()                                  pl.where(x > 1, x, 0).sum()
+        x[mask] = 0                                     x.masked_fill(mask, 0), pl.where(mask, 0, x)
+        boxes[scores > 0.5]                             the k best: scores.topk(k), boxes.gather(...)
+        pl.repeat_interleave(x, repeats)                x[index], with the index as an input
+    """
+
+    code = "PL-E1104"
+
+
+class StateWriteError(TraceError):
+    """The program changes an input, a parameter, a buffer or the memory behind a view; a graph is a function without state.
+
+    Training mode of batch norm does it (its running statistics), `self.calls += 1` on a buffer, `x.mul_(2)` on an input.
+
+    Instead of                                      write
+        x.mul_(2), on an input                          x = x * 2
+        self.buffer = y                                 return y too, and pass it in again with the next call
+        y = x * 1; y[0].mul_(2)                         y[0] = y[0] * 2
+        a model in training mode                        model.eval()
+    """
+
+    code = "PL-E1105"
+
+
+class RandomTraceError(TraceError):
+    """The program draws random numbers, and a graph gives the same result each time.
+
+    Dropout is the usual cause: `export` puts a module into evaluation mode, but `F.dropout(x, p)` is always on.
+
+    Instead of                                      write
+        F.dropout(x, 0.5)                               F.dropout(x, 0.5, self.training), or nn.Dropout
+        x + pl.randn(x.shape)                           x + noise, with the noise as an input
+    """
+
+    code = "PL-E1106"
+
+
+class LeakError(TraceError):
+    """A tensor or number came into the graph past the trace: two runs of the program on other values are two graphs.
+
+    The program was run twice. It keeps something from one call to the next (a list, an attribute, a global), reads values of an
+    input behind the trace's back, or draws random numbers of NumPy or Python. Pass what changes as an input, return what is
+    to be kept, and make constants once, in `__init__`.
+    """
+
+    code = "PL-E1107"
+
+
+class TraceGradientError(TraceError, GradientError):
+    """The program computes gradients (`backward`, `autograd.grad`), and a trace records forward operators without a tape.
+
+    Write the derivative out, or export the forward and differentiate on the other side.
+    """
+
+    code = "PL-E1108"
+
+
+class TraceResultError(TraceError, TypeError):
+    """What the program returns cannot be the outputs of a graph.
+
+    A result is a tensor, or tuples, lists and dicts of tensors and None, with at least one tensor, and the names of a dict must
+    be text. Numbers, text and arrays of NumPy are no tensors: `pl.tensor(number)` makes a constant output of one.
+    """
+
+    code = "PL-E1109"
+
+
+class TraceInputError(TraceError, ArgumentError, TypeError):
+    """The example inputs, their names or their dynamic dimensions do not fit the program.
+
+    `inputs` is a tensor, a tuple of positional arguments, or a dict of keyword arguments; each of them is a tensor, None, or
+    tuples, lists and dicts of tensors. `dynamic` holds, for each input by its name, which dimensions may vary and their names:
+    `{"x": {0: "batch", 1: "2*time"}}`, or `{0: pl.Dim("batch", min=1, max=64)}`. Dimensions with one name have one size.
+    """
+
+    code = "PL-E1110"
+    exit_code = 2
+
+
+class ControlFlowError(PenlightError, TypeError):
+    """Functions given to `cond`, `while_loop` or `scan` do not fit together.
+
+    The two functions of a cond, and the values that a loop carries from one iteration to the next, must agree in structure,
+    dtype and rank. The message names the functions with file and line, and what differs.
+    """
+
+    code = "PL-E1111"
 
 
 class SaveError(PenlightError, OSError):

@@ -4,34 +4,71 @@
 from __future__ import annotations
 
 import functools
+import linecache
 import os
+import re
 import sys
 from types import FrameType
+from typing import Any
+
+import numpy as np
 
 _PACKAGE = os.path.dirname(os.path.abspath(__file__)) + os.sep
 _MODELS = os.path.join(_PACKAGE, "models") + os.sep
 _LAYERS = os.path.join(_PACKAGE, "nn") + os.sep
 _TRACE = os.path.join(_PACKAGE, "tracing.py")
+_OTHERS = (_PACKAGE, os.path.dirname(np.__file__) + os.sep)
 
 
 def user_line() -> str:
     """ "file:line" of the innermost frame outside of the framework; of the layer where only layers of ours are running."""
-    frame: FrameType | None = sys._getframe(1)
+    frame = _user_frame(sys._getframe(1))
+    return "" if frame is None else _place(frame.f_code.co_filename, frame.f_lineno)
+
+
+def user_code() -> str:
+    """The text of that line, without its comment."""
+    frame = _user_frame(sys._getframe(1))
+    text = "" if frame is None else linecache.getline(frame.f_code.co_filename, frame.f_lineno)
+    return re.sub(r"\s\s+#.*", "", text.strip())
+
+
+def _user_frame(frame: FrameType | None) -> FrameType | None:
     layer: FrameType | None = None
     while frame is not None:
         path = frame.f_code.co_filename
-        if not path.startswith(_PACKAGE) or path.startswith(_MODELS):
-            return _place(frame)
+        if not path.startswith(_OTHERS) or path.startswith(_MODELS):
+            return frame
         if path == _TRACE and frame.f_code.co_name == "_run":  # beyond it lies the caller of trace()
             break
         if layer is None and path.startswith(_LAYERS):
             layer = frame
         frame = frame.f_back
-    return "" if layer is None else _place(layer)
+    return layer
 
 
-def _place(frame: FrameType) -> str:
-    return f"{_shown(frame.f_code.co_filename, os.getcwd())}:{frame.f_lineno}"
+def line_of(error: BaseException) -> str:
+    """ "file:line" of the user's code that raised an error inside of a trace; "" where none of it ran."""
+    found, running, trace = "", False, error.__traceback__
+    while trace is not None:
+        path = trace.tb_frame.f_code.co_filename
+        if path == _TRACE:
+            running = True
+        elif running and (not path.startswith(_OTHERS) or path.startswith(_MODELS)):
+            found = _place(path, trace.tb_lineno)
+        trace = trace.tb_next
+    return found
+
+
+def function_place(function: Any) -> str:
+    """ "name (file:line)" of a function; the name of the class of any other callable."""
+    inner = getattr(function, "__func__", function)
+    code = getattr(inner, "__code__", None)
+    return type(function).__name__ if code is None else f"{inner.__name__} ({_place(code.co_filename, code.co_firstlineno)})"
+
+
+def _place(path: str, line: int) -> str:
+    return f"{_shown(path, os.getcwd())}:{line}"
 
 
 @functools.lru_cache(maxsize=256)

@@ -7,6 +7,7 @@ expressions have equal text, whatever way they were computed.
 
 from __future__ import annotations
 
+import ast
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -269,3 +270,42 @@ def field_names(value: Any) -> tuple[str, ...]:
     """The names of the fields of an operator, or of a dataclass that is an argument of one."""
     cls: Any = type(value)
     return tuple(getattr(cls, "field_names", None) or getattr(cls, "__dataclass_fields__", ()))
+
+
+_OPERATIONS: dict[type, Any] = {
+    ast.Add: Expression.__add__,
+    ast.Sub: Expression.__sub__,
+    ast.Mult: Expression.__mul__,
+    ast.FloorDiv: Expression.__floordiv__,
+}
+
+
+def parse_expression(text: str) -> Expression:
+    """The expression that `Expression.text` writes: names, integers, + - * // and brackets.
+
+    Raises:
+        ValueError: anything else, or a division by 0.
+        TypeError: no text.
+    """
+    if not isinstance(text, str):
+        raise TypeError(f"expected text, came {type(text).__name__}")
+    try:
+        return _parsed(ast.parse(text.strip(), mode="eval").body)
+    except (SyntaxError, RecursionError, ZeroDivisionError, MemoryError) as error:
+        raise ValueError(f"{text!r} is no size: expected names, integers, + - * // and brackets") from error
+
+
+def _parsed(node: ast.expr) -> Expression:
+    if isinstance(node, ast.Name):
+        return Expression.symbol(node.id)
+    if isinstance(node, ast.Constant) and type(node.value) is int:
+        return Expression.constant(node.value)
+    if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.USub):
+        return -_parsed(node.operand)
+    if isinstance(node, ast.BinOp) and type(node.op) in _OPERATIONS:
+        left, right = _parsed(node.left), _parsed(node.right)
+        if isinstance(node.op, ast.FloorDiv) and not right.terms:
+            raise ZeroDivisionError("division by 0")
+        combined: Expression = _OPERATIONS[type(node.op)](left, right)
+        return combined
+    raise ValueError(f"{ast.unparse(node)!r} is no size: expected names, integers, + - * // and brackets")

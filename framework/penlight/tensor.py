@@ -19,7 +19,7 @@ from penlight.device import cpu as CPU_DEVICE
 from penlight.device import device as Device
 from penlight.dtype import FROM_NUMPY, as_dtype, default_dtype, from_numpy_dtype
 from penlight.dtype import dtype as DType
-from penlight.errors import DTypeError, GradientError, ShapeError
+from penlight.errors import DTypeError, GradientError, InPlaceError, ShapeError
 from penlight.hook import HookHandle
 from penlight.layout import contiguous_format, is_in_format, memory_format
 from penlight.tape import mode
@@ -235,7 +235,7 @@ class Tensor(TensorBase):
             raise GradientError("register_hook: the tensor does not require a gradient")
         if self._node is not None:
             self._node.add_hook(self._index, hook)
-            hooks = self._node.hooks[self._index]  # type: ignore[index]
+            hooks = self._node.hooks[self._index]  # type: ignore[index]  # add_hook made the lists
         else:
             hooks = self._hooks = self._hooks or []
             hooks.append(hook)
@@ -324,6 +324,9 @@ class Tensor(TensorBase):
         self._refuse_under_trace("float()")
         return float(self.item())
 
+    def __format__(self, form: str) -> str:
+        return format(self.item(), form) if form and not self._data.ndim else format(str(self), form)
+
     def __len__(self) -> int:
         if not self._data.ndim:
             raise DTypeError("len: a 0-dim tensor has no length")
@@ -371,7 +374,7 @@ class Tensor(TensorBase):
 
     def _refuse_under_trace(self, what: str) -> None:
         if self._traced is not None:
-            mode.tracer.refuse_value(what)
+            mode.tracer.refuse_value(what, self)
 
     def _sync_view(self) -> None:
         """Makes the node of a view anew when an in-place operation has replaced the one of its base."""
@@ -382,6 +385,8 @@ class Tensor(TensorBase):
         self._stamp = base._rebased
         for operator in self._views:
             replay = APPLY[0](operator, replay)
+        if replay._data.strides != self._data.strides or replay.data_ptr() != self.data_ptr():
+            raise InPlaceError("a view is used whose base changed its shape in place (t_, squeeze_ and the like); take the view anew")
         self._node, self._index, self.requires_grad = replay._node, replay._index, replay.requires_grad
 
 

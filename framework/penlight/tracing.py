@@ -7,8 +7,8 @@ and refuses to return a graph unless both runs are one and the same graph.
 
 from __future__ import annotations
 
-import inspect
 import itertools
+import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -16,20 +16,23 @@ from typing import Any
 
 import numpy as np
 
+from penlight import refusal
+from penlight.arguments import Arguments, example_arguments
 from penlight.autograd import no_grad
 from penlight.backends.backend import backend_of
+from penlight.dims import Dim, DynamicSizes, dynamic_sizes
 from penlight.dtype import dtype as DType
-from penlight.errors import ArgumentError, PenlightError, TraceError
+from penlight.errors import DynamicShapeError, PenlightError, TraceError, TraceGradientError, TraceResultError
 from penlight.ops.create import SymbolicScalar
 from penlight.ops.dispatch import apply
-from penlight.ops.operator import Operator, Spec, interning
-from penlight.source import user_line
+from penlight.ops.operator import Operator, Spec
+from penlight.source import line_of, user_line
 from penlight.symbolic import SymInt as SymInt
-from penlight.symbolic import contains_symbol, symbol
+from penlight.symbolic import contains_symbol
 from penlight.tape import mode
 from penlight.tensor import Tensor, from_array
 
-Dynamic = Mapping[str, Mapping[int, str]]
+Dynamic = Mapping[str, Mapping[int, str | Dim]]
 
 
 @dataclass(eq=False)
@@ -41,23 +44,29 @@ class TraceValue:
         spec: shape (int or SymInt) and dtype.
         constant: the tensor, of a parameter, a buffer or a computed constant; else None.
         qualified_name: of a parameter or buffer, as in the state_dict: "features.0.weight".
+        home: the graph that computes it, or whose input it is; None for a constant.
     """
 
     name: str
     spec: Spec
     constant: Tensor | None = None
     qualified_name: str | None = None
+    home: TraceGraph | None = field(default=None, repr=False)
 
 
 @dataclass(eq=False)
 class TraceNode:
-    """One operator call: `source` is the file:line of the user's code, `module_path` such as "features.0"."""
+    """One operator call: `source` is the file:line of the user's code, `module_path` such as "features.0".
+
+    `bodies` are what cond, while_loop and scan run; they read values of the graphs around them as well as their own inputs.
+    """
 
     operator: Operator
     inputs: tuple[TraceValue | None, ...]
     outputs: tuple[TraceValue, ...]
     source: str
     module_path: str
+    bodies: tuple[TraceGraph, ...] = ()
 
 
 @dataclass(eq=False)
@@ -68,6 +77,7 @@ class TraceGraph:
         inputs, outputs: values in the order of the arguments and of the flattened result.
         nodes: in the order of execution.
         symbols: dynamic dimension -> its size in the trace.
+        dims: dynamic dimension -> its range.
         output_tree: the result's structure, with the number of the output in place of each tensor.
     """
 
@@ -75,26 +85,37 @@ class TraceGraph:
     outputs: list[TraceValue] = field(default_factory=list)
     nodes: list[TraceNode] = field(default_factory=list)
     symbols: dict[str, int] = field(default_factory=dict)
+    dims: dict[str, Dim] = field(default_factory=dict)
     output_tree: Any = None
+
+    def all_nodes(self) -> Iterator[TraceNode]:
+        """Yields the nodes, each followed by those of its bodies."""
+        for node in self.nodes:
+            yield node
+            for body in node.bodies:
+                yield from body.all_nodes()
 
 
 class Tracer:
     """Records the calls of one run; `penlight.tape.mode.tracer` while it is active."""
 
-    def __init__(self, function: Any) -> None:
+    def __init__(self, function: Any, run: int = 0) -> None:
         self.graph = TraceGraph()
+        self.open = [self.graph]  # the graph that is recorded now, behind those around it
+        self.run = run  # 0 or 1: a program is traced twice
         root = function if hasattr(function, "named_modules") else getattr(function, "__self__", None)
         self.module_names: dict[int, str] = {}
         self.state_names: dict[int, str] = {}
         if hasattr(root, "named_modules"):
-            self.module_names = {id(m): name for name, m in root.named_modules()}  # type: ignore[union-attr]
-            for group in (root.named_parameters(), root.named_buffers()):  # type: ignore[union-attr]
+            self.module_names = {id(m): name for name, m in root.named_modules()}  # type: ignore[union-attr]  # hasattr, above
+            for group in (root.named_parameters(), root.named_buffers()):  # type: ignore[union-attr]  # a module has both
                 for name, t in group:
                     self.state_names.setdefault(id(t), name)
         self.path: list[str] = [""]
         self.constants: dict[int, TraceValue] = {}
         self.kept: list[Tensor] = []  # keeps ids unique, and lets `close` take the marks off
         self.shared: set[int] = set()  # version counters that views share
+        self.stale: dict[int, tuple[weakref.ref[Tensor], str]] = {}  # results of the run before, and who made them
         self.counter = itertools.count()
 
     @contextmanager
@@ -106,10 +127,32 @@ class Tracer:
         finally:
             self.path.pop()
 
+    @contextmanager
+    def body(self) -> Iterator[TraceGraph]:
+        """What runs inside is recorded as a graph of its own."""
+        self.graph = TraceGraph(symbols=self.graph.symbols)
+        self.open.append(self.graph)
+        try:
+            yield self.graph
+        finally:
+            self.open.pop()
+            self.graph = self.open[-1]
+
     def add_input(self, name: str, t: Tensor, shape: tuple[int, ...]) -> None:
         """Declares an input of the graph."""
-        self._mark(t, TraceValue(name, Spec(shape, t.dtype)))
+        self._mark(t, TraceValue(name, Spec(shape, t.dtype), home=self.graph))
         self.graph.inputs.append(t._traced)
+
+    def add_node(
+        self, operator: Operator, inputs: Sequence[TraceValue | None], results: Sequence[tuple[Tensor, Spec]]
+    ) -> TraceNode:
+        """Adds a node whose results are these tensors."""
+        for t, spec in results:
+            self._mark(t, TraceValue(f"{operator.name}_{next(self.counter)}", spec, home=self.graph))
+        made = tuple(t._traced for t, _ in results)
+        node = TraceNode(operator, tuple(inputs), made, user_line(), self.path[-1])
+        self.graph.nodes.append(node)
+        return node
 
     def _mark(self, t: Tensor, value: TraceValue) -> None:
         t._traced = value
@@ -124,21 +167,24 @@ class Tracer:
         values = tuple(None if t is None else self.value_of(t) for t in inputs)
         specs = operator.infer(*(None if v is None else v.spec for v in values))
         outputs = output if isinstance(output, tuple) else (output,)
-        made = []
-        for t, spec in zip(outputs, specs if isinstance(specs, tuple) else (specs,), strict=True):
+        results = list(zip(outputs, specs if isinstance(specs, tuple) else (specs,), strict=True))
+        for t, spec in results:
             if tuple(map(int, spec.shape)) != t._data.shape or spec.dtype is not t.dtype:
                 raise AssertionError(f"{operator.name}: infer says {spec}, forward made {t._data.shape} {t.dtype}")
-            self._mark(t, TraceValue(f"{operator.name}_{next(self.counter)}", spec))
-            made.append(t._traced)
         if operator.is_view and outputs[0]._version is not None:
             self.shared.add(id(outputs[0]._version))
-        self.graph.nodes.append(TraceNode(operator, values, tuple(made), user_line(), self.path[-1]))
+        self.add_node(operator, values, results)
 
     def value_of(self, t: Tensor) -> TraceValue:
         """The value of a tensor; one that no input led to becomes a constant."""
         if t._traced is not None:
+            if not any(t._traced.home is graph for graph in self.open):
+                self.refuse_leak()
             return t._traced
         if id(t) not in self.constants:
+            made, source = self.stale.get(id(t), (None, ""))
+            if made is not None and made() is t:
+                refusal.leak(f"a tensor of shape {tuple(t._data.shape)}", source, self.path[-1])
             name = self.state_names.get(id(t))
             spec = Spec(tuple(t._data.shape), t.dtype)
             self.constants[id(t)] = TraceValue(name or f"constant_{next(self.counter)}", spec, t.detach(), name)
@@ -155,38 +201,61 @@ class Tracer:
         Raises:
             TraceError: the tensor is a parameter or buffer, or shares memory with a view.
         """
+        if any(target._traced is value for value in self.open[0].inputs):
+            self.refuse_write(
+                target, f"{operation} changes the input {target._traced.name!r}; make a new tensor of it, or clone it first"
+            )
         if id(target) in self.state_names:
             self.refuse_write(target, f"{operation} changes the parameter or buffer {self.state_names[id(target)]!r}")
         if target._version is not None and id(target._version) in self.shared:
             self.refuse_write(target, f"{operation} writes into a tensor that has a view; use x[i] = v on a clone, or cat/where")
+        if target._traced is not None and target._traced.home is not self.graph:
+            self.refuse_write(target, f"{operation}, in a function of cond, while_loop or scan, changes a tensor from outside")
         if id(target) in self.constants:  # what was recorded so far used the old content
             self.constants.pop(id(target)).constant = from_array(target._data.copy())
         if value._traced is not None or target._traced is not None:
             self._mark(target, self.value_of(value))
 
     def refuse_write(self, target: Tensor, reason: str) -> None:
-        raise TraceError(f"{user_line()}: {reason}: a graph has no state")
+        refusal.write(reason, self.path[-1])
 
-    def refuse_value(self, what: str) -> None:
+    def refuse_leak(self) -> None:
         raise TraceError(
-            f"{user_line()}: {what} reads the value of a tensor that depends on an input; a graph cannot branch on it. "
-            "Use where(condition, a, b), or compute it outside of the module"
+            f"{user_line()}: a tensor that a function of cond, while_loop or scan computed is used outside of it; "
+            "return it from the function, and use what cond, while_loop or scan returns"
         )
 
+    def refuse_value(self, what: str, value: Tensor | None = None) -> None:
+        refusal.value_read(what, self.path[-1], value)
+
+    def refuse_data_shape(self, what: str) -> None:
+        refusal.data_shape(what, self.path[-1])
+
     def refuse_random(self, what: str) -> None:
-        raise TraceError(f"{user_line()}: {what} draws random numbers; call model.eval() first, or pass the noise as an input")
+        refusal.random_numbers(what, self.path[-1])
+
+    def refuse_gradient(self, what: str) -> None:
+        raise TraceGradientError(
+            f"{refusal.place(self.path[-1])}{what} computes gradients inside of the model; a trace records forward operators only. "
+            "Write the derivative out, or export the forward alone"
+        )
+
+    def check_assignment(self, module: Any, name: str, value: Any) -> None:
+        """Refuses a buffer that is replaced by a result."""
+        if isinstance(value, Tensor) and value._traced is not None:
+            path = ".".join(filter(None, (self.module_names.get(id(module), ""), name)))
+            refusal.write(f"the assignment replaces the buffer or parameter {path!r}; return the new value instead", self.path[-1])
 
     def check_iteration(self, t: Tensor) -> None:
         size = t.shape[0]
         if isinstance(size, SymInt):
-            raise TraceError(
-                f"{user_line()}: a loop over a tensor whose first size is the dynamic dimension {size.text!r}; "
-                "use an operator on the whole tensor, or leave this dimension fixed"
-            )
+            refusal.iteration(size, self.path[-1])
 
     def finish(self, result: Any) -> TraceGraph:
         """Sets the outputs."""
         self.graph.output_tree = self._output(result)
+        if not self.graph.outputs:
+            raise TraceResultError(f"trace: the program must return tensors, came {result!r}; does forward end in a return?")
         return self.graph
 
     def _output(self, result: Any) -> Any:
@@ -194,7 +263,7 @@ class Tracer:
             self.graph.outputs.append(self.value_of(result))
             return len(self.graph.outputs) - 1
         if isinstance(result, dict):
-            return {key: self._output(part) for key, part in result.items()}
+            return {self._key(key): self._output(part) for key, part in result.items()}
         if isinstance(result, (tuple, list)):
             return (
                 type(result)(self._output(part) for part in result)
@@ -203,17 +272,27 @@ class Tracer:
             )
         if result is None:
             return None
-        raise TraceError(f"trace: the result must consist of tensors, came {type(result).__name__}")
+        raise TraceResultError(
+            f"trace: the result must consist of tensors, came {type(result).__name__}; pl.tensor(...) makes a constant output of it"
+        )
+
+    def _key(self, key: Any) -> str:
+        if isinstance(key, str) and key:
+            return key
+        raise TraceResultError(f"trace: the keys of a result are the names of the outputs: expected text, came {key!r}")
 
     def close(self) -> None:
         """Takes the marks off the tensors, so that they are ordinary again."""
+        made = {id(value): node.source for node in self.graph.all_nodes() for value in node.outputs}
         for t in self.kept:
+            if id(t._traced) in made:
+                self.stale[id(t)] = (weakref.ref(t), made[id(t._traced)])
             t._traced = None
 
 
 def trace(
     function: Callable[..., Any],
-    inputs: Tensor | Sequence[Tensor] | Mapping[str, Tensor],
+    inputs: Any,
     dynamic: Dynamic | None = None,
     names: Sequence[str] | None = None,
 ) -> TraceGraph:
@@ -221,104 +300,90 @@ def trace(
 
     Args:
         function: a Module or any function of tensors; put modules in `eval()` first.
-        inputs: example tensors, positional or by name. Sizes of dynamic dimensions in the examples are only hints.
-        dynamic: per input the dimensions that may vary, with names: `{"x": {0: "batch"}}`.
+        inputs: example arguments: a tensor, a tuple of positional arguments, or a dict of keyword arguments. Each is a tensor,
+            None, or tuples, lists and dicts of tensors, whose inputs are called "state.0", "state.h".
+        dynamic: per input the dimensions that may vary, with names, sizes derived from names, or ranges:
+            `{"x": {0: "batch", 1: "2*time"}, "y": {0: Dim("batch", max=64)}}`.
         names: of positional inputs; the names of the function's arguments by default.
 
     Raises:
-        ArgumentError: a name or dimension in `dynamic` does not exist.
+        TraceInputError: the examples, names or dynamic dimensions do not fit the program.
         TraceError: the program reads values, draws random numbers, or writes into its state.
         DynamicShapeError: the program is another one at another size.
     """
-    from penlight.unify import unify  # late: unify.py compares what this module records
-
-    arguments = named_inputs(function, inputs, names)
-    sizes = _first_sizes(arguments, dynamic or {})
-    first = _run(function, arguments, dynamic or {}, sizes, isinstance(inputs, Mapping), 0)
-    failure: Exception | None = None
-    for other in _other_sizes(sizes):
-        try:
-            second = _run(function, arguments, dynamic or {}, other, isinstance(inputs, Mapping), 1)
-        except TraceError:
-            raise
-        except (PenlightError, ValueError, IndexError) as error:
-            failure = failure or error
-            continue
-        unify(first, second)
-        return first
-    given = ", ".join(f"{name}={size}" for name, size in sizes.items())
-    raise TraceError(f"trace: the program runs at {given}, and fails at every other size that was tried: {failure}") from failure
-
-
-def named_inputs(function: Any, inputs: Any, names: Sequence[str] | None) -> dict[str, Tensor]:
-    """The inputs by name."""
-    if isinstance(inputs, Tensor):
-        inputs = (inputs,)
-    if isinstance(inputs, Mapping):
-        result = dict(inputs)
-    else:
-        found = list(names or _argument_names(function))
-        found += [f"input_{k}" for k in range(len(found), len(inputs))]
-        result = dict(zip(found, inputs, strict=False))
-    for name, t in result.items():
-        if not isinstance(t, Tensor):
-            raise TraceError(
-                f"trace: input {name!r} must be a tensor, came {type(t).__name__}; bind other arguments with functools.partial"
-            )
-    return result
-
-
-def _argument_names(function: Any) -> list[str]:
-    target = function.forward if hasattr(function, "forward") else function
-    parameters = inspect.signature(target).parameters.values()
-    return [p.name for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
-
-
-def _first_sizes(inputs: dict[str, Tensor], dynamic: Dynamic) -> dict[str, int]:
-    """The sizes of the first run: those of the examples, but at least 2, since 1 broadcasts."""
-    sizes: dict[str, int] = {}
-    for name, dims in dynamic.items():
-        if name not in inputs:
-            raise ArgumentError(f"trace: dynamic names the input {name!r}; the inputs are {', '.join(map(repr, inputs))}")
-        for dim, label in dims.items():
-            if not -inputs[name].ndim <= dim < inputs[name].ndim:
-                raise ArgumentError(f"trace: dynamic[{name!r}] names dimension {dim}; the input has {inputs[name].ndim}")
-            size = max(inputs[name]._data.shape[dim], 2)
-            if sizes.setdefault(label, size) != size:
-                raise ArgumentError(
-                    f"trace: the dimension {label!r} has sizes {sizes[label]} and {size} in the examples; they must agree"
-                )
-    return sizes
-
-
-def _other_sizes(sizes: dict[str, int]) -> Iterator[dict[str, int]]:
-    """Sizes for the second run: one more, or where the program does not allow it one less, double or half."""
-    choices = [[s + 1, *([s - 1] if s > 2 else []), 2 * s, *([s // 2] if s // 2 >= 2 else [])] for s in sizes.values()]
-    for chosen in itertools.islice(itertools.product(*choices), 32):
-        yield dict(zip(sizes, chosen, strict=True))
-
-
-def _run(function: Any, inputs: dict[str, Tensor], dynamic: Dynamic, sizes: dict[str, int], by_name: bool, run: int) -> TraceGraph:
-    tracer = Tracer(function)
-    tracer.graph.symbols = dict(sizes)
     if mode.tracer is not None:
-        raise TraceError("trace: another trace is already active in this thread")
-    arguments = {}
-    for name, example in inputs.items():
-        shape = list(example._data.shape)
-        for dim, label in dynamic.get(name, {}).items():
-            shape[dim] = symbol(label, sizes[label])
-        t = _resized(example, tuple(map(int, shape)), run)
-        tracer.add_input(name, t, tuple(shape))
-        arguments[name] = t
-    mode.tracer, interning.suspended = tracer, True
-    try:
-        with no_grad():
-            result = function(**arguments) if by_name else function(*arguments.values())
-        return tracer.finish(result)
-    finally:
-        mode.tracer, interning.suspended = None, False
-        tracer.close()
+        raise TraceError("trace: a program under trace calls trace or export itself; export the inner module on its own")
+    arguments = example_arguments(function, inputs, names)
+    dims = dynamic_sizes(arguments.tensors, dynamic or {})
+    return _Trace(function, arguments, dims).run()
+
+
+class _Trace:
+    """Two runs of a program, at two sizes, that must be one graph."""
+
+    def __init__(self, function: Any, arguments: Arguments, dims: DynamicSizes) -> None:
+        self.function, self.arguments, self.dims = function, arguments, dims
+        self.stale: dict[int, tuple[weakref.ref[Tensor], str]] = {}
+
+    def run(self) -> TraceGraph:
+        first = self._run(self.dims.sizes, 0)
+        failure: Exception | None = None
+        equal: list[tuple[str, str]] = []
+        for other in self.dims.others():
+            try:
+                second = self._run(other, 1)
+            except TraceError:
+                raise
+            except (PenlightError, ValueError, IndexError) as error:
+                failure = failure or error
+                continue
+            equal = self.dims.twins(other) if failure is not None else []
+            if not equal:
+                self._unify(first, second)
+                return first
+        assert failure is not None
+        raise self._one_size_only(failure, equal) from failure
+
+    def _one_size_only(self, failure: Exception, equal: list[tuple[str, str]]) -> TraceError:
+        place = line_of(failure) or "trace"
+        if equal:
+            a, b = equal[0]
+            return DynamicShapeError(
+                f"{place}: the dimensions {a!r} and {b!r} must have one size: {failure}; give them one name in dynamic"
+            )
+        given = ", ".join(f"{name}={size}" for name, size in self.dims.sizes.items())
+        return TraceError(
+            f"{place}: the program runs at {given}, and fails at every other size that was tried: {failure}. "
+            "Compute sizes from x.shape, or leave the dimension out of dynamic"
+        )
+
+    def _unify(self, first: TraceGraph, second: TraceGraph) -> None:
+        from penlight.unify import unify  # late: unify.py compares what this module records
+
+        try:
+            unify(first, second)
+        except DynamicShapeError:
+            if self.dims.sizes:  # do the sizes make the difference, or the values? The same sizes with other values tell
+                unify(first, self._run(self.dims.sizes, 1))
+            raise
+
+    def _run(self, sizes: Mapping[str, int], run: int) -> TraceGraph:
+        tracer = Tracer(self.function, run)
+        tracer.graph.symbols, tracer.graph.dims = dict(sizes), dict(self.dims.dims)
+        tracer.stale = self.stale
+        tensors = {}
+        for name, example in self.arguments.tensors.items():
+            shape = self.dims.shape(name, example, sizes)
+            tensors[name] = _resized(example, tuple(map(int, shape)), run)
+            tracer.add_input(name, tensors[name], shape)
+        mode.tracer = tracer
+        try:
+            with no_grad():
+                result = self.arguments.call(self.function, tensors)
+            return tracer.finish(result)
+        finally:
+            mode.tracer = None
+            tracer.close()
 
 
 def _resized(example: Tensor, shape: tuple[int, ...], run: int) -> Tensor:

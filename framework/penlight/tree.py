@@ -22,6 +22,34 @@ def flatten(value: Any) -> tuple[list[Any], Rebuild]:
     return leaves, rebuild
 
 
+def flatten_tensors(value: Any) -> tuple[list[Any], Rebuild, str]:
+    """As `flatten`, with None as a part of the nesting and not a leaf; returns the nesting as text too: "(*, {'h': *})"."""
+    leaves, rebuild = flatten(value)
+    places = [k for k, leaf in enumerate(leaves) if leaf is not None]
+
+    def rebuild_tensors(others: Sequence[Any]) -> Any:
+        if len(others) != len(places):
+            raise ValueError(f"rebuild: expected {len(places)} leaves, came {len(others)}")
+        full: list[Any] = [None] * len(leaves)
+        for place, other in zip(places, others, strict=True):
+            full[place] = other
+        return rebuild(full)
+
+    return [leaves[k] for k in places], rebuild_tensors, _nesting(value)
+
+
+def _nesting(value: Any) -> str:
+    if value is None:
+        return "None"
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"{key!r}: {_nesting(part)}" for key, part in value.items()) + "}"
+    if isinstance(value, (tuple, list)):
+        parts = ", ".join(map(_nesting, value))
+        named = type(value).__name__ if hasattr(value, "_fields") else ""
+        return f"[{parts}]" if isinstance(value, list) else f"{named}({parts}{',' if len(value) == 1 else ''})"
+    return "*"
+
+
 def _plan(value: Any, leaves: list[Any]) -> Rebuild:
     if isinstance(value, dict):
         parts = {key: _plan(part, leaves) for key, part in value.items()}

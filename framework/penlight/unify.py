@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from penlight.errors import DynamicShapeError, TraceError
+from penlight.errors import DynamicShapeError, LeakError
 from penlight.symbolic import SymInt, field_names
 from penlight.tracing import TraceGraph, TraceNode, TraceValue
 
@@ -15,7 +15,7 @@ def unify(first: TraceGraph, second: TraceGraph) -> None:
 
     Raises:
         DynamicShapeError: they differ; the message names the dimension, both values and the file:line.
-        TraceError: a constant differs, so that a value of an input leaked into the graph.
+        LeakError: a constant differs, so that a value of an input leaked into the graph.
     """
     _Comparison(first, second).run()
 
@@ -26,17 +26,21 @@ class _Comparison:
         self.matched: dict[int, TraceValue] = {}  # value of the first trace -> value of the second
 
     def run(self) -> None:
-        for a, b in zip(self.first.inputs, self.second.inputs, strict=True):
-            self.matched[id(a)] = b
-        for node, other in zip(self.first.nodes, self.second.nodes, strict=False):
-            self._compare_nodes(node, other)
-        if len(self.first.nodes) != len(self.second.nodes):
-            longer = max(self.first.nodes, self.second.nodes, key=len)
-            extra = longer[min(len(self.first.nodes), len(self.second.nodes))]
-            self._fail(extra.source, f"{len(self.first.nodes)} operators at one size, {len(self.second.nodes)} at the other")
         if self.first.output_tree != self.second.output_tree:
+            self._compare_graphs(self.first, self.second, outputs=False)  # tells more, where the difference began earlier
             raise DynamicShapeError(f"trace: the result has another structure at another size ({self._sizes()})")
-        for a, b in zip(self.first.outputs, self.second.outputs, strict=True):
+        self._compare_graphs(self.first, self.second)
+
+    def _compare_graphs(self, first: TraceGraph, second: TraceGraph, outputs: bool = True) -> None:
+        for a, b in zip(first.inputs, second.inputs, strict=True):
+            self.matched[id(a)] = b
+        for node, other in zip(first.nodes, second.nodes, strict=False):
+            self._compare_nodes(node, other)
+        if len(first.nodes) != len(second.nodes):
+            longer = max(first.nodes, second.nodes, key=len)
+            extra = longer[min(len(first.nodes), len(second.nodes))]
+            self._fail(extra.source, f"{len(first.nodes)} operators at one size, {len(second.nodes)} at the other")
+        for a, b in zip(first.outputs, second.outputs, strict=True) if outputs else ():
             self._compare_values(a, b, "the result")
 
     def _compare_nodes(self, a: TraceNode, b: TraceNode) -> None:
@@ -48,6 +52,8 @@ class _Comparison:
                 self._fail(a.source, f"{a.operator.name}: {name} is {_text(x)} at one size and {_text(y)} at the other", x, y)
         for x, y in zip(a.inputs, b.inputs, strict=True):
             self._compare_values(x, y, a.source)
+        for body, other in zip(a.bodies, b.bodies, strict=True):
+            self._compare_graphs(body, other)
         for x, y in zip(a.outputs, b.outputs, strict=True):
             if not same(x.spec.shape, y.spec.shape):
                 self._fail(
@@ -71,7 +77,7 @@ class _Comparison:
             self._compare_constants(a, b, where)
 
     def _compare_constants(self, a: TraceValue, b: TraceValue, where: str) -> None:
-        x, y = a.constant._data, b.constant._data  # type: ignore[union-attr]
+        x, y = a.constant._data, b.constant._data  # type: ignore[union-attr]  # both are constants here
         if x is y:
             return
         if x.shape != y.shape:
@@ -81,10 +87,16 @@ class _Comparison:
             return
         values = (x.reshape(-1)[:4].tolist(), y.reshape(-1)[:4].tolist())
         found = self._dimension(*(v[0] if len(v) == 1 else None for v in values))
-        hint = f"it is the size of dimension {found!r}" if found else "it depends on a size or on the value of an input"
+        if self.first.symbols == self.second.symbols:
+            raise LeakError(
+                f"{where}: a number became fixed: {_shown(values[0])} in one run and {_shown(values[1])} in the other; "
+                "it depends on the value of an input, on random numbers of another library, or on what an earlier "
+                "call left behind. Compute with tensors from the inputs to here, and make constants outside of forward"
+            )
+        hint = f"it is the size of dimension {found!r}" if found else f"it depends on the size of {self._names()}"
         raise DynamicShapeError(
-            f"{where}: a number became fixed: {values[0]} in one run and {values[1]} in the other; {hint}. "
-            "Use sizes as x.shape[i] in integer arithmetic, and tensors for everything that depends on an input"
+            f"{where}: a number became fixed: {_shown(values[0])} in one run and {_shown(values[1])} in the other; {hint}. "
+            "Use sizes as x.shape[i] in integer arithmetic, or as tensors: pl.full((), x.shape[i])"
         )
 
     def _dimension(self, x: Any, y: Any) -> str | None:
@@ -96,15 +108,23 @@ class _Comparison:
     def _sizes(self) -> str:
         return ", ".join(f"{n}={s} and {self.second.symbols[n]}" for n, s in self.first.symbols.items()) or "other values"
 
+    def _names(self) -> str:
+        """The dimensions that differ."""
+        return " or ".join(repr(n) for n, s in self.first.symbols.items() if s != self.second.symbols[n])
+
     def _fail(self, where: str, what: str, x: Any = None, y: Any = None) -> None:
-        if not self.first.symbols:
-            raise TraceError(f"{where}: two runs of the program differ: {what}; it depends on values of its inputs or on chance")
+        if self.first.symbols == self.second.symbols:
+            told = what.replace("at one size", "in one run").replace("at the other", "in the other")
+            raise LeakError(
+                f"{where}: two runs of the program on other values differ: {told}; it depends on the value of an input, "
+                "on chance, or on what an earlier call left behind. Pass what changes as an input"
+            )
         found = next((n for p, q in _leaves(x, y) if (n := self._dimension(p, q))), None)
-        remedy = f"leave {found!r} fixed" if found else "leave the dimension fixed"
-        named = f"dimension {found!r} was fixed" if found else "the program depends on the size"
+        remedy = f"leave {found!r} fixed" if found else f"leave {self._names()} out of dynamic"
+        named = f"dimension {found!r} was fixed" if found else f"the program depends on the size of {self._names()}"
         raise DynamicShapeError(
             f"{where}: {named}: {what} (traced at {self._sizes()}). Compute with x.shape[i] itself, "
-            f"without int() or a branch on it, or {remedy}"
+            f"without int(), a loop or a branch on it, or {remedy}"
         )
 
 
@@ -125,6 +145,11 @@ def _leaves(x: Any, y: Any) -> list[tuple[Any, Any]]:
     if type(x) is type(y):
         return [leaf for name in field_names(x) for leaf in _leaves(getattr(x, name), getattr(y, name))] or [(x, y)]
     return [(x, y)]
+
+
+def _shown(values: list[Any]) -> str:
+    """One number, or the first of several."""
+    return f"{values[0]:.6g}" if len(values) == 1 else "[" + ", ".join(f"{value:.6g}" for value in values) + ", ...]"
 
 
 def _text(value: Any) -> str:

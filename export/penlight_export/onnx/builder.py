@@ -3,7 +3,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -75,6 +76,7 @@ class Builder:
     def __init__(self, name: str, opset: int) -> None:
         graph = Graph([], [], nodes=[], opset_imports={"": opset}, name=name)
         self.model = Model(graph, ir_version=IR_VERSION, producer_name="penlight")
+        self._graph = graph
         self.specs: dict[Value, Any] = {}
         self.outputs: tuple[Any, ...] = ()
         self.wanted: tuple[bool, ...] = ()
@@ -87,8 +89,40 @@ class Builder:
 
     @property
     def graph(self) -> Graph:
-        """The graph that is being built."""
-        return self.model.graph
+        """The graph that nodes go to: the main one, or a body."""
+        return self._graph
+
+    @property
+    def name(self) -> str:
+        """What the operator that is being lowered is called in names."""
+        return self._scope
+
+    @contextmanager
+    def scope(self) -> Iterator[None]:
+        """What is computed inside of sizes and the like is not known outside; afterwards the same operator goes on."""
+        known, operator = (self._symbols, self._sizes, self._shared), (self.wanted, self._scope, self._metadata, self.outputs)
+        self._symbols, self._sizes, self._shared = map(dict, known)
+        try:
+            yield
+        finally:
+            self._symbols, self._sizes, self._shared = known
+            self.wanted, self._scope, self._metadata, self.outputs = operator
+
+    @contextmanager
+    def subgraph(self, name: str) -> Iterator[Graph]:
+        """The graph of a body, to which nodes go inside; it may read what was computed before. Names are unique over all graphs."""
+        around = self._graph
+        self._graph = Graph([], [], nodes=[], name=name)
+        self._graph.meta.update(self.model.graph.meta)
+        try:
+            with self.scope():
+                yield self._graph
+        finally:
+            self._graph = around
+
+    def fresh(self, name: str) -> str:
+        """A name that no graph uses yet."""
+        return fresh_name(self.model.graph, name)
 
     @property
     def opset(self) -> int:
@@ -105,21 +139,25 @@ class Builder:
         self.outputs = tuple(outputs)
 
     def input(self, name: str, spec: Any) -> Value:
-        """Adds an input of the model. Sizes that are symbols become named dimensions."""
-        value = Value(name=fresh_name(self.graph, name), shape=symbolic_shape(spec.shape), type=TensorType(onnx_dtype(spec)))
+        """Adds an input of the graph. Sizes that are symbols become named dimensions."""
+        value = Value(name=self.fresh(name), shape=symbolic_shape(spec.shape), type=TensorType(onnx_dtype(spec)))
         self.graph.inputs.append(value)
-        self.specs[value] = spec
+        self.define(value, spec)
+        return value
+
+    def define(self, value: Value, spec: Any) -> None:
+        """Notes the shape and dtype of a value; symbols that nothing has defined yet are its sizes."""
+        self.specs.setdefault(value, spec)
         for axis, size in enumerate(spec.shape):
             text = symbol_text(size)
             if text is not None:
                 self._symbols.setdefault(text, (value, axis))
-        return value
 
     def op(
         self, operator: str, *inputs: Value | None, count: int = 1, dtype: Any = None, shape: Any = None, **attributes: Any
     ) -> Any:
         """Appends a node. Returns its output, or a tuple of them when `count` is above 1. Attributes that are None are left out."""
-        names = [fresh_name(self.graph, self._scope if count == 1 else f"{self._scope}.{i}") for i in range(count)]
+        names = [self.fresh(self._scope if count == 1 else f"{self._scope}.{i}") for i in range(count)]
         kept = {name: value for name, value in attributes.items() if value is not None}
         node = make_node(operator, _trimmed(inputs), kept, output_names=names)
         node.name = names[0]
@@ -133,14 +171,14 @@ class Builder:
 
     def weight(self, array: np.ndarray, name: str) -> Value:
         """A parameter, buffer or constant tensor of the model, under its qualified name."""
-        return add_constant(self.graph, array, name)
+        return add_constant(self.model.graph, array, name)
 
     def constant(self, array: Any, dtype: Any) -> Value:
         """A small constant; equal ones are stored once."""
         array = np.asarray(array, dtype)
         key = (array.dtype.str, array.shape, array.tobytes())
         if key not in self._numbers:
-            self._numbers[key] = add_constant(self.graph, array, _number_name(array))
+            self._numbers[key] = add_constant(self.model.graph, array, _number_name(array))
         return self._numbers[key]
 
     def integers(self, values: int | Sequence[int]) -> Value:
@@ -157,8 +195,8 @@ class Builder:
         if text is None:
             return self.integers(int(size))
         if text not in self._sizes:
-            names = sorted(size.expression.names)  # type: ignore[attr-defined]
-            result = size.evaluate({name: self._symbol(name) for name in names})  # type: ignore[attr-defined]
+            names = sorted(size.expression.names)  # type: ignore[attr-defined]  # symbol_text found a SymInt
+            result = size.evaluate({name: self._symbol(name) for name in names})  # type: ignore[attr-defined]  # likewise
             self._sizes[text] = result.value if isinstance(result, Size) else self.integers(int(result))
         return self._sizes[text]
 

@@ -9,16 +9,18 @@ from typing import Any
 import numpy as np
 
 from penlight.ops.operator import CUSTOM, NotExported, Operator, parse_onnx
-from penlight_export.errors import UnsupportedOperatorsError
+from penlight_export.errors import UnsupportedFeatureError, UnsupportedOperatorsError
 from penlight_export.graph import Model, TensorType, Value, fresh_name
 from penlight_export.onnx import lowerings
 from penlight_export.onnx.builder import Builder, onnx_dtype, symbolic_shape
+from penlight_export.onnx.control import CONTROL
 from penlight_export.onnx.lowerings.registry import find_lowering
-from penlight_export.onnx.opsets import find_schema
+from penlight_export.onnx.opsets import MAXIMUM_EXPORT, find_schema
 
 TRACED = "penlight.traced"  # where a lowered graph keeps which value is which traced result
 
 _SHOWN = 12
+_COMPLEX = 3  # dtype.kind of complex64 and complex128
 
 
 def lower_trace(
@@ -41,7 +43,7 @@ def lower_trace(
     """
     assert lowerings  # importing the package fills the table
     _refuse_unsupported(trace, opset)
-    return _TraceLowering(trace, opset, name).run(input_names, output_names)
+    return TraceLowering(trace, opset, name).run(input_names, output_names)
 
 
 def find_gap(operator: Operator, opset: int) -> str | None:
@@ -49,17 +51,26 @@ def find_gap(operator: Operator, opset: int) -> str | None:
     form = type(operator).onnx
     if isinstance(form, NotExported):
         return form.reason
-    if find_lowering(operator.name) is not None:
+    if find_lowering(operator.name) is not None or operator.name in CONTROL:
         return None
     if form == CUSTOM:
         return "it has no lowering yet"
     target = parse_onnx(form)[0]
-    return None if find_schema("", target, opset) is not None else f"ONNX has {target} only above operator set {opset}"
+    if find_schema("", target, opset) is not None:
+        return None
+    later = next((version for version in range(opset, MAXIMUM_EXPORT + 1) if find_schema("", target, version) is not None), None)
+    return f"ONNX has no {target}" if later is None else f"ONNX has {target} from operator set {later} on: pass opset={later}"
 
 
 def _refuse_unsupported(trace: Any, opset: int) -> None:
+    for value in trace.inputs:
+        if value.spec.dtype.kind == _COMPLEX:
+            raise UnsupportedFeatureError(
+                f"the input {value.name!r} is {value.spec.dtype.name}: ONNX engines have no complex numbers; "
+                "take real and imaginary part as inputs, and use them apart"
+            )
     found: dict[tuple[str, str], list[str]] = {}
-    for node in trace.nodes:
+    for node in trace.all_nodes():
         reason = find_gap(node.operator, opset)
         if reason is not None:
             found.setdefault((node.operator.name, reason), []).append(_place(node))
@@ -69,17 +80,21 @@ def _refuse_unsupported(trace: Any, opset: int) -> None:
 
 
 def _place(node: Any) -> str:
-    return f"{node.source or '?'}" + (f" in {node.module_path}" if node.module_path else "")
+    types = dict.fromkeys(value.spec.dtype.name for value in node.inputs if value is not None)
+    place = f"{node.source or '?'}" + (f" in {node.module_path!r}" if node.module_path else "")
+    return f"{place} on {' and '.join(types)}" if types else place
 
 
-class _TraceLowering:
+class TraceLowering:
     """The values of one trace and what they became."""
 
     def __init__(self, trace: Any, opset: int, name: str) -> None:
         self.trace = trace
         self.builder = Builder(name, opset)
         self.values: dict[int, Value] = {}
-        self.read = {id(traced) for node in trace.nodes for traced in node.inputs} | {id(traced) for traced in trace.outputs}
+        self.read = {id(traced) for traced in trace.outputs}
+        for node in trace.all_nodes():
+            self.read |= {id(traced) for traced in (*node.inputs, *(value for body in node.bodies for value in body.outputs))}
 
     def run(self, input_names: Sequence[str], output_names: Sequence[str]) -> Model:
         self._reserve(output_names)
@@ -100,24 +115,36 @@ class _TraceLowering:
 
     def _lower(self, node: Any) -> None:
         b = self.builder
-        inputs = [self._value(traced) for traced in node.inputs]
+        inputs = [self.value(traced) for traced in node.inputs]
         wanted = [id(traced) in self.read for traced in node.outputs]
         b.enter(node.operator.name, node.module_path, node.source, [traced.spec for traced in node.outputs], wanted)
-        function = find_lowering(node.operator.name)
-        results = function(b, node.operator, *inputs) if function is not None else _one_to_one(b, node.operator, inputs)
+        if node.bodies:
+            results = CONTROL[node.operator.name](self, node)
+        else:
+            function = find_lowering(node.operator.name)
+            results = function(b, node.operator, *inputs) if function is not None else _one_to_one(b, node.operator, inputs)
         for traced, value in zip(node.outputs, results if isinstance(results, tuple) else (results,), strict=True):
             if value is None:
                 continue  # nothing reads it
             value.type, value.shape = TensorType(onnx_dtype(traced.spec)), symbolic_shape(traced.spec.shape)
-            b.specs[value] = traced.spec
+            b.define(value, traced.spec)
             self.values[id(traced)] = value
+
+    def inline(self, body: Any, inputs: Sequence[Value]) -> list[Value]:
+        """Writes the nodes of a body where the builder is, with these values as its inputs. Returns its outputs."""
+        for traced, value in zip(body.inputs, inputs, strict=True):
+            self.values[id(traced)] = value
+            self.builder.define(value, traced.spec)
+        for node in body.nodes:
+            self._lower(node)
+        return [value for traced in body.outputs if (value := self.value(traced)) is not None]
 
     def names(self) -> dict[str, Any]:
         """The traced result behind each value of the graph."""
         results = [traced for node in self.trace.nodes for traced in node.outputs if id(traced) in self.values]
         return {self.values[id(traced)].name or "": traced for traced in results}
 
-    def _value(self, traced: Any) -> Value | None:
+    def value(self, traced: Any) -> Value | None:
         """The value of an operand; constants become initializers when they are first read."""
         if traced is None:
             return None
@@ -130,7 +157,7 @@ class _TraceLowering:
 
     def _output(self, traced: Any, name: str) -> None:
         """Gives an output its name. An input, a constant or a value that is an output already goes through an Identity."""
-        value = self._value(traced)
+        value = self.value(traced)
         assert value is not None
         if value.producer() is None or value.is_graph_output():
             self.builder.enter("output", None, None, [traced.spec], [True])

@@ -142,6 +142,8 @@ def _run(
     create_graph: bool,
 ) -> dict[Any, Tensor]:
     """One pass over the tape, see framework/native/call_pass.cpp; the gradients of `inputs` by key."""
+    if mode.tracer is not None:
+        mode.tracer.refuse_gradient("backward or autograd.grad")
     retain = create_graph if retain_graph is None else retain_graph
     wanted = None if inputs is None else {_key(t) for t in inputs}
     plan = None if inputs is None else _plan(outputs, inputs)

@@ -23,7 +23,7 @@ class _ModuleType(type):
     def __call__(cls, *args: Any, **kwargs: Any) -> Any:
         if "device" not in kwargs and "dtype" not in kwargs:
             return super().__call__(*args, **kwargs)
-        own = inspect.signature(cls.__init__).parameters  # type: ignore[misc]
+        own = inspect.signature(cls.__init__).parameters  # type: ignore[misc]  # the __init__ of this very class is meant
         taken = {name: kwargs.pop(name) for name in ("device", "dtype") if name in kwargs and name not in own}
         module = super().__call__(*args, **kwargs)
         return module.to(**taken) if any(value is not None for value in taken.values()) else module
@@ -146,6 +146,8 @@ class Module(Stateful, metaclass=_ModuleType):
         object.__delattr__(self, name)
 
     def _register(self, entries: dict[str, Any], name: str, value: Any) -> None:
+        if mode.tracer is not None:
+            mode.tracer.check_assignment(self, name, value)
         if not name or "." in name:
             raise ValueError(
                 f"{type(self).__name__}: {name!r} cannot be the name of a parameter, buffer or module; use a word without dots"

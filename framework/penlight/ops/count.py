@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -15,7 +15,7 @@ from penlight.tensor import Tensor, from_array
 
 def _host(t: Tensor, what: str) -> np.ndarray:
     if t._traced is not None:
-        mode.tracer.refuse_value(what)
+        mode.tracer.refuse_data_shape(what)
     return t._data
 
 
@@ -96,13 +96,13 @@ def searchsorted(
     data, wanted = _host(sorted_sequence, "searchsorted()"), _host(values, "searchsorted()")
     if sorter is not None:
         data = np.take_along_axis(data, sorter._data, axis=-1)
-    where = "right" if right or side == "right" else "left"
+    where: Literal["left", "right"] = "right" if right or side == "right" else "left"
     if data.ndim == 1:
-        places = np.searchsorted(data, wanted, side=where)  # type: ignore[call-overload]
+        places = np.searchsorted(data, wanted, side=where)
     else:
         rows = int(np.prod(data.shape[:-1]))
         lines = zip(data.reshape(rows, data.shape[-1]), wanted.reshape(rows, wanted.shape[-1]), strict=True)
-        found = [np.searchsorted(line, row, side=where) for line, row in lines]  # type: ignore[call-overload]
+        found = [np.searchsorted(line, row, side=where) for line, row in lines]
         places = np.asarray(found, dtype=np.int64).reshape(wanted.shape)
     return _tensor(np.asarray(places).astype(np.int32 if out_int32 else np.int64))
 

@@ -381,7 +381,7 @@ def _index_arrays(k: Any, shape: Shape, dim: int) -> list[Tensor]:
     t = k if isinstance(k, Tensor) else from_array(np.asarray(k if len(k) else np.zeros(0, np.int64)))
     if t.dtype is bool_:
         if t._traced is not None:
-            mode.tracer.refuse_value("indexing with a bool tensor")
+            mode.tracer.refuse_data_shape("indexing with a bool tensor")
         selected = tuple(shape[dim : dim + t.ndim])
         if not all(m in (n, 0) for m, n in zip(t._data.shape, selected, strict=True)):  # size 0 selects nothing anywhere
             raise IndexShapeError(f"index: mask of shape {tuple(t.shape)} does not fit {selected}")

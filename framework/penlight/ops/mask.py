@@ -104,7 +104,7 @@ def masked_select(input: Tensor, mask: Tensor) -> Tensor:
 def nonzero(input: Tensor, *, as_tuple: bool = False) -> Any:
     """Returns the indices of the elements that are not 0, (count, ndim) int64, or one vector per dimension."""
     if input._traced is not None:
-        mode.tracer.refuse_value("nonzero()")
+        mode.tracer.refuse_data_shape("nonzero()")
     data = input._data
     if as_tuple:
         return tuple(from_array(i) for i in (data if data.ndim else data.reshape(1)).nonzero())

@@ -21,6 +21,7 @@ from penlight.ops.precision import under_autocast
 from penlight.ops.registry import register
 from penlight.ops.samples import shapes
 from penlight.ops.shape import cat, expand, narrow, permute, reshape, stack
+from penlight.tape import mode
 from penlight.tensor import Tensor, from_numpy
 
 
@@ -237,6 +238,9 @@ def repeat_interleave(input: Tensor, repeats: Any = None, dim: int | None = None
 
     With one argument, an integer tensor of repeats, it returns the indices instead.
     """
+    counts = input if repeats is None else repeats
+    if isinstance(counts, Tensor) and counts._traced is not None:
+        mode.tracer.refuse_data_shape("repeat_interleave()")
     if repeats is None:
         return from_numpy(np.repeat(np.arange(input.numel()), input._data))
     if dim is None:
