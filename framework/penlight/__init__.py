@@ -4,6 +4,16 @@
 import importlib as _importlib
 import typing as _typing
 
+try:
+    _importlib.import_module("penlight._native")
+except ModuleNotFoundError as _error:
+    if _error.name != "penlight._native":
+        raise
+    raise ImportError(
+        "penlight: the compiled module penlight._native is missing from " + __path__[0] + "; this is a source tree that was not "
+        "built: run `pip install .` in its root, and Python outside of it"
+    ) from None
+
 from penlight import autograd as autograd
 from penlight import fft as fft
 from penlight import linalg as linalg

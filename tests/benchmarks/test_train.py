@@ -9,7 +9,6 @@ from pathlib import Path
 import pytest
 
 pytest.importorskip("torch")
-pytest.importorskip("penlight._native")
 SCRIPT = Path(__file__).with_name("train.py")
 
 

@@ -13,6 +13,8 @@ import penlight.nn.functional as F
 from penlight import _native
 from penlight.backends.cpu import SMALL
 from penlight.errors import VersionError
+from penlight.ops.dispatch import apply
+from penlight.ops.operator import Operator
 from penlight.ops.registry import operators
 from penlight.tape import Node, mode
 from penlight.tensor import Tensor, from_array
@@ -153,3 +155,21 @@ def test_classes_are_counted_without_those_to_ignore():
     assert _native.class_range(np.array([3, -100, 1, 7]), -100) == (3, 1, 7)
     assert _native.class_range(np.array([-100, -100]), -100) == (0, 0, 0)
     assert _native.class_range(np.array([1], np.int32), -100) is None
+
+
+class Refusing(Operator):
+    """NumPy refuses it with an exception that cannot be made from a text"""
+
+    name = "refusing"
+
+    def infer(self, x):
+        return x
+
+    def forward(self, xp, x):
+        return xp.add(x, "text")
+
+
+def test_errors_of_numpy_get_the_name_of_the_operator():
+    with pytest.raises(TypeError, match="refusing: ufunc 'add' did not contain a loop") as caught:
+        apply(Refusing(), pl.zeros(2))
+    assert type(caught.value) is TypeError and type(caught.value.__cause__) is not TypeError

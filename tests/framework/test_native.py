@@ -10,6 +10,8 @@ import numpy as np
 import pytest
 
 import penlight as pl
+from penlight import _native as native
+from penlight.backends import cpu_kernels
 from penlight.backends.cpu import CPU
 from penlight.ops.activation import Gelu, LeakyRelu, Relu, Sigmoid, Silu, Tanh
 from penlight.ops.arithmetic import Clamp
@@ -24,8 +26,6 @@ from penlight.ops.softmax import LogSoftmax, Softmax
 from penlight.optim.adamw import adamw_step
 from penlight.optim.sgd import sgd_step
 
-native = pytest.importorskip("penlight._native")
-cpu_kernels = pytest.importorskip("penlight.backends.cpu_kernels")
 KERNELS = cpu_kernels.kernels()
 
 # float32 rounding over the reductions of the cases below, the largest of which adds 2304 products of about 1

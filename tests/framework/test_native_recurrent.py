@@ -5,10 +5,11 @@ import numpy as np
 import pytest
 
 import penlight as pl
+from penlight import _native as native
+from penlight.backends.recurrent_kernels import recurrent_kernels
 from penlight.ops.recurrent import Gru, Lstm, Rnn
 
-native = pytest.importorskip("penlight._native")
-KERNELS = pytest.importorskip("penlight.backends.recurrent_kernels").recurrent_kernels()
+KERNELS = recurrent_kernels()
 
 
 def rand(*shape, seed=0):

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The CPU backend: NumPy arrays, NumPy as the reference, and kernels of `penlight._native` where they are built."""
+"""The CPU backend: NumPy arrays, NumPy as the reference, and the kernels of `penlight._native`."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ from typing import Any
 
 import numpy as np
 
+from penlight import _native
+from penlight.backends import cpu_kernels, half
 from penlight.backends.backend import Backend
 from penlight.device import cpu
 from penlight.device import device as Device
@@ -35,37 +37,15 @@ class CpuBackend(Backend):
         return os.sysconf("SC_AVPHYS_PAGES") * page, os.sysconf("SC_PHYS_PAGES") * page
 
 
-def _native() -> Any:
-    """The compiled extension; None under `PENLIGHT_NATIVE=0`, with which tests compare against the reference."""
-    if os.environ.get("PENLIGHT_NATIVE", "1") == "0":
-        return None
-    try:
-        from penlight import _native  # optional: a source tree may lack it
-    except ImportError:
-        return None
-    return _native
-
-
-def _native_kernels() -> dict[str, Callable[..., Any]]:
-    native = _native()
-    if native is None:
-        return {}
-    from penlight.backends import cpu_kernels, half  # they import the extension
-
-    native.hold_blas()  # with threads of its own, BLAS gives other bits for another number of them
-    return {**cpu_kernels.kernels(), "cast": half.cast}
-
-
 def _small_kernels() -> dict[str, Callable[..., Any]]:
     """Every function `small_<operator>` of the extension, `small_<operator>_backward` being the kernel of a gradient."""
-    found = {name.removeprefix("small_"): getattr(_native(), name) for name in dir(_native()) if name.startswith("small_")}
+    found = {name.removeprefix("small_"): getattr(_native, name) for name in dir(_native) if name.startswith("small_")}
     return {name.replace("_backward", ".backward"): kernel for name, kernel in found.items()}
 
 
 def get_num_threads() -> int:
     """Returns how many threads an operator may use: OMP_NUM_THREADS, or the number of processors, unless set otherwise."""
-    native = _native()
-    return 1 if native is None else native.num_threads()
+    return _native.num_threads()
 
 
 def set_num_threads(count: int) -> None:
@@ -76,11 +56,12 @@ def set_num_threads(count: int) -> None:
     """
     if count < 1:
         raise ArgumentError(f"set_num_threads: expected a number >= 1, came {count}")
-    native = _native()
-    if native is not None:
-        native.set_num_threads(count)
+    _native.set_num_threads(count)
 
 
 CPU = CpuBackend()
-CPU.kernels.update(_native_kernels())
-SMALL = _small_kernels()  # for arrays where NumPy's call costs more than the work; the call path asks them first
+SMALL: dict[str, Callable[..., Any]] = {}  # for arrays where NumPy's call costs more than the work; the call path asks them first
+if os.environ.get("PENLIGHT_NATIVE", "1") != "0":  # with 0, tests compare against the reference
+    CPU.kernels.update(cpu_kernels.kernels(), cast=half.cast)
+    SMALL.update(_small_kernels())
+    _native.hold_blas()  # with threads of its own, BLAS gives other bits for another number of them

@@ -13,16 +13,12 @@ from typing import Any
 
 import numpy as np
 
+from penlight import _native
 from penlight.dtype import FROM_NUMPY, bfloat16, float16
 from penlight.layout import dims_in_memory
 from penlight.ops.operator import Spec
 
-try:
-    from penlight import _native  # optional: the compiled extension
-except ImportError:
-    _half: Any = None
-else:
-    _half = None if os.environ.get("PENLIGHT_NATIVE", "1") == "0" else _native.half
+_half: Any = None if os.environ.get("PENLIGHT_NATIVE", "1") == "0" else _native.half
 
 Kernel = Callable[..., Any]
 

@@ -40,7 +40,9 @@ def _refuse_forward(operator: Operator, arrays: Sequence[Any], error: Exception)
     if isinstance(error, PenlightError):
         raise error
     operator.infer(*(None if a is None else Spec(tuple(a.shape), FROM_NUMPY[a.dtype]) for a in arrays))
-    raise type(error)(f"{operator.name}: {error}") from error
+    # subclasses such as NumPy's UFuncTypeError take other arguments than a text
+    kind = next((k for k in (IndexError, TypeError, ValueError) if isinstance(error, k)), RuntimeError)
+    raise kind(f"{operator.name}: {error}") from error
 
 
 def _backend_of_all(operator: Operator, arrays: Sequence[Any]) -> Any:
