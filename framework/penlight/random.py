@@ -6,9 +6,10 @@ Philox is a counter-based generator (Salmon et al. 2011): its state is a key and
 
 from __future__ import annotations
 
-import secrets
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -24,19 +25,29 @@ from penlight.tensor import Tensor, from_array
 State = dict[str, Any]
 
 
+def _unforeseen() -> int:
+    """A seed of 63 bits from the system."""
+    return int.from_bytes(os.urandom(8), "little") >> 1
+
+
 class Generator:
     """A stream of random numbers: `Generator(seed)`; equal seeds give equal streams."""
 
     def __init__(self, seed: int | None = None) -> None:
-        self.manual_seed(secrets.randbits(63) if seed is None else seed)
+        self.manual_seed(_unforeseen() if seed is None else seed)
 
     def manual_seed(self, seed: int) -> Generator:
         """Starts the stream of `seed` anew and returns the generator."""
         if not isinstance(seed, int) or isinstance(seed, bool):
             raise ArgumentError(f"manual_seed: expected an integer, came {seed!r}")
         self._seed = seed
-        self.numpy = np.random.Generator(np.random.Philox(np.random.SeedSequence(seed % (1 << 128))))
+        self.__dict__.pop("numpy", None)
         return self
+
+    @cached_property
+    def numpy(self) -> np.random.Generator:
+        """The stream itself, made when it is first drawn from: importing numpy.random takes a tenth of importing penlight."""
+        return np.random.Generator(np.random.Philox(np.random.SeedSequence(self._seed % (1 << 128))))
 
     def initial_seed(self) -> int:
         """The seed that the stream started from."""
@@ -87,7 +98,7 @@ def manual_seed(seed: int) -> Generator:
 
 def seed() -> int:
     """Seeds the default generator with a number that nobody can foresee, and returns it."""
-    return default_generator.manual_seed(secrets.randbits(63)).initial_seed()
+    return default_generator.manual_seed(_unforeseen()).initial_seed()
 
 
 def get_rng_state() -> State:
