@@ -261,6 +261,14 @@ def test_layers_of_two_types():
         F.linear(x, weight.reshape(1, 5))
 
 
+@pytest.mark.parametrize("dtype", [pl.bfloat16, pl.float16, pl.float32])
+def test_batch_norm_of_nothing_is_nothing(dtype):
+    F, nothing = pl.nn.functional, pl.empty(0, dtype=dtype)
+    assert F.batch_norm(nothing, nothing.clone(), nothing.clone(), training=True).shape == (0,)
+    with pytest.raises(pl.errors.ShapeError, match=r"expected \(N, C, ...\), came \(5,\); did you mean x.unsqueeze\(0\)"):
+        F.batch_norm(pl.ones(5, dtype=dtype), None, None, training=True)
+
+
 def test_statistics_of_batch_norm_are_not_rounded():
     x = pl.tensor([[256.0, 2.0], [258.0, 2.0], [258.0, 4.0]]).to(pl.bfloat16)
     mean, var = pl.zeros(2), pl.ones(2)

@@ -109,6 +109,13 @@ def statistics_type(dtype: DType) -> DType:
     return float32 if dtype.itemsize == 2 else dtype
 
 
+def _channels(x: Spec | Tensor) -> int:
+    """The size of dimension 1; the shape (0,) counts as no elements of no channels, as in PyTorch."""
+    if x.ndim < 2 and tuple(x.shape) != (0,):
+        raise ShapeError(f"batch_norm: expected (N, C, ...), came {tuple(map(int, x.shape))}; did you mean x.unsqueeze(0)?")
+    return x.shape[1] if x.ndim > 1 else 0
+
+
 def _count(shape: Any, axes: Sequence[int]) -> int:
     total = 1
     for axis in axes:
@@ -130,9 +137,10 @@ class BatchNorm(Operator):
     eps: float = 1e-5
 
     def infer(self, x: Spec, weight: Spec | None, bias: Spec | None, mean: Spec, var: Spec) -> Spec:
+        channels = _channels(x)
         for label, parameter in (("weight", weight), ("bias", bias), ("running_mean", mean), ("running_var", var)):
-            if parameter is not None and tuple(parameter.shape) != (x.shape[1],):
-                raise ShapeError(f"batch_norm: {label} {tuple(parameter.shape)} must have shape ({x.shape[1]},), the channels of x")
+            if parameter is not None and tuple(parameter.shape) != (channels,):
+                raise ShapeError(f"batch_norm: {label} {tuple(parameter.shape)} must have shape ({channels},), the channels of x")
         return x
 
     def forward(self, xp, x, weight, bias, mean, var):
@@ -177,7 +185,7 @@ class BatchNormTraining(Operator):
     eps: float = 1e-5
 
     def infer(self, x: Spec, weight: Spec | None, bias: Spec | None) -> tuple[Spec, Spec, Spec]:
-        channel = Spec((x.shape[1],), statistics_type(x.dtype))
+        channel = Spec((_channels(x),), statistics_type(x.dtype))
         BatchNorm(self.eps).infer(x, weight, bias, channel, channel)
         return x, channel, channel
 
@@ -308,8 +316,10 @@ def batch_norm(
     `momentum` in place (the variance with N - 1 in the divisor); otherwise the running statistics are used.
 
     Raises:
-        ShapeError: a parameter is not (C,), or one value per channel is to be normalised in training.
+        ShapeError: there is no dimension C, a parameter is not (C,), or one value per channel is to be normalised in
+            training.
     """
+    _channels(input)
     if not training:
         if running_mean is None or running_var is None:
             raise ArgumentError("batch_norm: without training, running_mean and running_var are needed")
