@@ -53,11 +53,7 @@ class ToImaginary(ToComplex):
         return (imag(grad),)
 
 
-@register
-class Real(Operator):
-    """The real part, as a copy"""
-
-    name = "real"
+class _Part(Operator):
     onnx = _NO_ONNX
     saves_inputs = False
     complex_gradient = True
@@ -65,6 +61,13 @@ class Real(Operator):
 
     def infer(self, x: Spec) -> Spec:
         return Spec(x.shape, {complex64: float32, complex128: float64}.get(x.dtype, x.dtype))
+
+
+@register
+class Real(_Part):
+    """The real part, as a copy"""
+
+    name = "real"
 
     def forward(self, xp, x):
         return x.real.copy()
@@ -74,17 +77,10 @@ class Real(Operator):
 
 
 @register
-class Imag(Operator):
+class Imag(_Part):
     """The imaginary part, as a copy"""
 
     name = "imag"
-    onnx = _NO_ONNX
-    saves_inputs = False
-    complex_gradient = True
-    samples = (shapes(3, 4), shapes(0))
-
-    def infer(self, x: Spec) -> Spec:
-        return Spec(x.shape, {complex64: float32, complex128: float64}.get(x.dtype, x.dtype))
 
     def forward(self, xp, x):
         return x.imag.copy()

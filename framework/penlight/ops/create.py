@@ -173,12 +173,6 @@ def eye(n: int, m: int | None = None, *, dtype: Any = None, device: Any = None, 
     return device_as_given(np.eye(n, m, dtype=kind.numpy), device, requires_grad)
 
 
-def _like(input: Tensor, value: Any, dtype: Any, device: Any, requires_grad: bool, format: memory_format) -> Tensor:
-    kind = input.dtype if dtype is None else as_dtype(dtype)
-    result = _make(Full(tuple(input.shape), value, kind), input.device if device is None else device, requires_grad)
-    return in_format(result, format, input)
-
-
 def in_format(new: Tensor, format: memory_format, input: Tensor | None = None) -> Tensor:
     """A tensor that nobody else has seen, its memory in the order of `format`, or of `input` for preserve_format."""
     if mode.tracer is not None:
@@ -193,28 +187,14 @@ def in_format(new: Tensor, format: memory_format, input: Tensor | None = None) -
     return new
 
 
-def zeros_like(
-    input: Tensor,
-    *,
-    dtype: Any = None,
-    device: Any = None,
-    requires_grad: bool = False,
-    memory_format: memory_format = preserve_format,
-) -> Tensor:
-    """Returns zeros in the shape, dtype and device of `input`."""
-    return _like(input, 0, dtype, device, requires_grad, memory_format)
+def zeros_like(input: Tensor, **options: Any) -> Tensor:
+    """Returns zeros in the shape, dtype and device of `input`; the options are those of `full_like`."""
+    return full_like(input, 0, **options)
 
 
-def ones_like(
-    input: Tensor,
-    *,
-    dtype: Any = None,
-    device: Any = None,
-    requires_grad: bool = False,
-    memory_format: memory_format = preserve_format,
-) -> Tensor:
-    """Returns ones in the shape, dtype and device of `input`."""
-    return _like(input, 1, dtype, device, requires_grad, memory_format)
+def ones_like(input: Tensor, **options: Any) -> Tensor:
+    """Returns ones in the shape, dtype and device of `input`; the options are those of `full_like`."""
+    return full_like(input, 1, **options)
 
 
 def full_like(
@@ -226,20 +206,12 @@ def full_like(
     requires_grad: bool = False,
     memory_format: memory_format = preserve_format,
 ) -> Tensor:
-    """Returns a number everywhere, in the shape, dtype and device of `input`."""
-    return _like(input, fill_value, dtype, device, requires_grad, memory_format)
-
-
-def empty_like(
-    input: Tensor,
-    *,
-    dtype: Any = None,
-    device: Any = None,
-    requires_grad: bool = False,
-    memory_format: memory_format = preserve_format,
-) -> Tensor:
-    """Returns undefined content in the shape, dtype and device of `input`."""
-    kind = input.dtype if dtype is None else dtype
-    place = input.device if device is None else device
-    result = empty(tuple(input.shape), dtype=kind, device=place, requires_grad=requires_grad)
+    """Returns a number everywhere, in the shape, dtype and device of `input` unless others are given."""
+    kind = input.dtype if dtype is None else as_dtype(dtype)
+    result = _make(Full(tuple(input.shape), fill_value, kind), input.device if device is None else device, requires_grad)
     return in_format(result, memory_format, input)
+
+
+def empty_like(input: Tensor, **options: Any) -> Tensor:
+    """Returns undefined content (zeros here) in the shape, dtype and device of `input`, with the options of `full_like`."""
+    return full_like(input, 0, **options)
