@@ -197,7 +197,7 @@ def keeps_channels_last(function: _F) -> _F:
             return result
         return tuple(map(_channels_last, result)) if isinstance(result, tuple) else _channels_last(result)
 
-    return call  # type: ignore[return-value]
+    return call  # type: ignore[return-value]  # it takes and gives what `function` does
 
 
 def _channels_last(result: Tensor) -> Tensor:

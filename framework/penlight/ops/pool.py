@@ -36,7 +36,7 @@ class _Pool(Operator):
 
     def output_size(self, size: Any) -> Pair:
         """(OH, OW); in ceil mode a last window may reach over the end if it starts inside."""
-        return tuple(self._length(*arguments) for arguments in zip(size, *self.arguments()[:4], strict=True))  # type: ignore[return-value]
+        return tuple(self._length(*arguments) for arguments in zip(size, *self.arguments()[:4], strict=True))  # type: ignore[return-value]  # two
 
     def _length(self, n: int, k: int, s: int, p: int, d: int) -> int:
         span = n + 2 * p - d * (k - 1) - 1
@@ -380,7 +380,7 @@ def adaptive_avg_pool2d(input: Tensor, output_size: int | tuple[int | None, int 
         return input.mean((-2, -1), keepdim=True)
     if all(n % t == 0 for n, t in zip(input.shape[-2:], target, strict=True)):
         kernel = tuple(n // t for n, t in zip(input.shape[-2:], target, strict=True))
-        return avg_pool2d(input, kernel)  # type: ignore[arg-type]
+        return avg_pool2d(input, kernel)  # type: ignore[arg-type]  # two sizes, as input has two such dimensions
     return _uneven(_uneven(input, -2, target[0]), -1, target[1])
 
 

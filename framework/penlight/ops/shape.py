@@ -476,7 +476,7 @@ def roll(input: Tensor, shifts: int | Sequence[int], dims: int | Sequence[int] |
     many = 1 if isinstance(shifts, int) else len(shifts), 1 if isinstance(dims, int) else len(dims)
     if many[0] != many[1]:
         raise ArgumentError(f"roll: expected as many shifts as dims, came {shifts} and {dims}")
-    pairs = [(shifts, dims)] if isinstance(dims, int) else list(zip(shifts, dims, strict=True))  # type: ignore[arg-type]
+    pairs = [(shifts, dims)] if isinstance(dims, int) else list(zip(shifts, dims, strict=True))  # type: ignore[arg-type]  # both are sequences
     for shift, dim in pairs:
         input = _roll_one(input, shift if isinstance(shift, int) else shift[0], dim)
     return input
