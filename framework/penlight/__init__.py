@@ -417,9 +417,16 @@ if _typing.TYPE_CHECKING:  # what __getattr__ finds
     from penlight.dims import Dim as Dim
     from penlight.files import load as load
     from penlight.files import save as save
+    from penlight.limits import finfo as finfo
+    from penlight.limits import iinfo as iinfo
     from penlight.ops.control import cond as cond
     from penlight.ops.control import scan as scan
     from penlight.ops.control import while_loop as while_loop
+    from penlight.ops.window import bartlett_window as bartlett_window
+    from penlight.ops.window import blackman_window as blackman_window
+    from penlight.ops.window import hamming_window as hamming_window
+    from penlight.ops.window import hann_window as hann_window
+    from penlight.ops.window import kaiser_window as kaiser_window
     from penlight.serialize import load_safetensors as load_safetensors
     from penlight.serialize import save_safetensors as save_safetensors
     from penlight.utils.dlpack import from_dlpack as from_dlpack
@@ -443,6 +450,11 @@ _ON_DEMAND = {
     "cond": "penlight.ops.control",
     "scan": "penlight.ops.control",
     "while_loop": "penlight.ops.control",
+    "finfo": "penlight.limits",
+    "iinfo": "penlight.limits",
+    **dict.fromkeys(
+        ("bartlett_window", "blackman_window", "hamming_window", "hann_window", "kaiser_window"), "penlight.ops.window"
+    ),
     "load": "penlight.files",
     "save": "penlight.files",
     "load_safetensors": "penlight.serialize",
