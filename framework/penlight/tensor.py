@@ -386,7 +386,7 @@ class Tensor(TensorBase):
         for operator in self._views:
             replay = APPLY[0](operator, replay)
         if replay._data.strides != self._data.strides or replay.data_ptr() != self.data_ptr():
-            raise InPlaceError("a view is used whose base changed its shape in place (t_, squeeze_ and the like); take the view anew")
+            raise InPlaceError("a view is used whose base changed its shape in place (t_, squeeze_, ...); take the view anew")
         self._node, self._index, self.requires_grad = replay._node, replay._index, replay.requires_grad
 
 

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from penlight.ops import alias, bessel, blend, gamma, rearrange, short_time
+from penlight.ops import alias, bessel, blend, gamma, in_place_shape, rearrange, short_time
 from penlight.ops.methods import in_place
 from penlight.tensor import Tensor
 
@@ -69,6 +69,8 @@ def attach() -> None:
         for ending in ("", "_"):
             if hasattr(Tensor, first + ending) and not hasattr(Tensor, name + ending):
                 setattr(Tensor, name + ending, getattr(Tensor, first + ending))
+    for name in in_place_shape.NAMES:
+        setattr(Tensor, f"{name}_", in_place_shape.reshaping(name))
 
 
 attach()
