@@ -75,7 +75,8 @@ class EmbeddingBag(Module):
 
     Args:
         num_embeddings: number of rows. embedding_dim: size of a row.
-        max_norm, scale_grad_by_freq, sparse: not supported; norm_type belongs to max_norm.
+        max_norm, norm_type: rows that are looked up are first scaled down, in place, to this norm of order `norm_type`.
+        scale_grad_by_freq: not supported. sparse: accepted; gradients are dense.
         mode: "sum", "mean" or "max".
         include_last_offset: whether offsets end with the end.
         padding_idx: a row that does not count.
@@ -88,7 +89,7 @@ class EmbeddingBag(Module):
         self,
         num_embeddings: int,
         embedding_dim: int,
-        max_norm: None = None,
+        max_norm: float | None = None,
         norm_type: float = 2.0,
         scale_grad_by_freq: bool = False,
         mode: str = "mean",
@@ -97,8 +98,9 @@ class EmbeddingBag(Module):
         include_last_offset: bool = False,
         padding_idx: int | None = None,
     ):
-        if max_norm is not None or scale_grad_by_freq or sparse:
-            raise ValueError("EmbeddingBag: max_norm, scale_grad_by_freq and sparse are not supported; leave them out")
+        if scale_grad_by_freq:
+            raise ValueError("EmbeddingBag: scale_grad_by_freq is not supported; leave it out")
+        self.max_norm, self.norm_type = max_norm, norm_type
         self.num_embeddings, self.embedding_dim, self.mode = num_embeddings, embedding_dim, mode
         self.include_last_offset = include_last_offset
         self.padding_idx = None if padding_idx is None else padding_idx % num_embeddings
@@ -115,6 +117,8 @@ class EmbeddingBag(Module):
             input,
             self.weight,
             offsets,
+            self.max_norm,
+            self.norm_type,
             mode=self.mode,
             per_sample_weights=per_sample_weights,
             include_last_offset=self.include_last_offset,

@@ -4,9 +4,11 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import penlight.nn.functional as F
 import penlight.nn.init as init
+from penlight.errors import ShapeError
 from penlight.nn.module import Module
 from penlight.nn.parameter import Parameter
 from penlight.tensor import Tensor
@@ -53,14 +55,28 @@ class Embedding(Module):
         num_embeddings: number of rows.
         embedding_dim: size of a row.
         padding_idx: a row that starts as zeros and gets no gradient.
+        max_norm, norm_type: rows that are looked up are first scaled down, in place, to this norm of order `norm_type`.
+        scale_grad_by_freq: divides the gradient of a row by how often it was looked up.
+        sparse: accepted; gradients are dense.
 
     Attributes:
         weight: (num_embeddings, embedding_dim), standard normal at first.
     """
 
-    def __init__(self, num_embeddings: int, embedding_dim: int, padding_idx: int | None = None):
+    def __init__(
+        self,
+        num_embeddings: int,
+        embedding_dim: int,
+        padding_idx: int | None = None,
+        max_norm: float | None = None,
+        norm_type: float = 2.0,
+        scale_grad_by_freq: bool = False,
+        sparse: bool = False,
+    ):
         self.num_embeddings, self.embedding_dim = num_embeddings, embedding_dim
         self.padding_idx = None if padding_idx is None else padding_idx % num_embeddings
+        self.max_norm, self.norm_type = max_norm, norm_type
+        self.scale_grad_by_freq, self.sparse = scale_grad_by_freq, sparse
         self.weight = Parameter(init.empty(num_embeddings, embedding_dim))
         self.reset_parameters()
 
@@ -72,11 +88,27 @@ class Embedding(Module):
 
     def forward(self, indices: Tensor) -> Tensor:
         """Maps (...) integers to (..., embedding_dim)."""
-        return F.embedding(indices, self.weight, padding_idx=self.padding_idx)
+        options = (self.max_norm, self.norm_type, self.scale_grad_by_freq, self.sparse)
+        return F.embedding(indices, self.weight, self.padding_idx, *options)
+
+    @classmethod
+    def from_pretrained(cls, embeddings: Tensor, freeze: bool = True, **options: Any) -> Embedding:
+        """Makes a layer of a table (V, D), which it shares; the options are those of the class.
+
+        Args:
+            embeddings: the rows.
+            freeze: whether they stay as they are in training.
+        """
+        if embeddings.ndim != 2:
+            raise ShapeError(f"Embedding.from_pretrained: expected a table (V, D), came {tuple(embeddings.shape)}")
+        layer = cls(*map(int, embeddings.shape), **options)
+        layer.weight = Parameter(embeddings.detach(), requires_grad=not freeze)
+        return layer
 
     def extra_repr(self) -> str:
         padding = "" if self.padding_idx is None else f", padding_idx={self.padding_idx}"
-        return f"{self.num_embeddings}, {self.embedding_dim}{padding}"
+        norm = "" if self.max_norm is None else f", max_norm={self.max_norm}"
+        return f"{self.num_embeddings}, {self.embedding_dim}{padding}{norm}"
 
 
 class Identity(Module):

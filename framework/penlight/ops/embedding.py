@@ -3,9 +3,9 @@
 
 from __future__ import annotations
 
-
 import numpy as np
 
+from penlight.backends.backend import backend_of
 from penlight.errors import DTypeError, ShapeError
 from penlight.ops.arithmetic import where
 from penlight.ops.dispatch import apply
@@ -13,7 +13,8 @@ from penlight.ops.gather import TakeAdd
 from penlight.ops.operator import Operator, Spec
 from penlight.ops.registry import register
 from penlight.ops.samples import index, of, sample
-from penlight.tensor import Tensor
+from penlight.tape import mode
+from penlight.tensor import Tensor, from_array
 
 
 @register
@@ -51,13 +52,25 @@ class Embedding(Operator):
         return apply(TakeAdd(0, weight.shape[0]), grad, index), None
 
 
-def embedding(input: Tensor, weight: Tensor, padding_idx: int | None = None) -> Tensor:
+def embedding(
+    input: Tensor,
+    weight: Tensor,
+    padding_idx: int | None = None,
+    max_norm: float | None = None,
+    norm_type: float = 2.0,
+    scale_grad_by_freq: bool = False,
+    sparse: bool = False,
+) -> Tensor:
     """Returns the rows of `weight` at `input`.
 
     Args:
         input: (...), integer.
         weight: (V, D).
         padding_idx: a row that gets no gradient; negative ones count from the end.
+        max_norm: the rows at `input` whose norm is larger are first scaled down to it, in place.
+        norm_type: the p of that norm.
+        scale_grad_by_freq: divides the gradient of a row by how often it stands in `input`.
+        sparse: accepted; gradients are dense.
 
     Returns:
         (..., D), dtype of `weight`.
@@ -70,4 +83,27 @@ def embedding(input: Tensor, weight: Tensor, padding_idx: int | None = None) -> 
         raise ShapeError(f"embedding: expected weight (V, D), came {tuple(weight.shape)}")
     if padding_idx is not None and padding_idx < 0:
         padding_idx += weight.shape[0]
-    return apply(Embedding(padding_idx), weight, input)
+    if max_norm is not None:
+        renormalise(input, weight, float(max_norm), float(norm_type))
+    result = apply(Embedding(padding_idx), weight, input)
+    if scale_grad_by_freq and result.requires_grad:
+        xp = backend_of(input._data).xp
+        counts = xp.bincount(input._data.reshape(-1), minlength=weight.shape[0])[input._data]
+        frequency = from_array(counts[..., None].astype(weight._data.dtype))
+        result.register_hook(lambda grad: grad / frequency)
+    return result
+
+
+def renormalise(input: Tensor, weight: Tensor, max_norm: float, norm_type: float) -> None:
+    """Scales the rows of `weight` that `input` names down to a norm of `max_norm`, in place and off the tape."""
+    if mode.tracer is not None:
+        mode.tracer.refuse_write(weight, "embedding with max_norm changes its weight; export without max_norm")
+    xp, data = backend_of(weight._data).xp, weight._data
+    rows = xp.unique(input._data)
+    if not rows.size or rows[0] < 0 or rows[-1] >= data.shape[0]:
+        return  # the look-up says what is wrong
+    norms = xp.linalg.norm(data[rows].astype(xp.promote_types(data.dtype, xp.float32)), norm_type, axis=1)
+    large = norms > max_norm
+    rows, norms = rows[large], norms[large]
+    data[rows] = (data[rows] * (max_norm / (norms + 1e-7))[:, None]).astype(data.dtype)
+    weight.bump_version()

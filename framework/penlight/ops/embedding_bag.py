@@ -31,8 +31,10 @@ def embedding_bag(
         input: (B, L) bags of equal length, or (N,) all bags one after the other; integer.
         weight: (V, D).
         offsets: (B,) where each bag of a one-dimensional input begins.
-        max_norm, scale_grad_by_freq, sparse: not supported; norm_type belongs to max_norm.
+        max_norm, norm_type: as in `embedding`.
+        scale_grad_by_freq: not supported.
         mode: "sum", "mean" or "max".
+        sparse: accepted; gradients are dense.
         per_sample_weights: factors in the shape of the input; only with "sum".
         include_last_offset: whether the last offset is the end.
         padding_idx: an index that does not count.
@@ -40,8 +42,8 @@ def embedding_bag(
     Returns:
         (B, D); zeros for an empty bag.
     """
-    if max_norm is not None or scale_grad_by_freq or sparse:
-        raise ArgumentError("embedding_bag: max_norm, scale_grad_by_freq and sparse are not supported; leave them out")
+    if scale_grad_by_freq:
+        raise ArgumentError("embedding_bag: scale_grad_by_freq is not supported; leave it out")
     if mode not in ("sum", "mean", "max") or (per_sample_weights is not None and mode != "sum"):
         raise ArgumentError(
             f'embedding_bag: mode must be "sum" (the only one for per_sample_weights), "mean" or "max", not {mode!r}'
@@ -55,7 +57,7 @@ def embedding_bag(
     if padding_idx is not None:
         real = bags != padding_idx % weight.shape[0]
         counted = real if counted is None else counted & real
-    rows = embedding(bags, weight)  # (B, L, D)
+    rows = embedding(bags, weight, None, max_norm, norm_type)  # (B, L, D)
     if mode == "max":
         return _maxima(rows, counted)
     if weights is not None:
