@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Functions of functions (`penlight.func`, PyTorch's names): gradients, Jacobians, and modules as functions of their weights.
 
-Tensors may be nested in tuples, lists and dicts. Transforms nest: `grad(grad(f))` is the second derivative. Absent: `vmap`
-and the forward-mode `jacfwd`.
+Tensors may be nested in tuples, lists and dicts. Transforms nest: `grad(grad(f))` is the second derivative. There is no
+forward mode: `jvp` and `jacfwd` differentiate a backward, so every operator in between needs a second derivative. Absent:
+`vmap`.
 """
 
 from __future__ import annotations
@@ -163,6 +164,25 @@ def jacrev(func: Callable[..., Any], argnums: Argnums = 0, has_aux: bool = False
         run = _Run("jacrev", func, args, argnums, has_aux, kwargs)
         blocks = [run.rebuild(functional.rows(y, run.inputs, run.keeps_graph)) for y in run.outputs]
         found = run.rebuild_output(blocks)
+        return (found, run.aux) if has_aux else found
+
+    return jacobian
+
+
+def jacfwd(func: Callable[..., Any], argnums: Argnums = 0, has_aux: bool = False) -> Callable[..., Any]:
+    """Returns a function that gives the Jacobian of `func` by columns, as `jacrev` does by rows.
+
+    There is no forward mode: v^T J is differentiated for v, once for each element of the inputs. So it is the faster of the
+    two where the outputs have more elements than the inputs.
+
+    Returns:
+        As `jacrev`.
+    """
+
+    def jacobian(*args: Any, **kwargs: Any) -> Any:
+        run = _Run("jacfwd", func, args, argnums, has_aux, kwargs)
+        columns = functional.columns(run.outputs, run.inputs, run.keeps_graph)
+        found = run.rebuild_output([run.rebuild(blocks) for blocks in columns])
         return (found, run.aux) if has_aux else found
 
     return jacobian

@@ -198,10 +198,25 @@ def push(
     outputs: Sequence[Tensor], inputs: Sequence[Tensor], vectors: Sequence[Tensor] | None, create_graph: bool
 ) -> tuple[Tensor, ...]:
     """J v: v^T J is linear in its vector, and the gradient of that linear map at any point, here 0, is J v."""
+    dummies, products = _linear_map(outputs, inputs)
+    return pull(products, dummies, vectors, create_graph)
+
+
+def _linear_map(outputs: Sequence[Tensor], inputs: Sequence[Tensor]) -> tuple[list[Tensor], tuple[Tensor, ...]]:
+    """A vector v of zeros, and v^T J on the tape."""
     with enable_grad():
         dummies = [zeros_like(y).requires_grad_() for y in outputs]
-        products = pull(outputs, inputs, dummies, True)
-    return pull(products, dummies, vectors, create_graph)
+        return dummies, pull(outputs, inputs, dummies, True)
+
+
+def columns(outputs: Sequence[Tensor], inputs: Sequence[Tensor], create_graph: bool) -> list[list[Tensor]]:
+    """Per output d y / d input for each input, as `rows` gives it, by one backward for each element of the inputs."""
+    dummies, products = _linear_map(outputs, inputs)
+    turned = [rows(product, dummies, create_graph) for product in products]  # (*input.shape, *y.shape)
+    return [
+        [block[k].permute((*range(t.ndim, t.ndim + y.ndim), *range(t.ndim))) for block, t in zip(turned, inputs, strict=True)]
+        for k, y in enumerate(outputs)
+    ]
 
 
 def rows(
