@@ -274,3 +274,13 @@ penlight_status penlight_session_node_profile(const penlight_session* session, s
               *path != '\0' ? path : table.get(penlight::PenNode::kSource), record.nanoseconds, record.macs};
   return PENLIGHT_OK;
 }
+
+size_t penlight_session_plan_count(const penlight_session* session) {
+  return session == nullptr || !session->prepared ? 0 : session->value_count + session->nodes.count();
+}
+
+penlight_status penlight_session_plan_entry(const penlight_session* session, size_t index, penlight_plan_entry* entry) {
+  if (entry == nullptr || index >= penlight_session_plan_count(session)) return PENLIGHT_INVALID_ARGUMENT;
+  penlight::session_describe_plan(*session, index, entry);
+  return PENLIGHT_OK;
+}

@@ -76,6 +76,22 @@ void take_offsets(penlight_session& session) {
   for (size_t i = 0; i < session.outputs.count(); ++i) session.output_slots[i] = session.items[next++].offset;
 }
 
+void describe_block(uint64_t offset, uint64_t size, size_t first, size_t last, penlight_plan_entry* entry) {
+  entry->in_arena = 1;
+  entry->offset = offset;
+  entry->size_bytes = size;
+  entry->first_node = first;
+  entry->last_node = last;
+}
+
+void describe_scratch(const penlight_session& session, size_t node, penlight_plan_entry* entry) {
+  const NodeRecord& record = session.nodes[node];
+  entry->name = session.node(node).get(PenNode::kName);
+  if (record.folded || record.late || record.scratch_bytes == 0) return;
+  const uint64_t size = (record.scratch_bytes + kArenaAlignment - 1) / kArenaAlignment * kArenaAlignment;
+  describe_block(record.scratch_offset, size, node, node, entry);
+}
+
 /// Keeps an arena that is large enough: a smaller batch after a larger one costs no heap call.
 Status reserve_arena(penlight_session& session, uint64_t bytes, penlight_error& error) {
   // One unit more than needed, so that tensors without elements have an address inside.
@@ -106,6 +122,19 @@ Status session_plan(penlight_session& session, penlight_error& error) {
     return fail(error, Status::kInvalidProgram, "internal error: the memory plan overlaps; please report this file");
   }
   return reserve_arena(session, total, error);
+}
+
+void session_describe_plan(const penlight_session& session, size_t index, penlight_plan_entry* entry) {
+  *entry = penlight_plan_entry{};
+  if (index >= session.value_count) return describe_scratch(session, index - session.value_count, entry);
+  entry->name = session.value(index).get(PenValue::kName);
+  const Tensor& tensor = session.tensors[index];
+  entry->dtype = static_cast<penlight_dtype>(tensor.dtype);
+  entry->rank = static_cast<uint32_t>(tensor.shape.rank);
+  memcpy(entry->shape, tensor.shape.dims, sizeof(entry->shape));
+  if (!in_arena(session.places[index]) || session.item_of_value[index] == kNoItem) return;  // a failed run leaves places behind
+  const PlanItem& item = session.items[session.item_of_value[index]];
+  describe_block(item.offset, item.size, item.first, item.last, entry);
 }
 
 }  // namespace penlight

@@ -135,6 +135,8 @@ Status session_check_declared(const penlight_session& session, size_t value, con
 Status session_prepare(penlight_session& session, const penlight_tensor* inputs, size_t count, penlight_error& error);
 /// Lifetimes, offsets, the overlap check and the arena (arena.cpp).
 Status session_plan(penlight_session& session, penlight_error& error);
+/// Entry `index` of the plan, as the C API counts them (arena.cpp).
+void session_describe_plan(const penlight_session& session, size_t index, penlight_plan_entry* entry);
 /// Checks an output that `infer` has described and keeps it as the value's tensor (prepare.cpp).
 Status session_take_output(penlight_session& session, size_t node, int index, const Context& context, Place place,
                            penlight_error& error);

@@ -135,6 +135,19 @@ typedef struct penlight_node_profile {
   uint64_t macs;        /* at the prepared shapes */
 } penlight_node_profile;
 
+/* A value of a prepared session, or the working memory of a node: what it takes and where the plan of the arena puts it. */
+typedef struct penlight_plan_entry {
+  const char* name;     /* the value's; of working memory the node's */
+  penlight_dtype dtype; /* 0 where there is none: working memory, and what only a run can tell */
+  uint32_t rank;
+  int64_t shape[PENLIGHT_MAX_RANK];
+  uint32_t in_arena;   /* 0: a constant, an input, computed from shapes alone, or taken while running; what follows is 0 then */
+  uint64_t offset;     /* of the arena */
+  uint64_t size_bytes; /* rounded up to the arena's alignment */
+  size_t first_node;   /* in use from this node */
+  size_t last_node;    /* to this one; the node count stands for the end of the run */
+} penlight_plan_entry;
+
 /* major << 16 | minor << 8 | patch. */
 PENLIGHT_API uint32_t penlight_version(void);
 /* "PENLIGHT_OK" and so on; "unknown status" for other numbers. */
@@ -200,6 +213,9 @@ PENLIGHT_API uint64_t penlight_session_macs(const penlight_session* session);
 PENLIGHT_API size_t penlight_session_node_count(const penlight_session* session);
 PENLIGHT_API penlight_status penlight_session_node_profile(const penlight_session* session, size_t node,
                                                            penlight_node_profile* profile);
+/* The memory plan for the prepared shapes: an entry per value in the file's order, then one per node for its working memory. */
+PENLIGHT_API size_t penlight_session_plan_count(const penlight_session* session);
+PENLIGHT_API penlight_status penlight_session_plan_entry(const penlight_session* session, size_t index, penlight_plan_entry* entry);
 
 #ifdef __cplusplus
 }

@@ -261,6 +261,20 @@ class Session {
     return result;
   }
 
+  /// (name, dtype number, shape, (offset, bytes, first node, last node) or None) per value, then per node for its working memory.
+  nb::list plan() const {
+    nb::list result;
+    penlight_plan_entry entry;
+    for (size_t i = 0; penlight_session_plan_entry(session_, i, &entry) == PENLIGHT_OK; ++i) {
+      nb::list shape;
+      for (uint32_t j = 0; j < entry.rank; ++j) shape.append(entry.shape[j]);
+      nb::object block = nb::none();
+      if (entry.in_arena != 0) block = nb::make_tuple(entry.offset, entry.size_bytes, entry.first_node, entry.last_node);
+      result.append(nb::make_tuple(to_text(entry.name), static_cast<int>(entry.dtype), nb::tuple(shape), block));
+    }
+    return result;
+  }
+
  private:
   /// Refuses a second thread: a session serves one at a time, and the GIL is released while it runs.
   class Busy {
@@ -425,5 +439,6 @@ NB_MODULE(_runtime, m) {
       .def("cancel", &Session::cancel)
       .def("arena_bytes", &Session::arena_bytes)
       .def("macs", &Session::macs)
-      .def("profile", &Session::profile);
+      .def("profile", &Session::profile)
+      .def("plan", &Session::plan);
 }

@@ -25,5 +25,8 @@ from penlight_runtime.library import version as version
 from penlight_runtime.program import GoldenSample as GoldenSample
 from penlight_runtime.program import Program as Program
 from penlight_runtime.program import TensorInfo as TensorInfo
+from penlight_runtime.session import ArenaBlock as ArenaBlock
+from penlight_runtime.session import MemoryPlan as MemoryPlan
 from penlight_runtime.session import NodeProfile as NodeProfile
+from penlight_runtime.session import PlanEntry as PlanEntry
 from penlight_runtime.session import Session as Session

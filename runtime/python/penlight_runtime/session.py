@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from penlight_runtime import _runtime
-from penlight_runtime.dtypes import empty
+from penlight_runtime.dtypes import empty, numpy_dtype
 from penlight_runtime.errors import InvalidArgument, ShapeMismatch
 
 if TYPE_CHECKING:
@@ -24,6 +24,34 @@ class NodeProfile(NamedTuple):
     source: str
     nanoseconds: int
     macs: int
+
+
+class ArenaBlock(NamedTuple):
+    """Bytes [offset, offset + size_bytes) of the arena, in use from one node to another; the node count is the end of the run."""
+
+    offset: int
+    size_bytes: int
+    first_node: int
+    last_node: int
+
+
+class PlanEntry(NamedTuple):
+    """A value at the prepared shapes, or a node's working memory; `dtype` is None and `shape` empty where only a run can tell.
+
+    `block` is None for what lies elsewhere: inputs, constants, what shapes alone tell, and what is taken while running.
+    """
+
+    name: str
+    dtype: np.dtype | None
+    shape: tuple[int, ...]
+    block: ArenaBlock | None
+
+
+class MemoryPlan(NamedTuple):
+    """What lies where: values in the order of the file's method, and the working memory of each node."""
+
+    values: tuple[PlanEntry, ...]
+    scratch: tuple[PlanEntry, ...]
 
 
 Arrays = Mapping[str, Any] | Sequence[Any]
@@ -64,6 +92,15 @@ class Session:
     def profile(self) -> list[NodeProfile]:
         """Returns the time of every operator in the last run; zeros unless the session was made with `profile=True`."""
         return [NodeProfile(*entry) for entry in self._native.profile()]
+
+    def plan(self) -> MemoryPlan:
+        """Returns the memory plan for the prepared shapes; empty before."""
+        entries = [
+            PlanEntry(name, numpy_dtype(number) if number else None, shape, block and ArenaBlock(*block))
+            for name, number, shape, block in self._native.plan()
+        ]
+        values = len(entries) - len(self._native.profile()) if entries else 0
+        return MemoryPlan(tuple(entries[:values]), tuple(entries[values:]))
 
     @property
     def arena_bytes(self) -> int:
