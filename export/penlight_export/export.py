@@ -122,6 +122,8 @@ def export(
     if not MINIMUM_EXPORT <= opset <= MAXIMUM_EXPORT:
         raise OptionError(f"opset {opset}: expected {MINIMUM_EXPORT} to {MAXIMUM_EXPORT}")
     arguments = example_arguments(module, inputs, names)
+    if not arguments.tensors:
+        raise OptionError("inputs: expected at least one tensor, came none; a model without inputs is a constant")
     with evaluation(module):
         graph = trace(module, inputs, dynamic=dynamic, names=names)
     labels = _checked_names(graph, list(output_names) or default_output_names(graph.output_tree))

@@ -62,8 +62,6 @@ def example_arguments(function: Any, inputs: Any, names: Sequence[str] | None = 
     labels = _labels(function, len(arguments.positional), names)
     positional = tuple(_placed(part, name, tensors) for part, name in zip(arguments.positional, labels, strict=True))
     keywords = {key: _placed(part, str(key), tensors) for key, part in (arguments.keywords or {}).items()}
-    if not tensors:
-        raise TraceInputError("trace: expected at least one tensor as an input, came none; a model without inputs is a constant")
     return Arguments(tensors, positional, keywords)
 
 

@@ -179,7 +179,7 @@ def _with_symbols(tracer: Tracer, array: Any, spec: Spec, dims: Sequence[int]) -
 def _slice(t: Tensor, value: TraceValue) -> Argument:
     spec = Spec(value.spec.shape[1:], t.dtype)
     xp = backend_of(t._data).xp
-    return (t._data[0] if len(t._data) else xp.zeros(t._data.shape[1:], t._data.dtype)), spec
+    return (t._data[0, ...] if len(t._data) else xp.zeros(t._data.shape[1:], t._data.dtype)), spec
 
 
 def _stacked(array: Any, length: int) -> Any:

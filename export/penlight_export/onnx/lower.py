@@ -11,8 +11,9 @@ import numpy as np
 from penlight.ops.operator import CUSTOM, NotExported, Operator, parse_onnx
 from penlight_export.errors import UnsupportedFeatureError, UnsupportedOperatorsError
 from penlight_export.graph import Model, TensorType, Value, fresh_name
-from penlight_export.onnx import lowerings
+from penlight_export.onnx import composites, lowerings
 from penlight_export.onnx.builder import Builder, onnx_dtype, symbolic_shape
+from penlight_export.onnx.composites.record import Bodies, all_nodes, find_body, record_bodies
 from penlight_export.onnx.control import CONTROL
 from penlight_export.onnx.lowerings.registry import find_lowering
 from penlight_export.onnx.opsets import MAXIMUM_EXPORT, find_schema
@@ -41,9 +42,10 @@ def lower_trace(
     Raises:
         UnsupportedOperatorsError: operators without an ONNX form; all are listed with the lines that call them.
     """
-    assert lowerings  # importing the package fills the table
-    _refuse_unsupported(trace, opset)
-    return TraceLowering(trace, opset, name).run(input_names, output_names)
+    assert lowerings and composites  # importing the packages fills the tables
+    bodies = record_bodies(trace, lambda operator: has_form(operator, opset))
+    _refuse_unsupported(trace, opset, bodies)
+    return TraceLowering(trace, opset, name, bodies).run(input_names, output_names)
 
 
 def find_gap(operator: Operator, opset: int) -> str | None:
@@ -51,7 +53,7 @@ def find_gap(operator: Operator, opset: int) -> str | None:
     form = type(operator).onnx
     if isinstance(form, NotExported):
         return form.reason
-    if find_lowering(operator.name) is not None or operator.name in CONTROL:
+    if find_lowering(operator.name) is not None or operator.name in CONTROL or find_body(operator) is not None:
         return None
     if form == CUSTOM:
         return "it has no lowering yet"
@@ -62,7 +64,15 @@ def find_gap(operator: Operator, opset: int) -> str | None:
     return f"ONNX has no {target}" if later is None else f"ONNX has {target} from operator set {later} on: pass opset={later}"
 
 
-def _refuse_unsupported(trace: Any, opset: int) -> None:
+def has_form(operator: Operator, opset: int) -> bool:
+    """Whether an operator is written by a lowering or one to one, so that no composite is needed."""
+    form = type(operator).onnx
+    if find_lowering(operator.name) is not None:
+        return True
+    return isinstance(form, str) and form != CUSTOM and find_schema("", parse_onnx(form)[0], opset) is not None
+
+
+def _refuse_unsupported(trace: Any, opset: int, bodies: Bodies) -> None:
     for value in trace.inputs:
         if value.spec.dtype.kind == _COMPLEX:
             raise UnsupportedFeatureError(
@@ -70,7 +80,7 @@ def _refuse_unsupported(trace: Any, opset: int) -> None:
                 "take real and imaginary part as inputs, and use them apart"
             )
     found: dict[tuple[str, str], list[str]] = {}
-    for node in trace.all_nodes():
+    for node in all_nodes(trace, bodies):
         reason = find_gap(node.operator, opset)
         if reason is not None:
             found.setdefault((node.operator.name, reason), []).append(_place(node))
@@ -88,12 +98,14 @@ def _place(node: Any) -> str:
 class TraceLowering:
     """The values of one trace and what they became."""
 
-    def __init__(self, trace: Any, opset: int, name: str) -> None:
-        self.trace = trace
+    def __init__(self, trace: Any, opset: int, name: str, bodies: Bodies) -> None:
+        self.trace, self.bodies = trace, bodies
         self.builder = Builder(name, opset)
         self.values: dict[int, Value] = {}
         self.read = {id(traced) for traced in trace.outputs}
-        for node in trace.all_nodes():
+        for body in bodies.values():
+            self.read |= {id(traced) for traced in body.outputs}
+        for node in (*trace.all_nodes(), *(node for body in bodies.values() for node in body.all_nodes())):
             self.read |= {id(traced) for traced in (*node.inputs, *(value for body in node.bodies for value in body.outputs))}
 
     def run(self, input_names: Sequence[str], output_names: Sequence[str]) -> Model:
@@ -118,7 +130,9 @@ class TraceLowering:
         inputs = [self.value(traced) for traced in node.inputs]
         wanted = [id(traced) in self.read for traced in node.outputs]
         b.enter(node.operator.name, node.module_path, node.source, [traced.spec for traced in node.outputs], wanted)
-        if node.bodies:
+        if id(node) in self.bodies:
+            results = tuple(self.inline(self.bodies[id(node)], [value for value in inputs if value is not None]))
+        elif node.bodies:
             results = CONTROL[node.operator.name](self, node)
         else:
             function = find_lowering(node.operator.name)

@@ -12,7 +12,7 @@ from penlight.ops.arithmetic import Binary
 from penlight.ops.broadcast import promote
 from penlight.ops.dispatch import apply
 from penlight.ops.elementwise import Unary
-from penlight.ops.operator import NotDifferentiable, NotExported
+from penlight.ops.operator import NotDifferentiable
 from penlight.ops.registry import register
 from penlight.ops.samples import of, sample
 from penlight.tensor import Tensor
@@ -81,7 +81,6 @@ class LeftShift(_Bits):
     """a * 2 ** b; bits that leave the width are lost"""
 
     name = "bitwise_left_shift"
-    onnx = NotExported("ONNX shifts unsigned integers only")
     samples = _SHIFTS
 
     def forward(self, xp, a, b):
@@ -93,7 +92,6 @@ class RightShift(_Bits):
     """a // 2 ** b"""
 
     name = "bitwise_right_shift"
-    onnx = NotExported("ONNX shifts unsigned integers only")
     samples = _SHIFTS
 
     def forward(self, xp, a, b):

@@ -11,7 +11,7 @@ from penlight.ops import dims as _dims
 from penlight.ops.broadcast import same_dtype
 from penlight.ops.convert import keeps_channels_last
 from penlight.ops.dispatch import apply
-from penlight.ops.operator import NotExported, Operator, Spec
+from penlight.ops.operator import Operator, Spec
 from penlight.ops.registry import register
 from penlight.ops.samples import of, sample
 from penlight.tensor import Tensor
@@ -227,7 +227,6 @@ class Conv2dWeightGrad(_Conv):
 
     name = "conv2d_weight_grad"
     saves_inputs = "others"
-    onnx = NotExported("it occurs in gradients only")
     samples = (
         sample(of(2, 3, 5, 6), of(2, 4, 5, 6), stride=(1, 1), padding=(1, 1), dilation=(1, 1), groups=1, kernel=(3, 3)),
         sample(of(1, 4, 7, 5), of(1, 6, 2, 6), stride=(2, 1), padding=(0, 1), dilation=(2, 1), groups=2, kernel=(3, 2)),

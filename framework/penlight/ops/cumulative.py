@@ -14,7 +14,7 @@ from penlight.ops.broadcast import floating
 from penlight.ops.dispatch import apply
 from penlight.ops.elementwise import exp
 from penlight.ops.gather import gather
-from penlight.ops.operator import NotDifferentiable, NotExported, Operator, Spec
+from penlight.ops.operator import NotDifferentiable, Operator, Spec
 from penlight.ops.reduction import cumsum, diagonal_mask
 from penlight.ops.registry import register
 from penlight.ops.samples import of, sample, shapes
@@ -40,7 +40,6 @@ class Cumprod(_Running):
     """The running product along `dim`"""
 
     name = "cumprod"
-    onnx = NotExported("ONNX has CumProd from operator set 26 on only")
     saves_output = True
     samples = (shapes(3, 4, dim=1), shapes(0, 3, dim=0), sample(of(5, 3, strided=True), dim=0))
 
@@ -73,7 +72,6 @@ class LogCumsumExp(_Running):
     """log of the running sum of exp(x) along `dim`"""
 
     name = "logcumsumexp"
-    onnx = NotExported("ONNX has no running log-sum-exp, and a sum of exponentials overflows")
     saves_output = True
     samples = (shapes(3, 4, dim=1), shapes(0, 3, dim=0))
 
@@ -92,7 +90,6 @@ class RunningPosition(_Running):
     """The index of the largest (or smallest) element so far along `dim`; the last one on a tie"""
 
     name = "running_position"
-    onnx = NotExported("ONNX has no running extremes")
     gradient = NotDifferentiable("the result is an index")
     samples = (sample(of(3, 4, distinct=True), dim=1), sample(of(0, 3), dim=0, largest=False))
 

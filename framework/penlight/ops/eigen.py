@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-
 import numpy as np
 
 from penlight.dtype import complex64, complex128, float64
@@ -19,7 +18,7 @@ class Eig(Operator):
     """Eigenvalues as the first column, and eigenvectors of length 1 as the others, of square matrices"""
 
     name = "eig"
-    onnx = NotExported("ONNX has no matrix decompositions and no complex numbers")
+    onnx = NotExported("ONNX has no eigenvalues and no complex numbers")
     complex_gradient = True
     saves_inputs, saves_output = False, True
     second_derivative = NotDifferentiable("it would need gradients through complex matrix products")

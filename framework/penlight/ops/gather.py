@@ -11,7 +11,7 @@ from penlight.errors import DTypeError, ShapeError
 from penlight.ops import dims as _dims
 from penlight.ops.broadcast import broadcast_shapes
 from penlight.ops.dispatch import apply
-from penlight.ops.operator import NotExported, Operator, Shape, Spec
+from penlight.ops.operator import Operator, Shape, Spec
 from penlight.ops.registry import register
 from penlight.ops.samples import index, of, sample
 from penlight.tensor import Tensor
@@ -52,7 +52,6 @@ class TakeAdd(Operator):
     """Zeros with `size` along `dim`, and x added at `index`: the gradient of Take"""
 
     name = "take_add"
-    onnx = NotExported("it occurs in gradients only")
     saves_inputs = (False, True)
     samples = (sample(of(4, 3), index(4, high=5), dim=0, size=5), sample(of(5, 2, 2), index(2, 2, high=3), dim=1, size=3))
 
@@ -122,7 +121,6 @@ class GatherAdd(Operator):
     """Zeros of `shape` with x added where Gather along `dim` would read: the gradient of Gather"""
 
     name = "gather_add"
-    onnx = NotExported("it occurs in gradients only")
     saves_inputs = (False, True)
     samples = (sample(of(2, 3), index(2, 3, high=5), dim=0, shape=(5, 3)),)
 

@@ -15,7 +15,7 @@ from penlight.errors import ArgumentError, DTypeError, IndexShapeError
 from penlight.ops.broadcast import broadcast_shapes, operand
 from penlight.ops.dispatch import apply, write
 from penlight.ops.gather import Take
-from penlight.ops.operator import NotExported, Operator, Shape, Spec
+from penlight.ops.operator import Operator, Shape, Spec
 from penlight.ops.registry import register
 from penlight.ops.samples import index, of, sample, shapes
 from penlight.tape import mode
@@ -90,7 +90,6 @@ class SliceScatter(Operator):
     name = "slice_scatter"
     complex_gradient = True
     saves_inputs = False
-    onnx = NotExported("it occurs in gradients only")
     samples = tuple(shapes(*_sliced_shape(s.fields["items"]), shape=s.inputs[0].shape, **s.fields) for s in _SLICES if s.inputs[0])
 
     items: tuple[Item, ...]
@@ -174,7 +173,6 @@ class AdvancedIndexAdd(Operator):
     """Zeros of `shape` with x added at the integer arrays: the gradient of AdvancedIndex"""
 
     name = "advanced_index_add"
-    onnx = NotExported("it occurs in gradients only")
     saves_inputs = (False, True)
     samples = (sample(of(3), index(3, high=5), index(3, high=4), dims=(0, 1), shape=(5, 4)),)
 

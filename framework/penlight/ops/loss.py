@@ -11,14 +11,12 @@ from penlight.errors import ArgumentError, DTypeError, ShapeError
 from penlight.ops.arithmetic import clamp, where
 from penlight.ops.dispatch import apply
 from penlight.ops.elementwise import abs, exp, log1p
-from penlight.ops.operator import NotExported, Operator, Spec
+from penlight.ops.operator import Operator, Spec
 from penlight.ops.precision import under_autocast
 from penlight.ops.registry import register
 from penlight.ops.samples import index, of, sample
 from penlight.ops.softmax import log_softmax_array
 from penlight.tensor import Tensor
-
-_TRAINING = NotExported("a loss is for training; export the module that computes its input")
 
 
 @register
@@ -26,7 +24,6 @@ class CrossEntropy(Operator):
     """Per row of x (N, C): -(1 - s) * log p[target] - s / C * sum(log p), 0 where target is `ignore_index`; and log p"""
 
     name = "cross_entropy"
-    onnx = _TRAINING
     saves_inputs, saves_output = (False, True), True
     outputs = 2
     samples = (

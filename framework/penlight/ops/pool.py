@@ -13,7 +13,7 @@ from penlight.errors import ArgumentError, ShapeError
 from penlight.ops import dims as _dims
 from penlight.ops.convert import keeps_channels_last
 from penlight.ops.dispatch import apply
-from penlight.ops.operator import NotDifferentiable, NotExported, Operator, Spec
+from penlight.ops.operator import NotDifferentiable, Operator, Spec
 from penlight.ops.registry import register
 from penlight.ops.samples import Input, index, of, sample, shapes
 from penlight.ops.shape import cat
@@ -141,7 +141,6 @@ class MaxPool2dIndex(_Pool):
 
     name = "max_pool2d_index"
     gradient = NotDifferentiable("the result is an index")
-    onnx = NotExported("it occurs in gradients only")
     samples = tuple(sample(_distinct(*shape), **w) for shape, w in _WINDOWS)
 
     kernel_size: Pair
@@ -174,7 +173,6 @@ class MaxPool2dGrad(_Pool):
     """Each element of x added at the tap that won its window: the gradient of MaxPool2d"""
 
     name = "max_pool2d_grad"
-    onnx = NotExported("it occurs in gradients only")
     samples = (
         sample(of(2, 3, 3, 2), index(2, 3, 3, 2, high=4), **_window((2, 2), (2, 2)), size=(6, 4)),
         sample(of(1, 2, 3, 6), index(1, 2, 3, 6, high=6), **_window((3, 2), (2, 1)), size=(7, 7)),
@@ -206,7 +204,6 @@ class MaxPool2dRead(_Pool):
     """The element of x at the winning tap of each window: the gradient of MaxPool2dGrad"""
 
     name = "max_pool2d_read"
-    onnx = NotExported("it occurs in gradients only")
     samples = (
         sample(of(2, 3, 6, 4), index(2, 3, 3, 2, high=4), **_window((2, 2), (2, 2))),
         sample(of(1, 2, 7, 7), index(1, 2, 3, 6, high=6), **_window((3, 2), (2, 1))),
@@ -291,7 +288,6 @@ class AvgPool2dGrad(_AvgPool):
 
     name = "avg_pool2d_grad"
     saves_inputs = False
-    onnx = NotExported("it occurs in gradients only")
     samples = (shapes(2, 3, 3, 2, **_window((2, 2), (2, 2)), count_include_pad=True, size=(6, 4)),)
 
     kernel_size: Pair

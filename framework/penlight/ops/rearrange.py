@@ -16,7 +16,7 @@ from penlight.ops import shape as _shape
 from penlight.ops.broadcast import broadcast_shapes as _broadcast
 from penlight.ops.create import arange, zeros
 from penlight.ops.dispatch import apply
-from penlight.ops.operator import NotExported, Operator, Shape, Spec
+from penlight.ops.operator import Operator, Shape, Spec
 from penlight.ops.precision import under_autocast
 from penlight.ops.registry import register
 from penlight.ops.samples import shapes
@@ -30,7 +30,6 @@ class Diagonal(Operator):
     """The elements (i, i + offset) of the dimensions `dim1` and `dim2`, as a new last dimension: a view"""
 
     name = "diagonal"
-    onnx = NotExported("ONNX has no diagonals; multiply by an identity matrix and sum")
     saves_inputs = False
     is_view = True
     samples = (shapes(3, 4, offset=0, dim1=0, dim2=1), shapes(3, 2, 4, offset=1, dim1=0, dim2=2), shapes(0, 3, offset=0))
@@ -58,7 +57,6 @@ class DiagonalScatter(Operator):
     """Zeros of `shape` with x as the diagonal of `dim1` and `dim2`: the gradient of Diagonal"""
 
     name = "diagonal_scatter"
-    onnx = NotExported("it occurs in gradients only")
     saves_inputs = False
     samples = (shapes(3, offset=0, dim1=0, dim2=1, shape=(3, 4)), shapes(2, 3, offset=1, dim1=0, dim2=2, shape=(3, 2, 4)))
 
@@ -85,7 +83,6 @@ class Unfold(Operator):
     """Windows of `size` elements along `dim`, `step` apart, as a new last dimension"""
 
     name = "unfold_dim"
-    onnx = NotExported("ONNX has no sliding windows; use conv or unfold of torch.nn")
     saves_inputs = False
     is_view = True
     samples = (shapes(7, 2, dim=0, size=3, step=2), shapes(2, 5, dim=1, size=2, step=1))
@@ -111,7 +108,6 @@ class UnfoldAdd(Operator):
     """The windows added back where they came from, `length` elements along `dim`: the gradient of Unfold"""
 
     name = "unfold_dim_add"
-    onnx = NotExported("it occurs in gradients only")
     saves_inputs = False
     samples = (shapes(3, 2, 3, dim=0, size=3, step=2, length=7), shapes(2, 4, 2, dim=1, size=2, step=1, length=5))
 

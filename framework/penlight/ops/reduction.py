@@ -15,7 +15,7 @@ from penlight.ops.arithmetic import where
 from penlight.ops.broadcast import floating
 from penlight.ops.complex_parts import conj, real
 from penlight.ops.dispatch import apply
-from penlight.ops.operator import NotDifferentiable, NotExported, Operator, Shape, Spec
+from penlight.ops.operator import NotDifferentiable, Operator, Shape, Spec
 from penlight.ops.registry import register
 from penlight.ops.samples import boolean, of, sample, shapes
 from penlight.tape import mode
@@ -87,7 +87,6 @@ class SumTo(Operator):
     name = "sum_to"
     complex_gradient = True
     saves_inputs = False
-    onnx = NotExported("it occurs in gradients only")
     samples = (shapes(2, 3, 4, shape=(3, 1)), shapes(3, 4, shape=()), shapes(0, 3, shape=(3,)))
 
     shape: Shape

@@ -9,7 +9,6 @@ from penlight.ops.arithmetic import Binary
 from penlight.ops.broadcast import floating, promote, unbroadcast
 from penlight.ops.dispatch import apply
 from penlight.ops.elementwise import Unary, sqrt
-from penlight.ops.operator import NotExported
 from penlight.ops.registry import register
 from penlight.ops.samples import of, sample, shapes
 from penlight.tensor import Tensor
@@ -155,7 +154,6 @@ class Atan2(Binary):
     """The angle of the point (b, a) in (-pi, pi]"""
 
     name = "atan2"
-    onnx = NotExported("ONNX has no quadrant-aware arc tangent; use atan(a / b) where the quadrant is known")
     samples = (
         sample(of(3, 4), of(3, 1, low=0.5)),
         sample(of(2, 3, low=0.5), of(3)),

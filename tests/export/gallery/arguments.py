@@ -97,7 +97,7 @@ def keyword_that_is_not_there():
     export(double, {"z": X})
 
 
-@fails("PL-E1110")
+@fails("PL-E2007")
 def no_inputs():
     export(lambda: pl.ones(3), ())
 
