@@ -101,7 +101,7 @@ class Builder:
     def scope(self) -> Iterator[None]:
         """What is computed inside of sizes and the like is not known outside; afterwards the same operator goes on."""
         known, operator = (self._symbols, self._sizes, self._shared), (self.wanted, self._scope, self._metadata, self.outputs)
-        self._symbols, self._sizes, self._shared = map(dict, known)
+        self._symbols, self._sizes, self._shared = dict(self._symbols), dict(self._sizes), dict(self._shared)
         try:
             yield
         finally:

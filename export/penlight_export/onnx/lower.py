@@ -127,7 +127,7 @@ class TraceLowering:
 
     def _lower(self, node: Any) -> None:
         b = self.builder
-        inputs = [self.value(traced) for traced in node.inputs]
+        inputs = [None if traced is None else self.value(traced) for traced in node.inputs]
         wanted = [id(traced) in self.read for traced in node.outputs]
         b.enter(node.operator.name, node.module_path, node.source, [traced.spec for traced in node.outputs], wanted)
         if id(node) in self.bodies:
@@ -151,17 +151,15 @@ class TraceLowering:
             self.builder.define(value, traced.spec)
         for node in body.nodes:
             self._lower(node)
-        return [value for traced in body.outputs if (value := self.value(traced)) is not None]
+        return [self.value(traced) for traced in body.outputs]
 
     def names(self) -> dict[str, Any]:
         """The traced result behind each value of the graph."""
         results = [traced for node in self.trace.nodes for traced in node.outputs if id(traced) in self.values]
         return {self.values[id(traced)].name or "": traced for traced in results}
 
-    def value(self, traced: Any) -> Value | None:
+    def value(self, traced: Any) -> Value:
         """The value of an operand; constants become initializers when they are first read."""
-        if traced is None:
-            return None
         if id(traced) not in self.values:
             array = np.asarray(traced.constant.detach().numpy())
             value = self.builder.weight(array, traced.qualified_name or traced.name)
@@ -172,7 +170,6 @@ class TraceLowering:
     def _output(self, traced: Any, name: str) -> None:
         """Gives an output its name. An input, a constant or a value that is an output already goes through an Identity."""
         value = self.value(traced)
-        assert value is not None
         if value.producer() is None or value.is_graph_output():
             self.builder.enter("output", None, None, [traced.spec], [True])
             value = self.builder.op("Identity", value)

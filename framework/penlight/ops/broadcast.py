@@ -38,7 +38,8 @@ def broadcast_shapes(operator: str, *shapes: Shape) -> Shape:
             raise ShapeError(
                 f"{operator}: shapes {given} do not broadcast: sizes {tuple(map(int, sizes))} differ and none of them is 1"
             )
-        result.append(others[0] if others else 1)
+        named = (size for size in sizes if type(size) is not int)  # a symbol that is 1 here stays a symbol
+        result.append(others[0] if others else next(named, 1))
     return tuple(result)
 
 
