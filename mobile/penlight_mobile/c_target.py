@@ -33,16 +33,36 @@ def files(model: Model) -> dict[str, bytes]:
     Raises:
         MissingKernelError: the runtime's sources lack a kernel that the model needs.
     """
-    words = _words(model)
-    found = {
-        path.name: string.Template(path.read_text(encoding="utf-8")).substitute(words).encode() for path in _TEMPLATES.glob("*.*")
+    filled = {**words(model), "cxx_cmake_flags": ";".join(_CXX_FLAGS[2:])}  # the standard and -O2 are CMake's own words
+    filled["commands"] = "\n".join(" ".join(command) for command in compile_command("cc"))
+    templates = {
+        path.name: string.Template(path.read_text(encoding="utf-8")).substitute(filled).encode() for path in _TEMPLATES.glob("*.*")
     }
-    found["penlight.cpp"] = _runtime(model).encode("ascii")
-    found["penlight.h"] = (sources.runtime_folder() / "include/penlight.h").read_bytes()
-    found["LICENSE"] = sources.license_text()
-    found["model.pen"] = model.data
-    found["model.c"] = _model_source(model.data).encode("ascii")
-    return found
+    model_files = {"model.pen": model.data, "model.c": _model_source(model.data).encode("ascii")}
+    return {**templates, **runtime_files(model), **model_files}
+
+
+def next_step(folder: Path) -> str:
+    """What to do with the folder."""
+    return f"cmake -S {folder} -B {folder}/build && cmake --build {folder}/build"
+
+
+def runtime_files(model: Model) -> dict[str, bytes]:
+    """The runtime with the kernels of the model in one C++ file, its header and its licence.
+
+    Raises:
+        MissingKernelError: the runtime's sources lack a kernel that the model needs.
+    """
+    return {
+        "penlight.cpp": _runtime(model).encode("ascii"),
+        "penlight.h": (sources.runtime_folder() / "include/penlight.h").read_bytes(),
+        "LICENSE": sources.license_text(),
+    }
+
+
+def functions(header: str) -> list[str]:
+    """The names of the functions that penlight.h declares, in its order."""
+    return re.findall(r"^PENLIGHT_API [\w ]*?\*? ?(penlight_\w+)\(", header, re.MULTILINE)
 
 
 def compile_command(compiler: str) -> list[list[str]]:
@@ -94,11 +114,10 @@ __asm__(
 """
 
 
-def _words(model: Model) -> dict[str, str]:
+def words(model: Model) -> dict[str, str]:
+    """What READMEs say of the model, by the placeholder that stands for it."""
     return {
         "name": model.name,
-        "cxx_cmake_flags": ";".join(_CXX_FLAGS[2:]),  # the standard and -O2 are CMake's own words
-        "commands": "\n".join(" ".join(command) for command in compile_command("cc")),
         "signature": "\n".join(
             f"- {kind} `{info.name}`: {info.dtype} [{', '.join(map(str, info.shape))}]"
             for kind, infos in (("input", model.inputs), ("output", model.outputs))

@@ -51,3 +51,23 @@ class MissingSourcesError(PackageError, RuntimeError):
 
     code = "PL-E6005"
     exit_code = 4
+
+
+class MissingCompilerError(PackageError, RuntimeError):
+    """This target is compiled on your machine, by Zig, and Zig is not installed.
+
+    `pip install 'penlight[cross]'` brings it; a `zig` on the PATH does as well.
+    """
+
+    code = "PL-E6006"
+    exit_code = 4
+
+
+class CompilerFailedError(PackageError, RuntimeError):
+    """The compiler refused the runtime's sources or hung; the message holds what it said.
+
+    The sources are ours: please report it with the version that `python -m ziglang version` prints. A full disk does this too.
+    """
+
+    code = "PL-E6007"
+    exit_code = 4

@@ -8,11 +8,20 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from penlight_mobile import c_target, folder, model
+from penlight_mobile import c_target, folder, model, web_target
 from penlight_mobile.errors import UnknownTargetError
 
-# What makes the files of a target, by its name.
-_TARGETS: Mapping[str, Callable[[model.Model], dict[str, bytes]]] = {"c": c_target.files}
+
+@dataclass(frozen=True)
+class _Target:
+    files: Callable[[model.Model], dict[str, bytes]]
+    next_step: Callable[[Path], str]
+
+
+_TARGETS: Mapping[str, _Target] = {
+    "c": _Target(c_target.files, c_target.next_step),
+    "web": _Target(web_target.files, web_target.next_step),
+}
 
 
 @dataclass(frozen=True)
@@ -23,14 +32,16 @@ class PackageResult:
         path: the folder.
         files: the names in it, sorted.
         size_bytes: of all files together.
+        next_step: what to do with the folder, in words or as a command.
     """
 
     path: Path
     files: tuple[str, ...]
     size_bytes: int
+    next_step: str
 
     def compile_command(self, compiler: str = "cc") -> list[list[str]]:
-        """Commands that build the program without CMake, to be run in order with `path` as the working directory.
+        """Commands that build the program of the target "c" without CMake, to be run in order with `path` as the working directory.
 
         Args:
             compiler: a C compiler such as "cc", "gcc", "clang-16" or "aarch64-linux-gnu-gcc"; its C++ sibling is used too.
@@ -54,7 +65,8 @@ def package(pen_path: str | os.PathLike[str], target: str = "c", output: str | o
     Args:
         pen_path: a `.pen` file; it is verified and its self-test is run first.
         target: one of `targets()`. "c": the single-file runtime with the kernels that the model needs, its C99 header, the
-            model, a main.c and a CMakeLists.txt.
+            model, a main.c and a CMakeLists.txt. "web": the same runtime as WebAssembly, a JavaScript module that runs it, and one
+            page that holds everything; needs Zig (`pip install 'penlight[cross]'`).
         output: a new or empty folder, or one that an earlier call wrote, whose files are then replaced.
 
     Raises:
@@ -62,16 +74,17 @@ def package(pen_path: str | os.PathLike[str], target: str = "c", output: str | o
         ForeignFolderError: the folder holds somebody else's files.
         InvalidModelError: the model is missing or damaged, or its self-test fails.
         MissingKernelError: the sources lack a kernel that the model needs.
+        MissingCompilerError, CompilerFailedError: a target that is compiled here could not be.
         SaveError: the folder cannot be written.
 
     Example:
         >>> result = package("model.pen", target="c", output="model_c")  # doctest: +SKIP
     """
-    make = _TARGETS.get(target)
-    if make is None:
+    chosen = _TARGETS.get(target)
+    if chosen is None:
         raise UnknownTargetError(f"package: expected a target out of {', '.join(targets())}, came {target!r}")
     path = Path(output)
-    files = make(model.read(Path(pen_path)))
+    files = chosen.files(model.read(Path(pen_path)))
     folder.write(path, target, files)
     size_bytes = sum(len(data) for data in files.values())
-    return PackageResult(path, tuple(sorted(files)), size_bytes)
+    return PackageResult(path, tuple(sorted(files)), size_bytes, chosen.next_step(path))

@@ -13,10 +13,13 @@ from penlight_cli.output import Result
 def package(
     model: Annotated[Path, typer.Argument(help="A .pen file.")],
     output: Annotated[Path, typer.Option("--output", "-o", help="The folder to write.")],
-    target: Annotated[str, typer.Option(help="What to package for: c.")] = "c",
+    target: Annotated[str, typer.Option(help="What to package for: c, web.")] = "c",
 ) -> Result:
-    """Writes the single-file runtime with only the kernels that the model needs, the model, a main.c and a CMakeLists.txt.
-    The program checks itself against the golden outputs in the file.
+    """Writes a folder that runs the model without Penlight, with only the kernels that the model needs.
+
+    c: the single-file runtime, the model, a main.c and a CMakeLists.txt; any compiler builds it. web: the runtime as WebAssembly,
+    a JavaScript module, and one page that holds everything; compiled here by Zig (pip install 'penlight[cross]'). Both check
+    themselves against the golden outputs in the file.
 
     Example: penlight package run/model.pen --target c -o digits_c/
     """
@@ -25,6 +28,6 @@ def package(
 
     result = penlight_mobile.package(model, target=target, output=output)
     files = [str(name) for name in result.files]
-    data = {"path": str(output), "files": files, "size_bytes": result.size_bytes}
+    data = {"path": str(output), "files": files, "size_bytes": result.size_bytes, "next_step": result.next_step}
     lines = [f"Wrote {output}: {len(files)} files, {result.size_bytes:,} bytes", *[f"  {name}" for name in files]]
-    return Result(data, "\n".join([*lines, f"Next: cmake -S {output} -B {output}/build && cmake --build {output}/build"]))
+    return Result(data, "\n".join([*lines, f"Next: {result.next_step}"]))
