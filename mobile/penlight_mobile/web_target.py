@@ -9,6 +9,7 @@ import string
 import tempfile
 from pathlib import Path
 
+from penlight.serialize import atomic_write
 from penlight_mobile import c_target, toolchain
 from penlight_mobile.model import Model
 
@@ -53,7 +54,7 @@ def _compile(sources: dict[str, bytes]) -> bytes:
     with tempfile.TemporaryDirectory() as place:
         folder = Path(place)
         for name in ("penlight.cpp", "penlight.h"):
-            (folder / name).write_bytes(sources[name])
+            atomic_write(folder / name, sources[name])
         exports = [f"-Wl,--export={name}" for name in (*_MEMORY_FUNCTIONS, *c_target.functions(sources["penlight.h"].decode()))]
         checked = str(_TEMPLATES / "layout.cpp")
         toolchain.compile_cxx(folder, _TARGET, [*_FLAGS, "-I.", "penlight.cpp", checked, *exports, "-o", "penlight.wasm"])
