@@ -26,6 +26,7 @@ VERBS = {
     "export": "Export a trained checkpoint to .onnx or .pen.",
     "convert": "Convert any .onnx file to .pen.",
     "inspect": "Show operators, shapes, parameters, MACs and memory.",
+    "view": "Open a model's graph in Netron.",
     "run": "Run a model on a .npy, .npz or picture file.",
     "verify": "Compare two models number by number.",
     "bench": "Time a model on eager, onnxruntime and the edge runtime.",

@@ -1,11 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
 """inspect, run, export, convert, verify, bench, package and serve, on a trained model and on foreign files."""
 
+import importlib.util
 import json
+import re
 import signal
 import socket
 import subprocess
+import sys
+import types
 import urllib.request
+from pathlib import Path
 
 import numpy as np
 import onnx
@@ -52,6 +57,67 @@ def test_inspect_shows_what_is_inside(trained, capsys, name):
 def test_inspect_states_the_cost_of_an_edge_program(trained, capsys):
     facts = in_process(capsys, "inspect", trained[0] / "model.pen", "--json").json
     assert facts["macs"] > 10_000 and facts["arena_bytes"] > 1000
+
+
+def test_inspect_writes_a_page(trained, capsys, tmp_path):
+    for name, extra in (("model.onnx", []), ("model.pen", ["--measure"])):
+        page = tmp_path / f"{name}.html"
+        outcome = in_process(capsys, "inspect", trained[0] / name, "--html", page, *extra, "--json")
+        assert outcome.code == 0, outcome.err
+        assert outcome.json["written"]["size_bytes"] == page.stat().st_size
+        text = page.read_text(encoding="utf-8")
+        assert text.startswith("<!DOCTYPE html>") and f"<title>{name} - Penlight</title>" in text
+        assert ('"ns":null' in text) == (not extra)
+
+
+def test_inspect_shows_the_times_of_bench(trained, capsys, tmp_path):
+    model, times = trained[0] / "model.pen", tmp_path / "times.json"
+    said = in_process(capsys, "bench", model, "--rounds", 2, "--calls", 2, "--profile", times, "--json")
+    assert said.code == 0 and said.json["written"]["path"] == str(times), said.err
+    assert json.loads(times.read_text())["engine"] == "edge"
+    assert in_process(capsys, "inspect", model, "--html", tmp_path / "m.html", "--profile", times).code == 0
+    assert '"ns":null' not in (tmp_path / "m.html").read_text(encoding="utf-8")
+    in_process(capsys, "inspect", model, "--html", tmp_path / "m.html", "--profile", model).failed_cleanly(2, "bench --profile")
+    in_process(capsys, "inspect", model, "--measure").failed_cleanly(2, "--html")
+    in_process(capsys, "inspect", model, "--html", tmp_path / "m.pdf").failed_cleanly(2, ".html")
+    in_process(capsys, "bench", trained[0], "--profile", times).failed_cleanly(2, "--profile")
+
+
+# view
+
+
+def test_view_writes_what_netron_reads(trained, capsys, tmp_path):
+    for suffix in ("onnx", "pen"):
+        path = tmp_path / f"{suffix}.netron"
+        assert in_process(capsys, "view", trained[0] / f"model.{suffix}", "-o", path).code == 0
+        text = path.read_text(encoding="ascii")
+        assert text.startswith('{"signature":"netron:penlight",')
+        facts = json.loads(text)
+        # Netron 9.3 refuses other names of formats.
+        assert re.fullmatch(r"[a-zA-Z][a-zA-Z0-9-.]*( [a-zA-Z][a-zA-Z0-9-.]*)*", facts["format"])
+        (module,) = facts["modules"]
+        named = in_process(capsys, "inspect", trained[0] / f"model.{suffix}", "--json").json["operators"]
+        assert len(module["nodes"]) == sum(named.values())
+        used = {index for node in module["nodes"] for side in ("inputs", "outputs") for a in node[side] for index in a["value"]}
+        assert max(used) < len(module["values"]) and any("initializer" in value for value in module["values"])
+        assert module["inputs"][0]["name"] == "x" and module["outputs"][0]["name"] == "logits"
+
+
+def test_view_starts_netron_or_says_how_to_install_it(trained, capsys, tmp_path, monkeypatch):
+    model = trained[0] / "model.pen"
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    in_process(capsys, "view", model).failed_cleanly(4, "pip install netron")
+    in_process(capsys, "view", model, "-o", tmp_path / "m.json").failed_cleanly(2, ".netron")
+    monkeypatch.undo()
+    started = []
+    fake = types.ModuleType("netron")
+    fake.start = lambda path: (started.append(json.loads(Path(path).read_bytes())), ("localhost", 8080))[1]
+    fake.wait = lambda: None
+    fake.__spec__ = importlib.util.spec_from_loader("netron", None)
+    monkeypatch.setitem(sys.modules, "netron", fake)
+    outcome = in_process(capsys, "view", model, "--json")
+    assert outcome.code == 0 and outcome.json["address"] == "http://localhost:8080", outcome.err
+    assert started[0]["signature"] == "netron:penlight"
 
 
 # run

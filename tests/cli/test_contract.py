@@ -34,6 +34,7 @@ FAILURES = {
     "export": (["no-such-run"], 3),
     "convert": (["no-such.onnx"], 3),
     "inspect": (["no-such.onnx"], 3),
+    "view": (["no-such.onnx"], 3),
     "run": (["no-such.onnx", "x.npy"], 3),
     "verify": (["no-such.onnx", "no-such.pen"], 3),
     "bench": (["no-such.onnx"], 3),

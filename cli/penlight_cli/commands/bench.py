@@ -2,6 +2,7 @@
 """`penlight bench`: how long a model takes on each engine."""
 
 import contextlib
+import json
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,6 +12,7 @@ import typer
 
 from penlight_cli.errors import UsageProblem
 from penlight_cli.failure import sentence
+from penlight_cli.files import written, written_line
 from penlight_cli.output import Result, log, progress, table
 from penlight_cli.threads import set_threads
 
@@ -23,12 +25,16 @@ def bench(
     rounds: Annotated[int, typer.Option(min=1, help="Rounds in which the engines take turns.")] = 20,
     calls: Annotated[int, typer.Option(min=1, help="Calls of an engine in each round.")] = 10,
     seed: Annotated[int, typer.Option(help="Seed of the input numbers.")] = 0,
+    profile: Annotated[Path | None, typer.Option(metavar="OUT.json", help="Also time every node of the file, one thread.")] = None,
 ) -> Result:
     """A .onnx file runs on onnxruntime and, converted, on the edge runtime; the folder of a training run also in eager mode.
     The first round warms up and is not counted.
 
     Example: penlight bench run/model.onnx --batch 8 --threads 1,2
+
+    Example: penlight bench run/model.pen --profile times.json
     """
+    _check_profile(model, profile)
     counts = _thread_counts(threads)
     set_threads(counts[0])
     from penlight_cli.engines import open_model
@@ -43,9 +49,26 @@ def bench(
             for name, seconds in times.items():
                 rows.append({"engine": name, "threads": count, **percentiles(seconds), "arena_bytes": engines[name].arena_bytes})
     sizes = {name: list(array.shape) for name, array in inputs.items()}
-    return Result(
-        {"model": str(model), "inputs": sizes, "calls": rounds * calls, "rows": rows}, _text(model, sizes, rounds * calls, rows)
-    )
+    facts: dict[str, Any] = {"model": str(model), "inputs": sizes, "calls": rounds * calls, "rows": rows}
+    text = _text(model, sizes, rounds * calls, rows)
+    if profile is not None:
+        facts["written"] = _write_profile(model, inputs, profile, rounds)
+        text += "\n" + written_line(facts["written"], f"penlight inspect {model} --html model.html --profile {profile}")
+    return Result(facts, text)
+
+
+def _check_profile(model: Path, profile: Path | None) -> None:
+    if profile is not None and (profile.suffix != ".json" or model.suffix not in {".onnx", ".pen"}):
+        raise UsageProblem(f"--profile {profile}: expected a name that ends in .json, and an .onnx or .pen file as the model")
+
+
+def _write_profile(model: Path, inputs: dict[str, Any], path: Path, rounds: int) -> dict[str, Any]:
+    from penlight.serialize import atomic_write
+    from penlight_export.profiling import profile_model
+
+    facts = profile_model(model, inputs, rounds).to_json()
+    atomic_write(path, json.dumps({**facts, "model": str(model)}, indent=1).encode())
+    return written(path)
 
 
 def _thread_counts(text: str) -> list[int]:

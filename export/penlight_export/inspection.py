@@ -1,0 +1,137 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Everything that the page of `penlight inspect --html` shows of a model file, as plain values."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import penlight_runtime
+from penlight_export.categories import category_of
+from penlight_export.edge.reader import PenFile, read_pen
+from penlight_export.errors import EngineError, OptionError
+from penlight_export.histogram import describe_numbers
+from penlight_export.page.document import write_page
+from penlight_export.profiling import Profile, profile_model, sample_of, shapes, times_of
+from penlight_export.structure import GraphValue, Structure
+from penlight_export.structure_pen import pen_structure
+from penlight_export.summary import ModelSummary, summarize_pen
+
+_SMALLEST_WEIGHT = 16  # elements; less is a shape or a scalar
+
+
+def inspect_page(path: str | os.PathLike[str], *, profile: Profile | None = None, measure: bool = False) -> bytes:
+    """One self-contained HTML page about a model file.
+
+    Args:
+        path: an .onnx or .pen file.
+        profile: measured times to show, from `penlight bench --profile`.
+        measure: time every node now instead.
+
+    Raises:
+        OptionError: another suffix.
+        ExportError, penlight_runtime.RuntimeFailure: the file is not valid.
+    """
+    if Path(path).suffix.lower() not in (".onnx", ".pen"):
+        raise OptionError(f"{os.fspath(path)}: expected an .onnx or .pen file, came suffix '{Path(path).suffix}'")
+    data = inspection(path, profile_model(path) if measure else profile)
+    return write_page(f"{Path(path).name} - Penlight", "inspect", data)
+
+
+def inspection(path: str | os.PathLike[str], profile: Profile | None = None) -> dict[str, Any]:
+    """The page's data."""
+    plan: dict[str, Any] | None = None
+    ran: dict[str, list[int]] = {}
+    if Path(path).suffix.lower() == ".pen":
+        file = read_pen(path)
+        structure, summary = pen_structure(file), summarize_pen(file, Path(path).name)
+        plan, ran = _plan(file, structure)
+    else:
+        structure, summary = _onnx(path)
+    times = None if profile is None else times_of(profile, [(n.name, n.operator) for n in structure.nodes])
+    return {
+        "model": replace(summary, tree=[]).to_json(),
+        "graph": graph_facts(structure, times),
+        "plan": plan,
+        "weights": _weights(structure),
+        "profile": None if profile is None else {"engine": profile.engine, "runs": profile.runs, "inputs": profile.inputs},
+        "sizes": ran,
+    }
+
+
+def _onnx(path: str | os.PathLike[str]) -> tuple[Structure, ModelSummary]:
+    from penlight_export.onnx.importer import load_onnx  # here: a .pen file needs no ONNX packages
+    from penlight_export.structure_onnx import onnx_structure
+    from penlight_export.summary_onnx import summarize_model
+
+    model = load_onnx(path)
+    return onnx_structure(model), summarize_model(model, Path(path).name, Path(path).stat().st_size)
+
+
+def graph_facts(structure: Structure, times: list[int | None] | None = None) -> dict[str, Any]:
+    """Nodes and values as the page's graph takes them."""
+    nodes = [
+        {
+            "name": node.name,
+            "operator": node.operator,
+            "category": category_of(node.operator)[0],
+            "inputs": node.inputs,
+            "outputs": node.outputs,
+            "module": node.module,
+            "source": node.source,
+            "attributes": node.attributes,
+            "macs": node.macs,
+            "bytes": sum(structure.values[k].size_bytes or 0 for k in {*node.inputs, *node.outputs} if k >= 0),
+            "ns": None if times is None else times[number],
+        }
+        for number, node in enumerate(structure.nodes)
+    ]
+    values = [
+        {"name": v.name, "dtype": v.dtype, "shape": v.shape, "bytes": v.size_bytes, "constant": v.is_constant}
+        for v in structure.values
+    ]
+    return {"nodes": nodes, "values": values, "inputs": structure.inputs, "outputs": structure.outputs}
+
+
+def _plan(file: PenFile, structure: Structure) -> tuple[dict[str, Any] | None, dict[str, list[int]]]:
+    """Asks the runtime for its plan at the sample's sizes; fills in what it knows of shapes and work."""
+    try:
+        sample = sample_of(file)
+        session = file.program.session()
+        session.prepare(sample)
+    except (EngineError, penlight_runtime.RuntimeFailure):
+        return None, {}  # a model that needs special inputs is still worth a look
+    for node, cost in zip(structure.nodes, session.profile(), strict=True):
+        node.macs = cost.macs
+    plan = session.plan()
+    for value, entry in zip(structure.values, plan.values, strict=True):
+        if entry.dtype is not None and not value.is_constant:
+            value.dtype, value.size_bytes = str(entry.dtype), int(entry.dtype.itemsize)
+            for size in entry.shape:
+                value.size_bytes *= size
+            value.shape = value.shape if _says_more(value) else entry.shape
+    blocks = [[k, -1, *entry.block] for k, entry in enumerate(plan.values) if entry.block and entry.block.size_bytes]
+    blocks += [[-1, k, *entry.block] for k, entry in enumerate(plan.scratch) if entry.block]
+    return {"arena_bytes": session.arena_bytes, "steps": len(structure.nodes), "blocks": blocks}, shapes(sample)
+
+
+def _says_more(value: GraphValue) -> bool:
+    """Names of sizes tell more than numbers; a question mark does not."""
+    return value.shape is not None and "?" not in value.shape
+
+
+def _weights(structure: Structure) -> dict[int, Any]:
+    return {
+        k: describe_numbers(value.read())
+        for k, value in enumerate(structure.values)
+        if value.read is not None and _is_weight(value)
+    }
+
+
+def _is_weight(value: GraphValue) -> bool:
+    size = 1
+    for dim in value.shape or ():
+        size *= int(dim)
+    return size >= _SMALLEST_WEIGHT and not value.dtype.startswith(("int64", "bool", "?"))

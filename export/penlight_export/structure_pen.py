@@ -1,0 +1,93 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The graph of a .pen file, with the values of constants read from their segments only when asked for."""
+
+from __future__ import annotations
+
+import functools
+import struct
+from typing import Any
+
+import ml_dtypes
+import numpy as np
+
+from penlight_export.edge.generated import pen_generated as pen
+from penlight_export.edge.reader import PenFile, PenValue
+from penlight_export.structure import GraphNode, GraphValue, Structure, bytes_of, module_of, shorten
+
+_NUMPY = {"f": "float", "i": "int", "u": "uint"}
+_FIELDS = {
+    pen.AttributeKind.integer: "integer",
+    pen.AttributeKind.real: "real",
+    pen.AttributeKind.text: "text",
+    pen.AttributeKind.integers: "integers",
+    pen.AttributeKind.reals: "reals",
+    pen.AttributeKind.texts: "texts",
+}
+
+
+def pen_structure(file: PenFile) -> Structure:
+    """Nodes and values of the program's first method."""
+    method, tables = file.methods[0], _tables(file).methods[0]
+    values = [_value(file, value, table.constant) for value, table in zip(method.values, tables.values, strict=True)]
+    nodes = [
+        GraphNode(
+            node.name,
+            node.operator,
+            node.inputs,
+            node.outputs,
+            module_of(node.module_path, node.name),
+            node.source,
+            {_text(a.name): shorten(_attribute(a, file)) for a in table.attributes or []},
+        )
+        for node, table in zip(method.nodes, tables.nodes, strict=True)
+    ]
+    return Structure("pen", values, nodes, list(method.inputs), list(method.outputs))
+
+
+def _tables(file: PenFile) -> Any:
+    """The runtime has verified them, so that what the generated classes call optional is there."""
+    return file.tables
+
+
+def _value(file: PenFile, value: PenValue, span: pen.SpanT | None) -> GraphValue:
+    dtype = _dtype(value.dtype)
+    if dtype is None:
+        return GraphValue(value.name, "?", value.shape)
+    read = None if span is None else functools.partial(_read, file, value.shape, dtype, span)
+    return GraphValue(value.name, str(dtype), value.shape, read, bytes_of(dtype, value.shape))
+
+
+def _read(file: PenFile, shape: Any, dtype: np.dtype, span: pen.SpanT) -> np.ndarray:
+    base = struct.unpack_from("<Q", file.data, 24)[0] + _tables(file).segments[span.segment].offset
+    return np.frombuffer(file.data, dtype, span.sizeBytes // dtype.itemsize, base + span.offset).reshape(shape)
+
+
+def _dtype(name: str) -> np.dtype | None:
+    if name == "none":
+        return None
+    if name == "bf16":
+        return np.dtype(ml_dtypes.bfloat16)
+    return np.dtype(_NUMPY[name[0]] + name[1:] if name[1:].isdigit() else name)
+
+
+def _attribute(attribute: pen.AttributeT, file: PenFile) -> object:
+    if attribute.kind == pen.AttributeKind.body:
+        body = _tables(file).bodies[attribute.body]
+        return f"graph of {len(body.nodes or [])} nodes"
+    if attribute.kind == pen.AttributeKind.tensor:
+        return f"tensor '{file.methods[0].values[attribute.tensor].name}'"
+    value = getattr(attribute, _FIELDS[attribute.kind])
+    if isinstance(value, (list, np.ndarray)):
+        return [_scalar(entry) for entry in value]
+    return _scalar(value)
+
+
+def _scalar(value: Any) -> object:
+    """Numbers of the tables may be NumPy's, texts bytes."""
+    if value is None or isinstance(value, (bytes, str)):
+        return _text(value)
+    return float(f"{value:.6g}") if isinstance(value, (float, np.floating)) else int(value)
+
+
+def _text(value: bytes | str | None) -> str:
+    return "" if value is None else value.decode("utf-8", "replace") if isinstance(value, bytes) else value
