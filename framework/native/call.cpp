@@ -50,7 +50,8 @@ bool import_numpy() { return PyArray_ImportNumPyAPI() >= 0; }
 
 bool add_call_path(PyObject* module) {
   return import_numpy() && intern_names() && add_tensor_type(module) && add_operator_type(module) && add_node_types(module) &&
-         add_mode(module) && add_calls(module) && add_pass(module) && add_small_kernels(module);
+         add_mode(module) && add_calls(module) && add_pass(module) && add_shortcuts(module) && add_small_kernels(module) &&
+         add_small_activations(module);
 }
 
 }  // namespace penlight

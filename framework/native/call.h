@@ -82,15 +82,16 @@ struct NodeObject {
   int64_t sequence;
   Py_ssize_t count;       // of outputs
   Py_ssize_t edge_count;  // of inputs
-  Edge* edges;
+  Edge* edges;            // `few`, or memory of its own
+  Edge few[3];
   PyObject* on_release;  // called when what was saved is freed, or None
   PyObject* versions;    // id of a saved input -> its version at the call, where that is not 0; or None
 };
 
 struct SavedObject {
-  PyObject_HEAD PyObject* shape;
-  PyObject* dtype;  // of NumPy
+  PyObject_VAR_HEAD PyObject* dtype;  // of NumPy
   PyObject* requires_grad;
+  npy_intp dims[1];  // as many as the object has items
 };
 
 /// What the class of an operator says, read once.
@@ -155,6 +156,7 @@ inline bool is_tensor(PyObject* object) { return PyObject_TypeCheck(object, &Ten
 inline bool is_node(PyObject* object) { return PyObject_TypeCheck(object, &NodeType); }
 inline bool is_saved(PyObject* object) { return Py_TYPE(object) == &SavedType; }
 inline TensorObject* as_tensor(PyObject* object) { return reinterpret_cast<TensorObject*>(object); }
+inline SavedObject* as_saved(PyObject* object) { return reinterpret_cast<SavedObject*>(object); }
 inline NodeObject* as_node(PyObject* object) { return reinterpret_cast<NodeObject*>(object); }
 inline PyArrayObject* as_array(PyObject* object) { return reinterpret_cast<PyArrayObject*>(object); }
 
@@ -188,6 +190,15 @@ int64_t version_of(const TensorObject* t);
 /// The names of the fields of a class of operators, borrowed; null for a class that has an `__init__` of its own, or any other.
 PyObject* field_names_of(PyObject* type);
 
+/// The instance of a class of operators for arguments by position. Null after an error.
+PyObject* make_operator(PyObject* type, PyObject* const* args, Py_ssize_t count);
+
+/// Runs an operator on tensors and None: a tensor, or a tuple of them. Null after an error.
+PyObject* apply_operator(PyObject* op, PyObject* const* tensors, Py_ssize_t count);
+
+/// [0], the count of writes to a piece of memory. Null after an error.
+PyObject* fresh_version();
+
 /// What the class of `op` says; valid until the next call. Null after an error.
 const OperatorInfo* operator_info(PyObject* op);
 
@@ -217,7 +228,9 @@ bool add_node_types(PyObject* module);
 bool add_mode(PyObject* module);
 bool add_calls(PyObject* module);
 bool add_pass(PyObject* module);
+bool add_shortcuts(PyObject* module);
 bool add_small_kernels(PyObject* module);
+bool add_small_activations(PyObject* module);
 /// Everything of the call path into penlight._native; false after an error.
 bool add_call_path(PyObject* module);
 

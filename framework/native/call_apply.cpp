@@ -302,7 +302,7 @@ bool has_base(PyObject* array) {
 bool link_view(PyObject* op, const OperatorInfo& info, TensorObject* source, TensorObject* view) {
   if (!has_base(view->data) || (info.may_copy && !may_share_memory(view->data, source->data))) return true;
   if (is_none(source->version)) {
-    Ref version(Py_BuildValue("[i]", 0));
+    Ref version(fresh_version());
     if (!version) return false;
     assign(source->version, version.get());
   }
@@ -406,12 +406,7 @@ PyObject* call_and_record(PyObject* op, PyObject* const* tensors, Py_ssize_t n) 
 
 PyObject* apply(PyObject*, PyObject* const* args, Py_ssize_t count) {
   if (count < 1) return PyErr_Format(PyExc_TypeError, "apply: expected an operator and its tensors");
-  if (thread_mode().autocast == nullptr) return call_and_record(args[0], args + 1, count - 1);
-  Ref autocast = Ref::share(thread_mode().autocast), given(tuple_of(args + 1, count - 1));
-  if (!given) return nullptr;
-  Ref cast(PyObject_CallMethodObjArgs(autocast.get(), names.cast, args[0], given.get(), nullptr));
-  Ref tensors(cast ? PySequence_Tuple(cast.get()) : nullptr);
-  return tensors ? call_and_record(args[0], &PyTuple_GET_ITEM(tensors.get(), 0), PyTuple_GET_SIZE(tensors.get())) : nullptr;
+  return apply_operator(args[0], args + 1, count - 1);
 }
 
 /// What the backward of a call reads; from a node, or from what stands in for one.
@@ -593,6 +588,15 @@ bool has_half(PyObject* const* arrays, Py_ssize_t n) {
     if (kind == 'f' || kind == 'V') return true;
   }
   return false;
+}
+
+PyObject* apply_operator(PyObject* op, PyObject* const* tensors, Py_ssize_t count) {
+  if (thread_mode().autocast == nullptr) return call_and_record(op, tensors, count);
+  Ref autocast = Ref::share(thread_mode().autocast), given(tuple_of(tensors, count));
+  if (!given) return nullptr;
+  Ref cast(PyObject_CallMethodObjArgs(autocast.get(), names.cast, op, given.get(), nullptr));
+  Ref used(cast ? PySequence_Tuple(cast.get()) : nullptr);
+  return used ? call_and_record(op, &PyTuple_GET_ITEM(used.get(), 0), PyTuple_GET_SIZE(used.get())) : nullptr;
 }
 
 const OperatorInfo* operator_info(PyObject* op) {

@@ -3,6 +3,7 @@
 // Nodes carry a growing number, so that the backward pass needs a heap and no topological sort: a node is run when no node with a
 // higher number is waiting, and by then all its consumers have delivered.
 
+#include <algorithm>
 #include <cstddef>
 
 #include "call.h"
@@ -13,46 +14,48 @@ namespace {
 
 int64_t next_sequence = 0;
 
-PyObject* saved_new(PyTypeObject* type, PyObject* array, PyObject* requires_grad) {
-  Ref self(type->tp_alloc(type, 0));
-  if (!self) return nullptr;
-  SavedObject* saved = reinterpret_cast<SavedObject*>(self.get());
-  if (PyArray_Check(array)) {
-    saved->shape = PyArray_IntTupleFromIntp(PyArray_NDIM(as_array(array)), PyArray_DIMS(as_array(array)));
-    saved->dtype = reinterpret_cast<PyObject*>(PyArray_DESCR(as_array(array)));
-    Py_INCREF(saved->dtype);
-  } else {
-    saved->shape = PyObject_GetAttr(array, names.shape);
-    saved->dtype = PyObject_GetAttr(array, names.dtype);
-  }
-  if (saved->shape == nullptr || saved->dtype == nullptr) return nullptr;
-  saved->requires_grad = Ref::share(requires_grad).release();
-  return self.release();
+PyObject* saved_make(int count, const npy_intp* dims, PyObject* dtype, PyObject* requires_grad) {
+  PyObject* self = SavedType.tp_alloc(&SavedType, count);
+  if (self == nullptr) return nullptr;
+  std::copy_n(dims, count, as_saved(self)->dims);
+  as_saved(self)->dtype = Ref::share(dtype).release();
+  as_saved(self)->requires_grad = Ref::share(requires_grad).release();
+  return self;
+}
+
+/// Stands in for an array of any library.
+PyObject* saved_new(PyObject* array, PyObject* requires_grad) {
+  if (PyArray_Check(array))
+    return saved_make(PyArray_NDIM(as_array(array)), PyArray_DIMS(as_array(array)),
+                      reinterpret_cast<PyObject*>(PyArray_DESCR(as_array(array))), requires_grad);
+  const Ref shape(PyObject_GetAttr(array, names.shape)), dtype(PyObject_GetAttr(array, names.dtype));
+  npy_intp dims[NPY_MAXDIMS];
+  const int count = shape && dtype ? PyArray_IntpFromSequence(shape.get(), dims, NPY_MAXDIMS) : -1;
+  return count < 0 ? nullptr : saved_make(count, dims, dtype.get(), requires_grad);
 }
 
 void saved_dealloc(PyObject* self) {
-  SavedObject* saved = reinterpret_cast<SavedObject*>(self);
-  Py_XDECREF(saved->shape);
+  SavedObject* saved = as_saved(self);
   Py_XDECREF(saved->dtype);
   Py_XDECREF(saved->requires_grad);
   Py_TYPE(self)->tp_free(self);
 }
 
-PyObject* saved_dtype(PyObject* self, void*) {
-  return PyObject_GetItem(callbacks.dtypes, reinterpret_cast<SavedObject*>(self)->dtype);
-}
+PyObject* saved_dtype(PyObject* self, void*) { return PyObject_GetItem(callbacks.dtypes, as_saved(self)->dtype); }
 
-PyObject* saved_ndim(PyObject* self, void*) {
-  return PyLong_FromSsize_t(PyObject_Length(reinterpret_cast<SavedObject*>(self)->shape));
+PyObject* saved_ndim(PyObject* self, void*) { return PyLong_FromSsize_t(Py_SIZE(self)); }
+
+PyObject* saved_shape(PyObject* self, void*) {
+  return PyArray_IntTupleFromIntp(static_cast<int>(Py_SIZE(self)), as_saved(self)->dims);
 }
 
 PyMemberDef saved_members[] = {
-    {"shape", T_OBJECT_EX, offsetof(SavedObject, shape), READONLY, nullptr},
     {"requires_grad", T_OBJECT_EX, offsetof(SavedObject, requires_grad), READONLY, nullptr},
     {nullptr, 0, 0, 0, nullptr},
 };
 
 PyGetSetDef saved_properties[] = {
+    {"shape", saved_shape, nullptr, nullptr, nullptr},
     {"dtype", saved_dtype, nullptr, nullptr, nullptr},
     {"ndim", saved_ndim, nullptr, nullptr, nullptr},
     {nullptr, nullptr, nullptr, nullptr, nullptr},
@@ -62,7 +65,8 @@ PyTypeObject saved_type() {
   PyTypeObject type =
       blank_type("penlight._native.Saved",
                  "Stands in on the tape for an input whose values the gradient does not need: shape, dtype, and nothing else.",
-                 sizeof(SavedObject), Py_TPFLAGS_DEFAULT);
+                 offsetof(SavedObject, dims), Py_TPFLAGS_DEFAULT);
+  type.tp_itemsize = sizeof(npy_intp);
   type.tp_dealloc = saved_dealloc;
   type.tp_members = saved_members;
   type.tp_getset = saved_properties;
@@ -102,7 +106,7 @@ void node_dealloc(PyObject* self) {
                         node->origin, node->versions, node->on_release};
   for (PyObject* field : fields) Py_XDECREF(field);
   for (Py_ssize_t i = 0; i < node->edge_count; ++i) Py_XDECREF(node->edges[i].target);
-  PyMem_Free(node->edges);
+  if (node->edges != node->few) PyMem_Free(node->edges);
   Py_TYPE(self)->tp_free(self);
   Py_TRASHCAN_END
 }
@@ -119,7 +123,8 @@ bool note_version(NodeObject* node, PyObject* tensor, int64_t version) {
 
 /// Fills the edges and notes the versions of the inputs.
 bool link(NodeObject* node, PyObject* const* tensors, Py_ssize_t n) {
-  node->edges = static_cast<Edge*>(PyMem_Calloc(static_cast<size_t>(n) + 1, sizeof(Edge)));
+  constexpr Py_ssize_t kFew = sizeof(node->few) / sizeof(Edge);
+  node->edges = n <= kFew ? node->few : static_cast<Edge*>(PyMem_Calloc(static_cast<size_t>(n), sizeof(Edge)));
   if (node->edges == nullptr) return PyErr_NoMemory() != nullptr;
   node->edge_count = n;
   for (Py_ssize_t i = 0; i < n; ++i) {
@@ -161,17 +166,11 @@ PyObject* save_inputs(const OperatorInfo& info, const NodeObject* node, PyObject
     if (is_none(saved) || keeps(info, node, i, wanting))
       Py_INCREF(saved);
     else
-      saved = saved_new(&SavedType, as_tensor(saved)->data, as_tensor(saved)->requires_grad);
+      saved = saved_new(as_tensor(saved)->data, as_tensor(saved)->requires_grad);
     if (saved == nullptr) return nullptr;
     PyTuple_SET_ITEM(inputs.get(), i, saved);
   }
   return inputs.release();
-}
-
-PyObject* fresh_version() {
-  PyObject* list = PyList_New(1);
-  if (list != nullptr) PyList_SET_ITEM(list, 0, PyLong_FromLong(0));
-  return list;
 }
 
 PyObject* node_new(PyTypeObject*, PyObject* args, PyObject*) {
@@ -300,6 +299,12 @@ PyTypeObject node_type() {
 }
 
 }  // namespace
+
+PyObject* fresh_version() {
+  PyObject* list = PyList_New(1);
+  if (list != nullptr) PyList_SET_ITEM(list, 0, PyLong_FromLong(0));
+  return list;
+}
 
 PyTypeObject SavedType = saved_type();
 PyTypeObject NodeType = node_type();

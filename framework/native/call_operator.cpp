@@ -308,6 +308,8 @@ PyTypeObject OperatorBaseType = base_type();
 
 }  // namespace
 
+PyObject* make_operator(PyObject* type, PyObject* const* args, Py_ssize_t count) { return call(type, Given{args, count, nullptr}); }
+
 PyObject* field_names_of(PyObject* type) {
   return PyObject_TypeCheck(type, &OperatorTypeType) ? as_class(type)->field_names : nullptr;
 }

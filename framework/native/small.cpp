@@ -14,13 +14,8 @@ namespace penlight {
 
 namespace {
 
-constexpr npy_intp kSmall = 4096;              // elements; beyond them NumPy's vectors win over its call
-constexpr npy_intp kThreaded = 32768;          // elements; from here on other threads may run meanwhile
 constexpr double kSmallProduct = 1024 * 1024;  // multiply-adds; beyond them the BLAS of NumPy is as fast
 
-PyObject* decline() { return Ref::share(Py_NotImplemented).release(); }
-
-bool is_small(PyObject* array) { return is_plain(array) && PyArray_SIZE(as_array(array)) <= kSmall; }
 bool is_number(PyObject* array) { return is_plain(array) && PyArray_NDIM(as_array(array)) == 0; }
 
 struct Plus {
@@ -66,13 +61,8 @@ PyObject* binary(PyObject*, PyObject* const* args, Py_ssize_t count) {
 /// Whether a saved input, or what stands in for it, has the shape of an array.
 bool has_shape(PyObject* input, PyObject* array) {
   if (PyArray_Check(input)) return same_shape(input, array);
-  if (!is_saved(input)) return false;
-  PyObject* shape = reinterpret_cast<SavedObject*>(input)->shape;
-  const Py_ssize_t dims = PyTuple_GET_SIZE(shape);
-  bool same = dims == PyArray_NDIM(as_array(array));
-  for (Py_ssize_t d = 0; same && d < dims; ++d)
-    same = PyLong_AsSsize_t(PyTuple_GET_ITEM(shape, d)) == PyArray_DIM(as_array(array), static_cast<int>(d));
-  return same;
+  return is_saved(input) && Py_SIZE(input) == PyArray_NDIM(as_array(array)) &&
+         std::equal(as_saved(input)->dims, as_saved(input)->dims + Py_SIZE(input), PyArray_DIMS(as_array(array)));
 }
 
 /// Two tensors of one dtype as they are; anything else is for Python to promote.
@@ -84,9 +74,6 @@ PyObject* promote(PyObject*, PyObject* const* args, Py_ssize_t count) {
   }
   return PyObject_Vectorcall(callbacks.promote, args, static_cast<size_t>(count), nullptr);
 }
-
-/// Arguments of a kernel of a gradient: operator, needs, grad, output, inputs...
-bool needs(PyObject* const* args, Py_ssize_t i) { return PyList_GET_ITEM(args[1], i) == Py_True; }
 
 /// (first, second) of which null stands for None; null after an error.
 PyObject* pair(Ref first, Ref second) { return PyTuple_Pack(2, first ? first.get() : Py_None, second ? second.get() : Py_None); }
@@ -311,12 +298,9 @@ PyObject* sum(PyObject*, PyObject* const* args, Py_ssize_t count) {
 
 PyObject* sum_backward(PyObject*, PyObject* const* args, Py_ssize_t count) {
   if (count != 5 || !is_number(args[2]) || !is_saved(args[4])) return decline();
-  PyObject* shape = reinterpret_cast<SavedObject*>(args[4])->shape;
-  const Py_ssize_t dims = PyTuple_GET_SIZE(shape);
-  if (dims > NPY_MAXDIMS || !reduces_all(args[0], dims)) return decline();
-  npy_intp sizes[NPY_MAXDIMS];
-  for (Py_ssize_t d = 0; d < dims; ++d) sizes[d] = PyLong_AsSsize_t(PyTuple_GET_ITEM(shape, d));
-  const Ref dx(PyArray_SimpleNew(static_cast<int>(dims), sizes, NPY_FLOAT));
+  const Py_ssize_t dims = Py_SIZE(args[4]);
+  if (!reduces_all(args[0], dims)) return decline();
+  const Ref dx(PyArray_SimpleNew(static_cast<int>(dims), as_saved(args[4])->dims, NPY_FLOAT));
   if (!dx) return nullptr;
   std::fill_n(writable_floats(dx.get()), PyArray_SIZE(as_array(dx.get())), *floats(args[2]));
   return PyTuple_Pack(1, dx.get());
@@ -353,10 +337,6 @@ PyObject* advance(PyObject*, PyObject* counts) {
     PyList_SET_ITEM(numbers.get(), i, number);
   }
   return numbers.release();
-}
-
-PyCFunction fast(PyObject* (*function)(PyObject*, PyObject* const*, Py_ssize_t)) {
-  return reinterpret_cast<PyCFunction>(reinterpret_cast<void (*)()>(function));
 }
 
 PyMethodDef kernels[] = {

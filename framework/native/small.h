@@ -20,6 +20,19 @@ inline PyObject* new_like(PyObject* array) {
   return PyArray_SimpleNew(PyArray_NDIM(as_array(array)), PyArray_DIMS(as_array(array)), NPY_FLOAT);
 }
 
+constexpr npy_intp kSmall = 4096;      // elements; beyond them NumPy's vectors win over its call
+constexpr npy_intp kThreaded = 32768;  // elements; from here on other threads may run meanwhile
+
+inline PyObject* decline() { return Ref::share(Py_NotImplemented).release(); }
+inline bool is_small(PyObject* array) { return is_plain(array) && PyArray_SIZE(as_array(array)) <= kSmall; }
+
+/// Arguments of a kernel of a gradient: operator, needs, grad, output, inputs...
+inline bool needs(PyObject* const* args, Py_ssize_t i) { return PyList_GET_ITEM(args[1], i) == Py_True; }
+
+inline PyCFunction fast(PyObject* (*function)(PyObject*, PyObject* const*, Py_ssize_t)) {
+  return reinterpret_cast<PyCFunction>(reinterpret_cast<void (*)()>(function));
+}
+
 /// Adds `gradient` to `held` in place if both are plain, small and of one shape, and `is_owned`; false where they are not.
 bool add_small(PyObject* held, PyObject* gradient, bool is_owned);
 

@@ -1,9 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """The call path in C++: ownership, cycles, depth, threads, and small kernels beside NumPy's."""
 
+import copy
 import gc
+import inspect
+import pickle
 import threading
 import weakref
+from typing import ClassVar
 
 import numpy as np
 import pytest
@@ -18,6 +22,7 @@ from penlight.ops.operator import Operator
 from penlight.ops.registry import operators
 from penlight.tape import Node, mode
 from penlight.tensor import Tensor, from_array
+from penlight.tracing import trace
 
 
 def leaf(*shape, seed=0):
@@ -173,3 +178,133 @@ def test_errors_of_numpy_get_the_name_of_the_operator():
     with pytest.raises(TypeError, match="refusing: ufunc 'add' did not contain a loop") as caught:
         apply(Refusing(), pl.zeros(2))
     assert type(caught.value) is TypeError and type(caught.value.__cause__) is not TypeError
+
+
+SHORTCUTS = {
+    "add": lambda x, y: pl.add(x, y), "sub": lambda x, y: x - y, "mul": lambda x, y: x * y, "div": lambda x, y: x / y,
+    "maximum": pl.maximum, "minimum": pl.minimum, "add number": lambda x, y: x + 2, "mul number": lambda x, y: x * 0.5,
+    "sub zero": lambda x, y: x - 0.0, "div by zero": lambda x, y: x / 0, "large integer": lambda x, y: x + (2**24 + 1),
+    "nan": lambda x, y: x * float("nan"), "true": lambda x, y: x + True, "matmul": lambda x, y: x @ y.T,
+    "linear": lambda x, y: F.linear(x, y), "bias": lambda x, y: F.linear(x, y, y[:, 0]), "relu": F.relu, "tanh": pl.tanh,
+    "sigmoid": pl.sigmoid, "silu": F.silu, "softmax": lambda x, y: F.softmax(x), "softmax 0": lambda x, y: x.softmax(0),
+    "log_softmax": lambda x, y: F.log_softmax(x, -1), "transpose": lambda x, y: x.transpose(0, -1),
+    "transpose itself": lambda x, y: x.transpose(1, 1),
+}  # fmt: skip
+UNARY = {"relu", "tanh", "sigmoid", "silu"}
+
+
+@pytest.mark.parametrize("kind", [np.float32, np.float64])
+@pytest.mark.parametrize("name", SHORTCUTS)
+def test_a_shortcut_and_the_function_behind_it_agree(name, kind):
+    """Results and gradients; where no call is plain, the function behind it makes them all."""
+
+    def run(plain):
+        x, y = (pl.from_numpy(np.random.default_rng(k).standard_normal((3, 4)).astype(kind)).requires_grad_() for k in (0, 1))
+        if not plain:  # a subclass of NumPy's array is not plain
+            x._data, y._data = x._data.view(np.memmap), y._data.view(np.memmap)
+        result = SHORTCUTS[name](x) if name in UNARY else SHORTCUTS[name](x, y)
+        (result * result.detach()).sum().backward()
+        return [None if t is None else np.asarray(t._data) for t in (result, x.grad, y.grad)]
+
+    for came, expected in zip(run(True), run(False), strict=True):
+        assert (came is None) == (expected is None)
+        if came is not None:
+            assert came.dtype == expected.dtype == kind
+            np.testing.assert_allclose(came, expected, rtol=2e-6, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("call", "error"),
+    [
+        (lambda x: pl.add(x), TypeError),
+        (lambda x: pl.add(x, x, x), TypeError),
+        (lambda x: pl.add(x, "text"), TypeError),
+        (lambda x: x.transpose(0, 2), ValueError),
+        (lambda x: x.transpose(0), TypeError),
+        (lambda x: F.softmax(x, 5), ValueError),
+        (lambda x: x + pl.zeros(5), ValueError),
+        (lambda x: pl.zeros(3) @ pl.zeros(4), ValueError),
+    ],
+)
+def test_a_shortcut_leaves_wrong_calls_to_the_function_behind_it(call, error):
+    with pytest.raises(error):
+        call(pl.zeros(2, 3))
+
+
+def test_a_shortcut_looks_like_the_function_behind_it():
+    assert pl.add.__name__ == "add" and pl.add.__module__ == "penlight.ops.arithmetic" and "promoted" in pl.add.__doc__
+    assert list(inspect.signature(pl.add).parameters) == ["input", "other", "alpha"]
+    assert copy.deepcopy(F.relu) is F.relu and pickle.loads(pickle.dumps(F.relu)) is F.relu
+    x = pl.tensor([1.0, 2.0])
+    bound = x.add
+    assert bound(x, alpha=2).tolist() == [3, 6] and pl.Tensor.add(x, 1).tolist() == [2, 3]
+
+
+def test_shortcuts_are_recorded_cast_and_counted_as_other_calls():
+    x = leaf(3, 4)
+    graph = trace(lambda x: (x + x).transpose(0, 1) * 2.0, (x.detach(),), dynamic={"x": {0: "batch"}})
+    assert [n.operator.name for n in graph.nodes] == ["add", "permute", "mul"]
+    with pl.autocast("cpu", dtype=pl.bfloat16):
+        assert (x @ x.T).dtype is pl.bfloat16
+    y = x.transpose(0, 1)
+    with pl.no_grad():
+        y.add_(1.0)
+    assert x.version == y.version == 1
+
+
+@pytest.mark.parametrize("values", [(), (1.0, 2), (1,), (1, 2, 3)])
+def test_arguments_of_operators_are_checked(values):
+    cls = operators()["clamp"]
+    if len(values) > 2:
+        with pytest.raises(TypeError, match="Clamp: expected at most 2 arguments, came 3"):
+            cls(*values)
+        return
+    made = cls(*values)
+    assert made is cls(*values) and made == cls(**dict(zip(cls.field_names, values, strict=False)))
+    assert made.field_values() == dict(zip(("low", "high"), (*values, None, None), strict=False))
+
+
+def test_operators_are_immutable_values():
+    cls = operators()["permute"]
+    a, b = cls((1, 0)), cls(dims=(1, 0))
+    assert a == b and hash(a) == hash(b) and a != cls((0, 1)) and a != operators()["relu"]()
+    assert repr(a) == "Permute(dims=(1, 0))" and str(inspect.signature(cls)) == "(dims)" and cls.field_names == ("dims",)
+    for wrong in (lambda: cls(), lambda: cls((0,), dims=(0,)), lambda: cls(order=(0,))):
+        with pytest.raises(TypeError, match="Permute"):
+            wrong()
+    with pytest.raises(AttributeError, match="immutable"):
+        a.dims = (0, 1)
+    with pytest.raises(AttributeError, match="immutable"):
+        del a.dims
+
+
+def test_arguments_of_a_base_come_first_and_need_no_default_after_one():
+    class Base(Operator):
+        first: int
+        second: int = 2
+
+    class Derived(Base):
+        third: int = 3
+        second: int = 5
+        shared: ClassVar[int] = 7
+
+    assert Derived.field_names == ("first", "second", "third") and Derived(1).field_values() == {
+        "first": 1,
+        "second": 5,
+        "third": 3,
+    }
+    with pytest.raises(TypeError, match="follows one that has a default"):
+
+        class Wrong(Base):
+            fourth: int
+
+
+def test_classes_of_operators_are_collected():
+    class Passing(Operator):
+        size: int
+
+    Passing(3), Passing(4)
+    kept = weakref.ref(Passing)
+    del Passing
+    gc.collect()
+    assert kept() is None

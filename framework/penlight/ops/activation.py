@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 from penlight.errors import ArgumentError
 from penlight.ops.arithmetic import clamp, where
 from penlight.ops.broadcast import floating
-from penlight.ops.dispatch import apply
+from penlight.ops.dispatch import apply, shortcut
 from penlight.ops.elementwise import erf, erf_array, exp
 from penlight.ops.operator import Operator, Spec
 from penlight.ops.registry import register
@@ -248,6 +248,7 @@ class Hardswish(Activation):
         return (grad * where(x < -3.0, 0.0, where(x > 3.0, 1.0, x * (1 / 3) + 0.5)),)
 
 
+@shortcut("unary", Relu)
 def relu(input: Tensor, inplace: bool = False) -> Tensor:
     """Returns max(input, 0)."""
     result = apply(Relu(), input)
@@ -275,11 +276,13 @@ def leaky_relu(input: Tensor, negative_slope: float = 0.01, inplace: bool = Fals
     return apply(LeakyRelu(float(negative_slope)), input)
 
 
+@shortcut("unary", Sigmoid)
 def sigmoid(input: Tensor) -> Tensor:
     """Returns 1 / (1 + exp(-input)); integers become float32 first."""
     return apply(Sigmoid(), floating(input))
 
 
+@shortcut("unary", Tanh)
 def tanh(input: Tensor) -> Tensor:
     """Returns the hyperbolic tangent; integers become float32 first."""
     return apply(Tanh(), floating(input))
@@ -296,6 +299,7 @@ def gelu(input: Tensor, approximate: str = "none") -> Tensor:
     return apply(Gelu(approximate), input)
 
 
+@shortcut("unary", Silu)
 def silu(input: Tensor, inplace: bool = False) -> Tensor:
     """Returns input * sigmoid(input), also known as swish."""
     return apply(Silu(), input)

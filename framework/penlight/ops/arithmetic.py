@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 
 from penlight.dtype import bool_, int64
 from penlight.ops.broadcast import broadcast_shapes, floating, operand, promote, reduced, same_dtype, unbroadcast
-from penlight.ops.dispatch import apply
+from penlight.ops.dispatch import apply, shortcut
 from penlight.ops.elementwise import Unary, ceil, floor, log
 from penlight.ops.operator import Operator, Spec
 from penlight.ops.registry import register
@@ -309,24 +309,28 @@ class Clamp(Unary):
         return (xp.where(inside, grad, grad.dtype.type(0)),)
 
 
+@shortcut("binary", Add)
 def add(input: Any, other: Any, *, alpha: float = 1) -> Tensor:
     """Returns `input + alpha * other`, broadcast and promoted."""
     a, b = promote(input, other)
     return apply(_ADD, a, b if alpha == 1 else mul(b, alpha))
 
 
+@shortcut("binary", Sub)
 def sub(input: Any, other: Any, *, alpha: float = 1) -> Tensor:
     """Returns `input - alpha * other`, broadcast and promoted."""
     a, b = promote(input, other)
     return apply(_SUB, a, b if alpha == 1 else mul(b, alpha))
 
 
+@shortcut("binary", Mul)
 def mul(input: Any, other: Any) -> Tensor:
     """Returns `input * other`, broadcast and promoted."""
     a, b = promote(input, other)
     return apply(_MUL, a, b)
 
 
+@shortcut("binary", Div)
 def div(input: Any, other: Any, *, rounding_mode: str | None = None) -> Tensor:
     """Returns `input / other`; integers become float32 first, unless `rounding_mode` is "floor" or "trunc"."""
     if rounding_mode == "floor":
@@ -361,11 +365,13 @@ def pow(input: Any, exponent: Any) -> Tensor:
     return apply(_POW, *promote(input, exponent))
 
 
+@shortcut("binary", Maximum)
 def maximum(input: Any, other: Any) -> Tensor:
     """Returns the larger element of the two, broadcast; NaN if either is NaN."""
     return apply(_MAXIMUM, *promote(input, other))
 
 
+@shortcut("binary", Minimum)
 def minimum(input: Any, other: Any) -> Tensor:
     """Returns the smaller element of the two, broadcast; NaN if either is NaN."""
     return apply(_MINIMUM, *promote(input, other))

@@ -4,8 +4,9 @@
 from __future__ import annotations
 
 import contextvars
-from collections.abc import Sequence
-from typing import Any
+import functools
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -23,6 +24,23 @@ from penlight.tape import Node, mode
 from penlight.tensor import APPLY, Tensor, from_array
 
 APPLY.append(apply)
+
+_Function = TypeVar("_Function", bound=Callable[..., Any])
+
+
+def shortcut(kind: str, operator: type[Operator]) -> Callable[[_Function], _Function]:
+    """Lets C++ make the calls that have plain tensors alone; the decorated function gets all others.
+
+    `kind` says which calls these are, see framework/native/call_shortcut.cpp: there the operator must be all that they need.
+    The attribute `shortcut` keeps both, for those who put another function around this one.
+    """
+
+    def put_before(function: _Function) -> _Function:
+        front: Any = functools.update_wrapper(_native.Shortcut(kind, operator, function), function)
+        front.shortcut = (kind, operator)
+        return front
+
+    return put_before
 
 
 def _make_context() -> contextvars.Context:

@@ -8,7 +8,7 @@ from typing import Any
 
 from penlight.errors import DTypeError, ShapeError
 from penlight.ops.broadcast import broadcast_shapes, promote, reduced, same_dtype, unbroadcast
-from penlight.ops.dispatch import apply
+from penlight.ops.dispatch import apply, shortcut
 from penlight.ops.operator import Operator, Spec
 from penlight.ops.registry import register
 from penlight.ops.samples import of, sample
@@ -133,6 +133,7 @@ def _rows(x: Any) -> int:
 _MATMUL, _LINEAR = MatMul(), Linear()
 
 
+@shortcut("product", MatMul)
 def matmul(input: Tensor, other: Tensor) -> Tensor:
     """Returns the matrix product; 1-D operands count as a row on the left and a column on the right.
 
@@ -187,6 +188,7 @@ def outer(input: Tensor, vec2: Tensor) -> Tensor:
     return input.unsqueeze(1) * vec2.unsqueeze(0)
 
 
+@shortcut("linear", Linear)
 def linear(input: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     """Returns `input @ weight.T + bias`.
 

@@ -9,7 +9,7 @@ from typing import Any
 from penlight.errors import ArgumentError, ShapeError
 from penlight.ops import dims as _dims
 from penlight.ops.broadcast import broadcast_shapes, promoted_type, reduced, same_dtype
-from penlight.ops.dispatch import apply
+from penlight.ops.dispatch import apply, shortcut
 from penlight.ops.operator import NotExported, NotSampled, Operator, Shape, Spec
 from penlight.ops.registry import register
 from penlight.ops.samples import of, sample, shapes
@@ -355,6 +355,7 @@ def permute(input: Tensor, *dims: Any) -> Tensor:
     return apply(Permute(order), input)
 
 
+@shortcut("exchange", Permute)
 def transpose(input: Tensor, dim0: int, dim1: int) -> Tensor:
     """Returns a view with two dimensions exchanged."""
     ndim = input._data.ndim

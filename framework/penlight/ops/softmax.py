@@ -9,7 +9,7 @@ from penlight.dtype import as_dtype
 from penlight.ops import dims as _dims
 from penlight.ops.arithmetic import clamp
 from penlight.ops.broadcast import floating
-from penlight.ops.dispatch import apply
+from penlight.ops.dispatch import apply, shortcut
 from penlight.ops.elementwise import exp
 from penlight.ops.operator import Operator, Spec
 from penlight.ops.registry import register
@@ -89,12 +89,14 @@ def log_softmax_array(xp: Any, x: Any, dim: int) -> Any:
     return result
 
 
+@shortcut("along", Softmax)
 def softmax(input: Tensor, dim: int = -1, dtype: Any = None) -> Tensor:
     """Returns exp(input) / sum(exp(input)) along `dim`; floating point, same shape."""
     input = floating(input) if dtype is None else input.to(as_dtype(dtype))
     return apply(Softmax(_dims.one("softmax", dim, input.ndim)), input)
 
 
+@shortcut("along", LogSoftmax)
 def log_softmax(input: Tensor, dim: int = -1, dtype: Any = None) -> Tensor:
     """Returns log(softmax(input)) along `dim`, exact where softmax is tiny."""
     input = floating(input) if dtype is None else input.to(as_dtype(dtype))
