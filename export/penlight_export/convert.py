@@ -19,6 +19,7 @@ from penlight_export.edge.writer import ProgramWriter
 from penlight_export.engines import Arrays, EdgeEngine, Engine
 from penlight_export.errors import OptionError
 from penlight_export.graph import Model
+from penlight_export.onnx.declared import without_declared_sizes
 from penlight_export.onnx.importer import load_onnx
 from penlight_export.pipeline import edge_graph
 from penlight_export.provenance import file_digest, producer
@@ -76,9 +77,11 @@ def convert(
     if pen_path.suffix.lower() != ".pen":
         raise OptionError(f"{pen_path}: expected a file name that ends in .pen")
     model = load_onnx(onnx_path)
-    edge = edge_graph(model, os.fspath(onnx_path))
+    edge = edge_graph(without_declared_sizes(model), os.fspath(onnx_path))
     original = onnx_subject(model, os.fspath(onnx_path))
     writer = ProgramWriter(edge, _metadata(model, Path(onnx_path)))
+    for symbol in writer.tables.symbols or []:
+        symbol.minimum = 0  # nothing forbids it in a foreign model: caches of keys and values start empty
     draft = EdgeEngine(writer.program())
     samples = sample_inputs(original, draft, data)
     outputs = original.engine.run(samples[0])
