@@ -51,6 +51,7 @@ from penlight.layout import contiguous_format as contiguous_format
 from penlight.layout import memory_format as memory_format
 from penlight.layout import preserve_format as preserve_format
 from penlight.ops import methods as _methods  # noqa: F401  attaches the operators to Tensor
+from penlight.ops import out as _out
 from penlight.ops import variants as _variants  # noqa: F401  and their in-place forms
 from penlight.ops.activation import relu as relu
 from penlight.ops.activation import sigmoid as sigmoid
@@ -476,6 +477,8 @@ def _on_demand(name: str) -> object:
 def __dir__() -> list[str]:
     return sorted({*globals(), *_ON_DEMAND})
 
+
+_out.accept_out(globals(), _out.NAMES, _out.MADE)
 
 if not _typing.TYPE_CHECKING:  # the type checker is to know which names there are
     __getattr__ = _on_demand

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Discrete Fourier transforms: `penlight.fft`, with PyTorch's names."""
 
+from penlight.ops import out as _out
 from penlight.ops.spectrum import fft as fft
 from penlight.ops.spectrum import fft2 as fft2
 from penlight.ops.spectrum import fftfreq as fftfreq
@@ -23,3 +24,5 @@ from penlight.ops.spectrum import rfft as rfft
 from penlight.ops.spectrum import rfft2 as rfft2
 from penlight.ops.spectrum import rfftfreq as rfftfreq
 from penlight.ops.spectrum import rfftn as rfftn
+
+_out.accept_out(globals(), _out.FFT)

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Linear algebra on batches of matrices: `penlight.linalg`, with PyTorch's names."""
 
+from penlight.ops import out as _out
 from penlight.ops.eigen import eig as eig
 from penlight.ops.eigen import eigvals as eigvals
 from penlight.ops.matrix import cholesky as cholesky
@@ -33,3 +34,5 @@ from penlight.ops.matrix import tensorsolve as tensorsolve
 from penlight.ops.matrix import vander as vander
 from penlight.ops.matrix import vecdot as vecdot
 from penlight.ops.matrix import vector_norm as vector_norm
+
+_out.accept_out(globals(), _out.LINALG)

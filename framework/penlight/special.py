@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Special functions: `penlight.special`, with PyTorch's names."""
 
+from penlight.ops import out as _out
 from penlight.ops.alias import expit as expit
 from penlight.ops.alias import gammaln as gammaln
 from penlight.ops.alias import psi as psi
@@ -31,3 +32,5 @@ from penlight.ops.special import ndtri as ndtri
 from penlight.ops.special import sinc as sinc
 from penlight.ops.special import xlog1py as xlog1py
 from penlight.ops.special import xlogy as xlogy
+
+_out.accept_out(globals(), _out.SPECIAL)

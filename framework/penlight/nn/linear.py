@@ -101,7 +101,7 @@ class Embedding(Module):
         """
         if embeddings.ndim != 2:
             raise ShapeError(f"Embedding.from_pretrained: expected a table (V, D), came {tuple(embeddings.shape)}")
-        layer = cls(*map(int, embeddings.shape), **options)
+        layer = cls(int(embeddings.shape[0]), int(embeddings.shape[1]), **options)
         layer.weight = Parameter(embeddings.detach(), requires_grad=not freeze)
         return layer
 

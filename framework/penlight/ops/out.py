@@ -1,0 +1,107 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`out=`: results written into tensors that are given, for all functions that have it in PyTorch, in one wrapper.
+
+Only the names in the `penlight` namespaces take it: methods and modules call the functions behind them directly.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from typing import Any
+
+from penlight.errors import ArgumentError, DeviceError, DTypeError, GradientError, ShapeError
+from penlight.ops.dispatch import write
+from penlight.tape import mode
+from penlight.tensor import Tensor
+from penlight.tree import flatten
+
+NAMES = """
+abs absolute acos acosh add addbmm addcdiv addcmul addmm addmv addr all amax amin aminmax angle any arccos arccosh arcsin
+arcsinh arctan arctan2 arctanh argmax argmin asin asinh atan atan2 atanh baddbmm bernoulli bitwise_and bitwise_left_shift
+bitwise_not bitwise_or bitwise_right_shift bitwise_xor bmm bucketize cat ceil cholesky clamp clamp_max clamp_min clip
+column_stack complex concat concatenate conj_physical copysign cos cosh cross cummax cummin cumprod cumsum deg2rad diag diff
+digamma div divide dot dstack eq erf erfc erfinv exp exp2 expm1 fix float_power floor floor_divide fmax fmin fmod frac gather
+gcd ge ger greater greater_equal gt heaviside histc histogram hstack hypot i0 index_add index_copy index_reduce index_select inner
+inverse isneginf isposinf kron kthvalue lcm le lerp less less_equal lgamma log log10 log1p log2 logaddexp logaddexp2 logcumsumexp
+logical_and logical_not logical_or logical_xor logit logsumexp lt masked_select matmul matrix_power max maximum mean median
+min minimum mm mode msort mul multinomial multiply mv mvlgamma nan_to_num nanmean nanmedian nanquantile ne neg negative
+nextafter nonzero norm not_equal outer polar polygamma pow prod qr quantile rad2deg reciprocal remainder round row_stack rsqrt
+scatter scatter_add scatter_reduce searchsorted sgn sigmoid sign signbit sin sinc sinh softmax sort sqrt square stack std
+sub subtract sum svd take take_along_dim tan tanh tensordot topk tril triu true_divide trunc var vdot vstack where
+xlogy
+"""
+# Their dtype is that of `out` unless another is named.
+MADE = "arange empty eye full linspace logspace ones rand randint randn randperm zeros"
+LINALG = """
+cholesky cond cross det eig eigh eigvals eigvalsh inv lu lu_factor lu_solve matrix_norm matrix_power matrix_rank multi_dot norm
+pinv qr slogdet solve solve_triangular svd svdvals tensorinv tensorsolve vecdot vector_norm
+"""
+SPECIAL = """
+digamma entr erf erfc erfcx erfinv exp2 expit expm1 gammaln i0 i0e i1 i1e log1p log_ndtr logit logsumexp multigammaln ndtr ndtri
+polygamma psi round sinc xlog1py xlogy zeta
+"""
+FFT = """
+fft fft2 fftfreq fftn hfft hfft2 hfftn ifft ifft2 ifftn ihfft ihfft2 ihfftn irfft irfft2 irfftn rfft rfft2 rfftfreq rfftn
+"""
+
+
+def accept_out(namespace: dict[str, Any], names: str, made: str = "") -> None:
+    """Gives the functions of these names in a module the argument `out`."""
+    for name in names.split():
+        namespace[name] = taking_out(name, namespace[name])
+    for name in made.split():
+        namespace[name] = taking_out(name, namespace[name], is_made=True)
+
+
+def taking_out(name: str, function: Callable[..., Any], is_made: bool = False) -> Callable[..., Any]:
+    """The function with `out=`: a tensor, or a tuple of them where it returns several, which it fills and returns.
+
+    The dtype of `out` may be another that holds the result; a tensor without elements takes its shape.
+
+    Raises (the wrapped function):
+        GradientError: a gradient is recorded and `out` or an argument requires one.
+        ShapeError: `out` has elements and another shape than the result.
+        DTypeError: the dtype of `out` is of a lower kind, such as integer for floating point.
+        DeviceError: `out` is on another device.
+    """
+
+    @functools.wraps(function)
+    def call(*args: Any, out: Any = None, **kwargs: Any) -> Any:
+        if out is None:
+            return function(*args, **kwargs)
+        targets = list(out) if isinstance(out, (tuple, list)) else [out]
+        _check_arguments(name, targets, (args, kwargs))
+        if is_made and kwargs.get("dtype") is None:
+            kwargs["dtype"] = out.dtype
+        results = function(*args, **kwargs)
+        values, rebuild = flatten(results)
+        if len(values) != len(targets):
+            raise ArgumentError(f"{name}: out needs {len(values)} tensor(s), one for each result, came {len(targets)}")
+        filled = [_fill(name, target, value) for target, value in zip(targets, values, strict=True)]
+        return rebuild(filled)
+
+    return call
+
+
+def _check_arguments(name: str, targets: list[Any], arguments: Any) -> None:
+    for target in targets:
+        if not isinstance(target, Tensor):
+            raise ArgumentError(f"{name}: out must be a tensor, came {type(target).__name__}")
+    given = targets + [t for t in flatten(arguments)[0] if isinstance(t, Tensor)]
+    if mode.enabled and any(t.requires_grad for t in given):
+        raise GradientError(f"{name}: out= records no gradient, and a tensor here requires one; use no_grad(), or leave out away")
+
+
+def _fill(name: str, target: Tensor, value: Tensor) -> Tensor:
+    if value.dtype.kind > target.dtype.kind:
+        raise DTypeError(f"{name}: a result of {value.dtype} cannot be written into an out of {target.dtype}")
+    if value.device != target.device:
+        raise DeviceError(f"{name}: the result is on {value.device}, and out on {target.device}")
+    if tuple(value.shape) != tuple(target.shape):
+        if target.numel():
+            raise ShapeError(
+                f"{name}: the result has shape {tuple(value.shape)}, out {tuple(target.shape)}; pass one of that shape or empty(0)"
+            )
+        target._data = value.to(target.dtype, copy=True)._data
+    return write(target, value.to(target.dtype), f"{name}(out=)")
