@@ -28,7 +28,7 @@ from penlight_export.onnx.builder import symbol_text
 from penlight_export.onnx.importer import MAXIMUM_FILE_BYTES
 from penlight_export.onnx.lower import TRACED, lower_trace
 from penlight_export.onnx.opsets import DEFAULT_EXPORT, MAXIMUM_EXPORT, MINIMUM_EXPORT
-from penlight_export.passes import DEFAULT, Pass, run_passes
+from penlight_export.passes import DEFAULT, Pass, portable, run_passes
 from penlight_export.pipeline import edge_graph
 from penlight_export.provenance import producer
 from penlight_export.replay import Replay
@@ -130,7 +130,7 @@ def export(
     name = type(module).__name__ if hasattr(module, "modules") else getattr(module, "__name__", "model")
     model = lower_trace(graph, opset, name, output_names=labels)
     infer_shapes(model)
-    run_passes(model, passes)
+    run_passes(model, portable(passes))
     model.metadata_props.update(producer() | dict(metadata or {}))
     _refuse_large(model)
     proto = to_proto(model)

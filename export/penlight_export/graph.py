@@ -161,7 +161,7 @@ def _take_over(before: Value, after: Value) -> None:
 def bypass_node(node: Node, source: Value) -> bool:
     """Removes a node whose output equals `source`. False, without a change, when an input or output would lose its name."""
     output = node.outputs[0]
-    if output.is_graph_output() and not _may_be_output(source):
+    if output.is_graph_output() and not _may_be_output(source, node):
         return False
     name, graph = output.name, graph_of(node)
     renamed = output.is_graph_output()
@@ -173,9 +173,10 @@ def bypass_node(node: Node, source: Value) -> bool:
     return True
 
 
-def _may_be_output(value: Value) -> bool:
-    """A value can take an output's name when a node computes it and when it is not an output already."""
-    return value.producer() is not None and not value.is_graph_output()
+def _may_be_output(value: Value, node: Node) -> bool:
+    """A value can take an output's name when a node of the same graph computes it and when it is not an output already."""
+    producer = value.producer()
+    return producer is not None and producer.graph is node.graph and not value.is_graph_output()
 
 
 def graph_of(node: Node) -> Graph:

@@ -5,14 +5,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from penlight_export.edge.kernels import has_kernel, kernel_table, refuse_missing
-from penlight_export.graph import FUSED_DOMAIN, Model, clone, infer_shapes
+from penlight_export.edge.kernels import has_kernel, refuse_missing
+from penlight_export.graph import FUSED_DOMAIN, Model, all_nodes, clone, infer_shapes
 from penlight_export.onnx.functions import expand_functions
+from penlight_export.onnx.opsets import find_schema
 from penlight_export.onnx.upgrade import TARGET, upgrade
-from penlight_export.passes import DEFAULT, FuseActivation, LiftConstants, Pass, run_passes
+from penlight_export.passes import DEFAULT, LiftConstants, Pass, portable, run_passes
 
-# What the fused kernels can apply; see runtime/kernels.
-ACTIVATIONS = frozenset({"Relu", "LeakyRelu", "Clip", "Sigmoid", "Tanh", "HardSwish", "HardSigmoid"})
+# Between 21, where `upgrade` ends, and 24 no operator changed its meaning; Attention, RMSNormalization and Swish came.
+NEWEST = 24
 
 
 def edge_graph(model: Model, where: str, passes: Sequence[Pass] = DEFAULT) -> Model:
@@ -34,14 +35,18 @@ def edge_graph(model: Model, where: str, passes: Sequence[Pass] = DEFAULT) -> Mo
     run_passes(model, (LiftConstants(),))
     if upgrade(model):
         infer_shapes(model)
-    run_passes(model, passes)
+    declared = model.graph.opset_imports[""]
+    if passes:
+        model.graph.opset_imports[""] = max(NEWEST, declared)
+    run_passes(model, portable(passes))
     expanded = expand_functions(model, has_kernel)
     if expanded is not model:
         model = expanded
         infer_shapes(model)
-        run_passes(model, (LiftConstants(), *passes))
-    if passes and all((FUSED_DOMAIN, name) in kernel_table() for name in ("FusedConv", "FusedGemm")):
-        run_passes(model, (FuseActivation(ACTIVATIONS),))
+        run_passes(model, (LiftConstants(), *portable(passes)))
+    if all(node.domain or find_schema("", node.op_type, declared) is not None for node in all_nodes(model.graph)):
+        model.graph.opset_imports[""] = declared  # nothing newer came; messages name versions as the model does
+    run_passes(model, [each for each in passes if each.edge_only and all(has_kernel(FUSED_DOMAIN, name) for name in each.kernels)])
     infer_shapes(model)
     refuse_missing(model, where)
     return model

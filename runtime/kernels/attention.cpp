@@ -2,6 +2,7 @@
 #include <math.h>
 #include <string.h>
 
+#include "attention_head.h"
 #include "shape_rules.h"
 
 namespace penlight {
@@ -229,6 +230,13 @@ void store_present(Context& context, const AttentionState& s, int input, int pas
     }
 }
 
+/// Whether heads are plain products and a softmax in float32, with the cache, if there is one, in the outputs.
+bool attention_is_plain(Context& context, const AttentionState& s) {
+  const bool cache = s.past == 0 || (context.output_wanted(1) && context.output_wanted(2));
+  return context.input(0).dtype == DType::kF32 && cache && !(s.softcap > 0.0) && s.left < 0 && s.right < 0 &&
+         !context.input(6).present() && !context.output_wanted(3) && s.scale > 0.0;
+}
+
 Status attention_outputs(Context& context, const AttentionState& s) {
   const DType dtype = context.input(0).dtype;
   const int64_t whole[] = {s.batch, s.heads, s.queries, s.value_size}, joined[] = {s.batch, s.queries, s.heads * s.value_size};
@@ -238,9 +246,10 @@ Status attention_outputs(Context& context, const AttentionState& s) {
   if (context.output_wanted(1)) PENLIGHT_TRY(set_output(context, 1, dtype, make_shape(key, 4)));
   if (context.output_wanted(2)) PENLIGHT_TRY(set_output(context, 2, dtype, make_shape(value, 4)));
   if (context.output_wanted(3)) PENLIGHT_TRY(set_output(context, 3, dtype, make_shape(scores, 4)));
+  const bool plain = attention_is_plain(context, s);
   int64_t numbers = 0, slices = static_cast<int64_t>(context_parallel(context).threads);
-  if (!checked_add(s.total, s.value_size, &numbers) || !checked_mul(numbers, slices, &numbers) ||
-      !add_scratch(context, numbers, sizeof(double)))
+  if (!(plain ? attention_head_floats(s.total, s.size, s.value_size, &numbers) : checked_add(s.total, s.value_size, &numbers)) ||
+      !checked_mul(numbers, slices, &numbers) || !add_scratch(context, numbers, plain ? sizeof(float) : sizeof(double)))
     return scratch_too_large(context);
   context.macs = saturating_mul(static_cast<uint64_t>(s.batch), static_cast<uint64_t>(s.heads));
   context.macs = saturating_mul(context.macs, saturating_mul(static_cast<uint64_t>(s.queries), static_cast<uint64_t>(s.total)));
@@ -261,6 +270,57 @@ void attention_rows(Context& context, const AttentionState& s) {
       const AttentionRow<T> task = {context, s, plane / s.heads, plane % s.heads, row % s.queries};
       task.run(scores, scores + s.total);
     }
+  });
+}
+
+/// Keys or values of one head: as they came, or with the cache in the outputs.
+const float* attention_side(Context& context, const AttentionState& s, int input, int64_t b, int64_t own, int64_t size,
+                            int64_t* row) {
+  if (s.past > 0) {
+    *row = size;
+    return context.output(input).as<float>() + (b * s.kv_heads + own) * s.total * size;
+  }
+  *row = s.split_heads ? s.kv_heads * size : size;
+  return context.input(input).as<float>() + attention_row(s, b, own, 0, s.kv_heads, s.keys, size);
+}
+
+AttentionHead attention_head(Context& context, const AttentionState& s, int64_t b, int64_t head) {
+  const int64_t own = head / (s.heads / s.kv_heads);
+  AttentionHead h;
+  h.queries = s.queries;
+  h.keys = s.total;
+  h.size = s.size;
+  h.value_size = s.value_size;
+  h.q = context.input(0).as<float>() + attention_row(s, b, head, 0, s.heads, s.queries, s.size);
+  h.q_row = s.split_heads ? s.heads * s.size : s.size;
+  h.k = attention_side(context, s, 1, b, own, s.size, &h.k_row);
+  h.v = attention_side(context, s, 2, b, own, s.value_size, &h.v_row);
+  h.y = context.output(0).as<float>() + attention_row(s, b, head, 0, s.heads, s.queries, s.value_size);
+  h.y_row = s.split_heads ? s.heads * s.value_size : s.value_size;
+  h.scale = static_cast<float>(s.scale);
+  h.causal = s.causal;
+  h.past = s.past;
+  const Tensor& mask = context.input(3);
+  if (!mask.present()) return h;
+  const int64_t at = b * s.mask_strides[0] + head * s.mask_strides[1];
+  if (mask.dtype == DType::kBool)
+    h.seen = mask.as<uint8_t>() + at;
+  else
+    h.added = mask.as<float>() + at;
+  h.mask_row = s.mask_strides[2];
+  h.mask_width = s.mask_width;
+  return h;
+}
+
+void attention_heads_f32(Context& context, const AttentionState& s) {
+  int64_t floats = 0;
+  attention_head_floats(s.total, s.size, s.value_size, &floats);
+  const Parallel parallel = context_parallel(context);
+  const int64_t heads = s.batch * s.heads, threads = static_cast<int64_t>(parallel.threads);
+  float* rooms = static_cast<float*>(context.scratch);
+  parallel_for(parallel, parallel.threads, [&](size_t slice) {
+    for (int64_t i = static_cast<int64_t>(slice); i < heads; i += threads)
+      attention_head_f32(attention_head(context, s, i / s.heads, i % s.heads), rooms + static_cast<int64_t>(slice) * floats);
   });
 }
 
@@ -292,6 +352,10 @@ Status attention_run(Context& context) {
   store_present(context, s, 1, 4, 1, s.size);
   store_present(context, s, 2, 5, 2, s.value_size);
   if (context.output(0).shape.count() == 0 && !context.output_wanted(3)) return Status::kOk;
+  if (attention_is_plain(context, s)) {
+    attention_heads_f32(context, s);
+    return Status::kOk;
+  }
   with_numeric_type(context.input(0).dtype, [&](auto tag) {
     using T = typename decltype(tag)::Type;
     if constexpr (Element<T>::kIsFloat) attention_rows<T>(context, s);

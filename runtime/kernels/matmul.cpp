@@ -238,6 +238,54 @@ Status fused_gemm_infer(Context& context) {
   return read_activation(context, &context.state_as<GemmState>().activation);
 }
 
+/// x (..., k) times a matrix (k, n), plus a row (n,), then an activation or plus what has the result's shape.
+Status fused_matmul_infer(Context& context) {
+  const Shape &x = context.input(0).shape, &weight = context.input(1).shape;
+  PENLIGHT_TRY(check_dtype(context, 0, dtype_bit(DType::kF32)));
+  PENLIGHT_TRY(check_same_dtype(context, 1, 0));
+  PENLIGHT_TRY(check_rank(context, 0, 1, kMaxRank));
+  PENLIGHT_TRY(check_rank(context, 1, 2, 2));
+  GemmState& state = context.state_as<GemmState>();
+  state = row_major_product(1, weight.dims[1], weight.dims[0]);
+  if (x.dims[x.rank - 1] != state.k)
+    return context.fail(Status::kShapeMismatch, "inner sizes differ: a has %lld, b has %lld",
+                        static_cast<long long>(x.dims[x.rank - 1]), static_cast<long long>(state.k));
+  Shape out = x;
+  out.dims[out.rank - 1] = state.n;
+  for (int d = 0; d + 1 < out.rank; ++d) state.m *= out.dims[d];
+  const Tensor &bias = context.input(2), &residual = context.input(3);
+  if (bias.present()) PENLIGHT_TRY(check_same_dtype(context, 2, 0));
+  if (residual.present()) PENLIGHT_TRY(check_same_dtype(context, 3, 0));
+  if (bias.present() && (bias.shape.rank != 1 || bias.shape.dims[0] != state.n))
+    return context.fail(Status::kShapeMismatch, "the bias must have %lld elements", static_cast<long long>(state.n));
+  if (residual.present() && !same_shape(residual.shape, out))
+    return context.fail(Status::kShapeMismatch, "what is added must have the shape of the result");
+  PENLIGHT_TRY(set_output(context, 0, DType::kF32, out));
+  int64_t floats = 0;
+  if (!gemm_scratch_floats(state.n, state.k, &floats) || !add_scratch(context, floats, sizeof(float)))
+    return scratch_too_large(context);
+  PENLIGHT_TRY(read_activation(context, &state.activation));
+  if (residual.present() && state.activation.function != Unary::kIdentity)
+    return context.fail(Status::kUnsupportedOperator, "it has an activation or something to add, not both");
+  return declare_matmul_work(context, state.m, state.n, state.k, 1);
+}
+
+Status fused_matmul_run(Context& context) {
+  const GemmState& state = context.state_as<GemmState>();
+  const Tensor &bias = context.input(2), &residual = context.input(3);
+  float* c = context.output(0).as<float>();
+  const int64_t count = context.output(0).shape.count();
+  if (count == 0) return Status::kOk;
+  Gemm gemm = gemm_of_state(state, context.input(0).as<float>(), context.input(1).as<float>(), c);
+  gemm.bias = bias.present() ? bias.as<float>() : nullptr;
+  gemm.bias_column = 1;
+  gemm.activation = state.activation;
+  gemm.accumulate = residual.present();
+  if (residual.present()) memcpy(c, residual.data, static_cast<size_t>(count) * sizeof(float));  // the sums start from it
+  gemm_f32(gemm, static_cast<float*>(context.scratch), context_parallel(context));
+  return Status::kOk;
+}
+
 Status gemm_run(Context& context) {
   const GemmState& state = context.state_as<GemmState>();
   const Tensor &a = context.input(0), &b = context.input(1), &bias = context.input(2);

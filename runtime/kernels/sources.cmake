@@ -1,6 +1,7 @@
 # Every source of the kernels, relative to this folder.
 set(PENLIGHT_KERNEL_SOURCES
   attention.cpp
+  attention_head.cpp
   axis.cpp
   binary.cpp
   bitwise.cpp

@@ -10,7 +10,7 @@ from onnx_text import model_from_text, run_onnx
 
 from penlight_export import graph as g
 from penlight_export import passes
-from penlight_export.errors import PassError
+from penlight_export.errors import OptionError, PassError
 from penlight_export.passes.base import Pass, check_graph
 from penlight_export.passes.fuse_activation import add_functions
 
@@ -343,3 +343,192 @@ def test_passes_that_need_modern_forms_say_so(each):
     model = g.from_proto(model_from_text("g (float[2] x) => (float[2] y) { y = Clip<min = 0.0>(x) }", opset=9))
     with pytest.raises(PassError, match="needs operator set 13 or above, the model has 9"):
         passes.run_passes(model, (each,))
+
+
+def test_equal_computations_become_one():
+    proto = model_from_text(
+        """g (float[2,3] x) => (float[2,3] y, float[2,3] z) {
+            a = Exp(x) b = Exp(x) c = Mul(a, two) d = Mul(b, other) z = Exp(x)
+            e = Transpose<perm = [0, 1]>(c) f = Transpose<perm = [1, 0]>(d) h = Transpose<perm = [1, 0]>(f)
+            y = Add(e, h) }""",
+        weights={"two": np.array(2, np.float32), "other": np.array(2, np.float32)},
+    )
+    model, changes = differential(proto, passes.MergeCommon(), {"x": f32(2, 3)})
+    assert changes == 3  # a constant, an Exp and a Mul; z keeps its node
+    assert operators(model).count("Exp") == 2
+    assert operators(model).count("Mul") == 1
+
+
+def test_random_numbers_are_not_shared():
+    proto = model_from_text(
+        "g (float[64] x) => (float[64] y) { a = RandomNormalLike(x) b = RandomNormalLike(x) y = Sub(a, b) }"
+    )
+    model = g.from_proto(proto)
+    assert passes.MergeCommon().run(model) == 0
+
+
+@pytest.mark.parametrize(
+    ("body", "left"),
+    [
+        ("a = Transpose<perm = [0, 2, 3, 1]>(x) b = Transpose<perm = [0, 3, 1, 2]>(a) y = Neg(b)", 0),
+        ("a = Transpose<perm = [0, 2, 3, 1]>(x) b = Transpose<perm = [0, 2, 3, 1]>(a) y = Neg(b)", 1),
+        ("a = Transpose<perm = [0, 2, 3, 1]>(x) r = Relu(a) s = Add(r, row) b = Transpose<perm = [0, 3, 1, 2]>(s) y = Neg(b)", 0),
+        ("a = Transpose<perm = [0, 2, 3, 1]>(x) r = Relu(a) s = Mul(r, r) b = Transpose<perm = [0, 3, 1, 2]>(s) y = Neg(b)", 0),
+        ("a = Transpose<perm = [0, 2, 3, 1]>(x) m = ReduceMean(a, axes) s = Add(m, one) y = Transpose<perm = [0, 3, 1, 2]>(s)", 0),
+        (
+            "a = Transpose<perm = [0, 2, 3, 1]>(x) e = Exp(x) b = Transpose<perm = [0, 2, 3, 1]>(e) c = Concat<axis = 3>(a, b) "
+            "y = Transpose<perm = [0, 3, 1, 2]>(c)",
+            0,
+        ),
+        ("a = Transpose<perm = [0, 2, 3, 1]>(x) m = ReduceMax<keepdims = 0>(a, axes) y = Exp(m)", 1),
+        ("a = Transpose(x) r = Relu(a) y = Transpose(r)", 0),
+        ("y = Transpose<perm = [0, 2, 3, 1]>(x)", 1),
+    ],
+)
+def test_transposes_sink_and_cancel(body, left):
+    weights = {"row": f32(2), "one": np.ones((), np.float32), "axes": np.array([1, 2], np.int64)}
+    proto = model_from_text(
+        f"g (float[N,2,4,5] x) => (float y) {{ {body} }}", weights={k: v for k, v in weights.items() if f" {k})" in body}
+    )
+    proto.graph.output[0].type.tensor_type.ClearField("shape")
+    model, _ = differential(proto, (passes.SinkTransposes(), passes.RemoveDeadCode()), {"x": f32(3, 2, 4, 5)})
+    assert operators(model).count("Transpose") == left
+
+
+def test_parts_are_taken_before_the_transpose():
+    proto = model_from_text(
+        """g (float[B,T,12] x) => (float[B,2,T,2] y) {
+            r = Reshape(x, shape) p = Transpose<perm = [2, 0, 3, 1, 4]>(r)
+            q0 = Slice(p, zero, one, zero) q = Squeeze(q0, zero)
+            k0 = Slice(p, one, two, zero) k = Squeeze(k0, zero)
+            y = Add(q, k) }""",
+        weights={
+            "shape": np.array([0, 0, 3, 2, 2], np.int64),
+            **{name: np.array([number], np.int64) for number, name in enumerate(("zero", "one", "two"))},
+        },
+    )
+    model, _ = differential(proto, (passes.SinkTransposes(), passes.RemoveDeadCode()), {"x": f32(2, 5, 12)})
+    found = [node for node in model.graph if node.op_type == "Transpose"]
+    assert [list(g.find_attribute(node, "perm")) for node in found] == [[0, 2, 1, 3]]
+
+
+@pytest.mark.parametrize(
+    ("pads", "value", "folded"),
+    [((0, 0, 1, 2, 0, 0, 3, 0), 0.0, 1), ((0, 0, 1, 2, 0, 0, 3, 0), 1.0, 0), ((0, 1, 0, 0, 0, 1, 0, 0), 0.0, 0), ((0, 0, -1, 0, 0, 0, 0, 0), 0.0, 0)],
+)
+def test_pads_move_into_the_convolution(pads, value, folded):
+    channels = 2 + pads[1] + pads[5]
+    proto = model_from_text(
+        "g (float[N,2,6,7] x) => (float[N,3,H,W] y) { p = Pad(x, pads, value) y = Conv<pads = [1, 0, 1, 0]>(p, w) }",
+        weights={"pads": np.array(pads, np.int64), "value": np.array(value, np.float32), "w": f32(3, channels, 3, 3)},
+    )
+    model, changes = differential(proto, (passes.FoldPad(), passes.RemoveDeadCode()), {"x": f32(2, 2, 6, 7)})
+    assert ("Pad" in operators(model)) == (not folded)
+    assert bool(changes) == bool(folded)
+
+
+@pytest.mark.parametrize(
+    ("body", "left"),
+    [
+        ("m = MatMul(x, w) y = Mul(m, c)", ["MatMul"]),
+        ("m = MatMul(x, w) a = Add(m, b) y = Div(a, c)", ["MatMul", "Add"]),
+        ("m = MatMul(x, w) a = Add(b, m) r = Reshape(a, shape) t = Transpose<perm = [1, 0, 2]>(r) y = Mul(c, t)", ["MatMul", "Add", "Reshape", "Transpose"]),
+        ("m = Gemm(x, w, b) y = Mul(m, c)", ["Gemm"]),
+        ("m = MatMul(x, w) r = Relu(m) y = Mul(r, c)", ["MatMul", "Relu", "Mul"]),
+        ("m = MatMul(x, w) a = Add(m, m) y = Mul(a, c)", ["MatMul", "Add", "Mul"]),
+        ("m = MatMul(x, w) n = Neg(m) s = Mul(m, c) y = Add(n, s)", ["MatMul", "Neg", "Mul", "Add"]),
+        ("m = MatMul(x, w) v = MatMul(m, w) y = Mul(v, c)", ["MatMul", "MatMul", "Mul"]),
+    ],
+)
+def test_factors_go_into_weights(body, left):
+    weights = {"w": f32(4, 4), "b": f32(4), "c": np.array(0.25, np.float32), "shape": np.array([2, 3, 2], np.int64)}
+    words = set(body.replace("(", " ").replace(")", " ").replace(",", " ").split())
+    proto = model_from_text(f"g (float[3,4] x) => (float y) {{ {body} }}", weights={k: v for k, v in weights.items() if k in words})
+    proto.graph.output[0].type.tensor_type.ClearField("shape")
+    model, _ = differential(proto, passes.ScaleWeights(), {"x": f32(3, 4)})
+    assert operators(model) == left
+
+
+@pytest.mark.parametrize(
+    ("body", "left"),
+    [
+        ("f = DequantizeLinear(q, s, z) t = Transpose<perm = [1, 0]>(f) r = QuantizeLinear(t, s, z) y = DequantizeLinear(r, s, z)", ["QuantizeLinear", "Transpose", "DequantizeLinear"]),
+        ("f = DequantizeLinear(q, s, z) r = QuantizeLinear(f, s, z) y = DequantizeLinear(r, s, z)", ["QuantizeLinear", "DequantizeLinear"]),
+        ("f = DequantizeLinear(q, s, z) t = Transpose(f) r = QuantizeLinear(t, s2, z) y = DequantizeLinear(r, s2, z)", None),
+        ("f = DequantizeLinear(q, s, z) t = Relu(f) r = QuantizeLinear(t, s, z) y = DequantizeLinear(r, s, z)", None),
+    ],
+)  # fmt: skip
+def test_moves_of_quantized_numbers(body, left):
+    weights = {"s": np.array(0.05, np.float32), "s2": np.array(0.06, np.float32), "z": np.array(3, np.uint8)}
+    proto = model_from_text(
+        f"g (float[2,3] x) => (float y) {{ q = QuantizeLinear(x, s, z) {body} }}",
+        weights={k: v for k, v in weights.items() if f"{k}," in body or f"{k})" in body},
+    )
+    proto.graph.output[0].type.tensor_type.ClearField("shape")
+    chain = (passes.MoveQuantized(), passes.RemoveIdentities(), passes.RemoveDeadCode())
+    model, changes = differential(proto, chain, {"x": f32(2, 3)}, tolerance=0)
+    assert (operators(model) == left) if left else changes == 0
+
+
+@pytest.mark.parametrize("biased", [True, False])
+def test_products_of_one_input_become_one(biased):
+    body = " ".join(f"m{n} = MatMul(x, w{n}) {f'a{n} = Add(m{n}, b{n})' if biased else f'a{n} = Relu(m{n})'}" for n in range(3))
+    weights = {f"w{n}": f32(4, 2 + n) for n in range(3)} | ({f"b{n}": f32(2 + n) for n in range(3)} if biased else {})
+    proto = model_from_text(
+        f"g (float[B,3,4] x) => (float[B,3,9] y) {{ {body} y = Concat<axis = 2>(a0, a1, a2) }}", weights=weights
+    )
+    model, changes = differential(proto, passes.MergeProducts(), {"x": f32(2, 3, 4)})
+    assert changes == 2
+    assert operators(model).count("MatMul") == 1
+
+
+@pytest.mark.parametrize(
+    ("body", "overload"),
+    [
+        ("a = Add(m, b) y = Relu(a)", "BiasRelu"),
+        ("a = Add(b, m) y = Gelu(a)", "BiasGelu"),
+        ("a = Add(m, b) n = Exp(x) y = Add(n, a)", "BiasResidual"),
+        ("n = Exp(x) y = Add(m, n)", "Residual"),
+        ("y = Add(m, b)", "Bias"),
+        ("y = Tanh(m)", "Tanh"),
+    ],
+)
+def test_linear_fusion(body, overload):
+    words = set(body.replace("(", " ").replace(")", " ").replace(",", " ").split())
+    proto = model_from_text(
+        f"g (float[B,3,4] x) => (float[B,3,4] y) {{ m = MatMul(x, w) {body} }}",
+        weights={"w": f32(4, 4)} | ({"b": f32(4)} if "b" in words else {}),
+    )
+    model, changes = differential(proto, passes.FuseLinear(), {"x": f32(2, 3, 4)})
+    assert changes == 1
+    assert [node.overload for node in model.graph if node.domain == g.FUSED_DOMAIN] == [overload]
+
+
+BRANCH = """g (bool c, float[3,4] x) => (float[3,4] y) {
+    unused = Exp(x)
+    used = Neg(x)
+    y = If(c)<
+        then_branch = t () => (float[3,4] a) { k = Constant<value_float = 1.0>() b = Mul(used, k) d = Identity(b) e = Exp(x) a = Neg(d) },
+        else_branch = f () => (float[3,4] p) { s = Sigmoid(x) q = Sigmoid(x) p = Mul(s, q) }
+    > }"""
+
+
+@pytest.mark.parametrize("condition", [True, False])
+def test_bodies_are_optimised_and_what_they_read_stays(condition):
+    proto = model_from_text(BRANCH)
+    model, _ = differential(proto, passes.DEFAULT, {"c": np.array(condition), "x": f32(3, 4)})
+    assert operators(model) == ["Neg", "If"]
+    node = next(node for node in model.graph if node.op_type == "If")
+    assert [inner.op_type for inner in node.attributes["then_branch"].value] == ["Neg"]
+    assert [inner.op_type for inner in node.attributes["else_branch"].value] == ["Sigmoid", "Mul"]
+
+
+def test_passes_are_chosen_by_name():
+    names = [each.name for each in passes.select_passes(["dead-code", "common-subexpressions"])]
+    assert names == ["common subexpressions", "dead code"]  # in the order in which they run
+    assert passes.select_passes(["none"]) == ()
+    assert passes.select_passes(["default"]) == passes.DEFAULT
+    without = passes.select_passes(["no-attention", "no-dead-code"])
+    assert len(without) == len(passes.DEFAULT) - 2
+    with pytest.raises(OptionError, match="pass 'magic': there is none of this name; there are constants-to-initializers, "):
+        passes.select_passes(["magic"])

@@ -4,20 +4,33 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable
+from collections.abc import Iterable, Set
 from dataclasses import dataclass
 
 from penlight_export.errors import PassError
-from penlight_export.graph import Graph, Model, describe, remove_unused_constants
+from penlight_export.graph import (
+    BODY_OPERATORS,
+    Graph,
+    Model,
+    Value,
+    all_graphs,
+    all_values,
+    bodies_of,
+    describe,
+    remove_unused_constants,
+)
 
 
 class Pass(ABC):
     """A rewrite of a model in place that keeps every output's numbers, linear in the number of nodes.
 
-    `requires` and `ensures` say what must hold before and after beyond a well-formed graph, which is always checked.
+    `requires` and `ensures` say what must hold before and after beyond a well-formed graph, which is always checked. A pass that
+    is `edge_only` writes forms of the edge runtime, and runs for .pen files alone.
     """
 
     name: str
+    edge_only: bool = False
+    kernels: tuple[str, ...] = ()  # of domain ai.penlight, which the runtime must have
 
     def requires(self, model: Model) -> None:  # noqa: B027  # most passes need nothing
         """Raises PassError when the model is not in a form that this pass can work on."""
@@ -45,6 +58,11 @@ class PassResult:
     changes: int
 
 
+def portable(passes: Iterable[Pass]) -> tuple[Pass, ...]:
+    """The passes whose result is plain ONNX."""
+    return tuple(each for each in passes if not each.edge_only)
+
+
 def run_passes(model: Model, passes: Iterable[Pass]) -> list[PassResult]:
     """Runs passes in order over one model, in place.
 
@@ -54,11 +72,13 @@ def run_passes(model: Model, passes: Iterable[Pass]) -> list[PassResult]:
     results = []
     interface = _interface(model.graph)
     check_graph(model.graph, "before the first pass")
+    share_names(model)
     for each in passes:
         each.requires(model)
         changes = each.run(model)
         if changes:
-            remove_unused_constants(model.graph)
+            for graph in all_graphs(model.graph):
+                remove_unused_constants(graph)
             check_graph(model.graph, f"after pass {each.name}")
             if _interface(model.graph) != interface:
                 raise PassError(
@@ -69,13 +89,25 @@ def run_passes(model: Model, passes: Iterable[Pass]) -> list[PassResult]:
     return results
 
 
-def check_graph(graph: Graph, when: str) -> None:
-    """Checks that names are unique, that every value is defined before its use and that outputs exist."""
-    defined = set(graph.inputs) | set(graph.initializers.values())
-    names = {value.name for value in defined}
-    if len(names) != len(defined):
+def share_names(model: Model) -> None:
+    """Lets all bodies take new names from one pool: a value of a body must not have the name of one around it."""
+    main, *bodies = all_graphs(model.graph)
+    if bodies:
+        taken = main.meta["taken_names"] = {value.name: 1 for graph in (main, *bodies) for value in all_values(graph)}
+        for body in bodies:
+            body.meta["taken_names"] = taken
+
+
+def check_graph(graph: Graph, when: str, outer: Set[Value] = frozenset()) -> None:
+    """Checks that names are unique, that every value is defined before its use and that outputs exist, in bodies as well."""
+    own = set(graph.inputs) | set(graph.initializers.values())
+    names = {value.name for value in own}
+    if len(names) != len(own):
         raise PassError(f"{when}: two inputs or initializers have the same name")
+    defined = own | outer
     for node in graph:
+        for body in bodies_of(node) if node.op_type in BODY_OPERATORS else ():
+            check_graph(body, when, defined)
         for value in node.inputs:
             if value is not None and value not in defined:
                 raise PassError(f"{when}: {node.op_type} {describe(node)} reads '{value.name}' before it is computed")

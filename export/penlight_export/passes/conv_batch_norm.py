@@ -10,6 +10,7 @@ from penlight_export.graph import (
     Node,
     Value,
     add_constant,
+    all_nodes,
     constant_of,
     find_attribute,
     graph_of,
@@ -30,7 +31,7 @@ class FoldBatchNorm(Pass):
 
     def run(self, model: Model) -> int:
         """Returns the number of folded normalisations."""
-        return sum(_fold(node) for node in tuple(model.graph) if node.op_type == "BatchNormalization" and node.domain == "")
+        return sum(_fold(node) for node in tuple(all_nodes(model.graph)) if node.op_type == "BatchNormalization" and node.domain == "")
 
 
 def _fold(norm: Node) -> bool:

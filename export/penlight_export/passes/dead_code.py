@@ -2,7 +2,7 @@
 """Removes nodes and initializers that no output depends on."""
 
 from penlight_export.errors import PassError
-from penlight_export.graph import Model, Node, describe, remove_unused_constants
+from penlight_export.graph import Graph, Model, Node, all_graphs, all_nodes, bodies_of, describe, remove_unused_constants
 from penlight_export.passes.base import Pass
 
 
@@ -12,21 +12,33 @@ def is_dead(node: Node) -> bool:
 
 
 class RemoveDeadCode(Pass):
-    """Walks the nodes once from the end, so that a chain without a reader goes in one run."""
+    """Walks the nodes once from the end, so that a chain without a reader goes in one run; bodies before the graph around them."""
 
     name = "dead code"
 
     def run(self, model: Model) -> int:
         """Returns the number of removed nodes and initializers."""
-        dead = 0
-        for node in reversed(tuple(model.graph)):
-            if is_dead(node):
-                model.graph.remove(node, safe=True)
-                dead += 1
-        return dead + remove_unused_constants(model.graph)
+        return sum(_clean(graph) for graph in reversed(tuple(all_graphs(model.graph))))
 
     def ensures(self, model: Model) -> None:
         """Every node is read by somebody."""
-        for node in model.graph:
+        for node in all_nodes(model.graph):
             if is_dead(node):
                 raise PassError(f"dead code: {node.op_type} {describe(node)} is still there")
+
+
+def _clean(graph: Graph) -> int:
+    dead = [node for node in reversed(graph) if remove_if_dead(graph, node)]
+    return len(dead) + remove_unused_constants(graph)
+
+
+def remove_if_dead(graph: Graph, node: Node) -> bool:
+    """Removes a node that nothing reads, with the bodies that it runs."""
+    if not is_dead(node):
+        return False
+    for body in bodies_of(node):
+        for inner in reversed(tuple(all_nodes(body))):
+            for index in range(len(inner.inputs)):
+                inner.replace_input_with(index, None)  # uses of values around it would keep those alive
+    graph.remove(node, safe=True)
+    return True

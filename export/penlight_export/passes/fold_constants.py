@@ -80,7 +80,7 @@ class FoldConstants(Pass):
         """Returns the number of folded nodes."""
         folded, spent = 0, 0
         opset = model.opset_imports.get("", 1)
-        for node in tuple(model.graph):
+        for node in tuple(all_nodes(model.graph)):
             if not _may_fold(node):
                 continue
             size = _output_bytes(node, opset)

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from penlight_export.graph import Model, Node, SymbolicDim, Value, add_constant, constant_of, find_attribute, graph_of
+from penlight_export.graph import Model, Node, SymbolicDim, Value, add_constant, all_nodes, constant_of, find_attribute, graph_of
 from penlight_export.passes.base import Pass, require_opset
 from penlight_export.passes.fold_constants import replace_by_constants
 
@@ -33,7 +33,7 @@ class FoldShapes(Pass):
         """Returns the number of nodes that became constant or got a constant shape."""
         known: Sizes = {}
         changes = 0
-        for node in tuple(model.graph):
+        for node in tuple(all_nodes(model.graph)):
             if node.domain != "":
                 continue
             if node.op_type == "Reshape":

@@ -20,6 +20,7 @@ from penlight_export.graph import (
     Node,
     RefAttr,
     Value,
+    all_nodes,
     constant_of,
     describe,
     find_attribute,
@@ -39,6 +40,8 @@ class FuseActivation(Pass):
     """Needs float32: the fused kernels have no other type. `activations` limits it to what the target has."""
 
     name = "activation fusion"
+    edge_only = True
+    kernels = ("FusedConv", "FusedGemm")
 
     def __init__(self, activations: frozenset[str] | None = None) -> None:
         self.activations = frozenset(_PARAMETERS) if activations is None else activations
@@ -49,16 +52,16 @@ class FuseActivation(Pass):
 
     def run(self, model: Model) -> int:
         """Returns the number of fused pairs."""
-        fused = sum(self._fuse(node) for node in tuple(model.graph) if node.op_type in self.activations and node.domain == "")
+        fused = sum(self._fuse(node) for node in tuple(all_nodes(model.graph)) if node.op_type in self.activations and node.domain == "")
         if fused:
             model.graph.opset_imports[FUSED_DOMAIN] = 1
         return fused
 
     def ensures(self, model: Model) -> None:
         """Every fused node says which activation it applies, in a way that has a function body."""
-        for node in model.graph:
-            if node.domain == FUSED_DOMAIN and (
-                node.overload not in _PARAMETERS or find_attribute(node, "activation") != node.overload
+        for node in all_nodes(model.graph):
+            if node.domain == FUSED_DOMAIN and node.op_type in _SHARED and (
+                node.overload not in _BODIES or find_attribute(node, "activation") != node.overload
             ):
                 raise PassError(f"activation fusion: {describe(node)} applies '{node.overload}', which has no body")
 
@@ -67,16 +70,32 @@ class FuseActivation(Pass):
         producer = x.producer() if x is not None else None
         if producer is None or x is None or producer.domain != "" or producer.op_type not in ("Conv", "Gemm"):
             return False
-        parameters = _PARAMETERS[node.op_type](node)
-        if single_consumer(x) is not node or x.dtype is None or x.dtype.name != "FLOAT" or parameters is None:
+        function = activation_of(node)
+        if single_consumer(x) is not node or x.dtype is None or x.dtype.name != "FLOAT" or function is None:
             return False
+        activation, parameters = function
         attributes = {name: attribute.value for name, attribute in producer.attributes.items()}
-        attributes |= {"activation": node.op_type, **parameters}
+        attributes |= {"activation": activation, **parameters}
         fused = make_node(f"Fused{producer.op_type}", list(producer.inputs), attributes, domain=FUSED_DOMAIN, like=producer)
-        fused.overload = node.op_type
+        fused.overload = activation
         replace_node(node, [fused], fused.outputs)
         graph_of(producer).remove(producer, safe=True)
         return True
+
+
+def activation_of(node: Node) -> tuple[str, Parameters] | None:
+    """The name and the numbers that a fused kernel knows a node's function by; None when it has no such function."""
+    rule = _PARAMETERS.get(node.op_type)
+    parameters = rule(node) if rule is not None else None
+    return None if parameters is None else (_NAMES.get(node.op_type, node.op_type), parameters)
+
+
+def _gelu(node: Node) -> Parameters | None:
+    return {} if find_attribute(node, "approximate", "none") == "none" else None
+
+
+def _silu(node: Node) -> Parameters | None:
+    return {} if find_attribute(node, "alpha", 1.0) == 1.0 else None
 
 
 def _none(node: Node) -> Parameters:
@@ -110,7 +129,11 @@ _PARAMETERS: dict[str, Callable[[Node], Parameters | None]] = {
     "Tanh": _none,
     "HardSwish": _none,
     "HardSigmoid": _hard_sigmoid,
+    "Gelu": _gelu,
+    "Swish": _silu,
 }
+_NAMES = {"Swish": "Silu"}  # what the kernel calls it
+_BODIES = frozenset(_NAMES.get(name, name) for name in _PARAMETERS)
 
 _SHARED = {
     "FusedConv": {
@@ -125,11 +148,15 @@ _SHARED = {
 }
 
 
+_ACTIVATION = {"activation": "STRING", "activation_alpha": "FLOAT", "activation_beta": "FLOAT"}
+
+
 def add_functions(model: Model) -> None:
     """Defines every fused operator that the model uses by a body of standard operators."""
-    for node in model.graph:
+    for node in all_nodes(model.graph):
         if node.domain == FUSED_DOMAIN and node.op_identifier() not in model.functions:
-            function = _define(node.op_type, node.overload, model.opset_imports[""])
+            define = _define_linear if node.op_type == "FusedMatMul" else _define
+            function = define(node.op_type, node.overload, model.opset_imports[""])
             model.functions[function.identifier()] = function
 
 
@@ -138,9 +165,25 @@ def _define(name: str, activation: str, opset: int) -> Function:
     linear = Node("", name.removeprefix("Fused"), inputs, [_refer(n, n, kind) for n, kind in _SHARED[name].items()])
     nodes = [linear, *_activation_nodes(activation, linear.outputs[0])]
     graph = Graph(inputs, [nodes[-1].outputs[0]], nodes=nodes, opset_imports={"": opset}, name=f"{name}{activation}")
-    kinds = {**_SHARED[name], "activation": "STRING", "activation_alpha": "FLOAT", "activation_beta": "FLOAT"}
+    kinds = {**_SHARED[name], **_ACTIVATION}
     attributes = [Attr(n, AttributeType.__members__[kind], None) for n, kind in kinds.items()]
     return Function(FUSED_DOMAIN, name, activation, graph=graph, attributes=attributes)
+
+
+def _define_linear(name: str, overload: str, opset: int) -> Function:
+    """FusedMatMul: the overload says which of bias, activation and residual there are."""
+    inputs = [Value(name=letter) for letter in "XWBR"]
+    nodes = [Node("", "MatMul", inputs[:2])]
+    activation = overload.removeprefix("Bias").removesuffix("Residual")
+    if overload.startswith("Bias"):
+        nodes.append(Node("", "Add", [nodes[-1].outputs[0], inputs[2]]))
+    if activation:
+        nodes += _activation_nodes(activation, nodes[-1].outputs[0])
+    if overload.endswith("Residual"):
+        nodes.append(Node("", "Add", [nodes[-1].outputs[0], inputs[3]]))
+    graph = Graph(inputs, [nodes[-1].outputs[0]], nodes=nodes, opset_imports={"": opset}, name=f"{name}{overload}")
+    attributes = [Attr(n, AttributeType.__members__[kind], None) for n, kind in _ACTIVATION.items()]
+    return Function(FUSED_DOMAIN, name, overload, graph=graph, attributes=attributes)
 
 
 def _refer(name: str, attribute: str, kind: str) -> Attr:
@@ -152,5 +195,8 @@ def _activation_nodes(activation: str, x: Value) -> list[Node]:
     if activation == "Clip":
         bounds = [Node("", "Constant", [], [_refer("value_float", name, "FLOAT")]) for name in (alpha, beta)]
         return [*bounds, Node("", "Clip", [x, *(bound.outputs[0] for bound in bounds)])]
+    if activation == "Silu":
+        gate = Node("", "Sigmoid", [x])
+        return [gate, Node("", "Mul", [x, gate.outputs[0]])]
     names = {"LeakyRelu": {"alpha": alpha}, "HardSigmoid": {"alpha": alpha, "beta": beta}}.get(activation, {})
     return [Node("", activation, [x], [_refer(n, ref, "FLOAT") for n, ref in names.items()])]

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from penlight_export.graph import Model, Node, Value, bypass_node, constant_of, find_attribute, rank_of, static_shape
+from penlight_export.graph import Model, Node, Value, all_nodes, bypass_node, constant_of, find_attribute, rank_of, static_shape
 from penlight_export.passes.base import Pass, require_opset
 
 
@@ -21,7 +21,7 @@ class RemoveIdentities(Pass):
     def run(self, model: Model) -> int:
         """Returns the number of removed nodes."""
         removed = 0
-        for node in tuple(model.graph):
+        for node in tuple(all_nodes(model.graph)):
             if node.domain == "" and _is_identity(node) and (source := node.inputs[0]) is not None:
                 removed += bypass_node(node, source)
         return removed

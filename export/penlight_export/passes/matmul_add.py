@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from penlight_export.graph import Model, Node, Value, constant_size, make_node, rank_of, replace_node, single_consumer, static_shape
+from penlight_export.graph import Model, Node, Value, all_nodes, constant_size, make_node, rank_of, replace_node, single_consumer, static_shape
 from penlight_export.passes.base import Pass
 
 
@@ -14,7 +14,7 @@ class FuseMatMulAdd(Pass):
 
     def run(self, model: Model) -> int:
         """Returns the number of fused pairs."""
-        return sum(_fuse(node) for node in tuple(model.graph) if node.op_type == "Add" and node.domain == "")
+        return sum(_fuse(node) for node in tuple(all_nodes(model.graph)) if node.op_type == "Add" and node.domain == "")
 
 
 def _fuse(add: Node) -> bool:

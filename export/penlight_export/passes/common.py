@@ -1,0 +1,69 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Computes what is computed twice once, and stores small equal constants once."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable
+from typing import Any
+
+from penlight_export.graph import Attr, Graph, Model, Node, Value, all_graphs, bodies_of, constant_of, constant_size
+from penlight_export.passes.base import Pass
+
+_SMALL = 1024  # bytes of a constant that is worth a look
+_RANDOM = frozenset({"RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike", "Bernoulli", "Multinomial", "Dropout"})
+
+
+class MergeCommon(Pass):
+    """One walk over each graph: nodes with the same operator, attributes and operands are one. Outputs of a graph keep their node."""
+
+    name = "common subexpressions"
+
+    def run(self, model: Model) -> int:
+        """Returns the number of nodes and constants that went."""
+        return sum(_merge_constants(graph) + _merge_nodes(graph) for graph in all_graphs(model.graph))
+
+
+def _merge_constants(graph: Graph) -> int:
+    seen: dict[Hashable, Value] = {}
+    merged = 0
+    for value in tuple(graph.initializers.values()):
+        tensor = value.const_value
+        if constant_size(value) is None or tensor is None or tensor.nbytes > _SMALL or tensor.dtype.is_string():
+            continue
+        array = constant_of(value)
+        assert array is not None
+        first = seen.setdefault((int(tensor.dtype), array.shape, array.tobytes()), value)
+        if first is not value and not value.is_graph_output():
+            value.replace_all_uses_with(first)
+            del graph.initializers[value.name or ""]
+            merged += 1
+    return merged
+
+
+def _merge_nodes(graph: Graph) -> int:
+    seen: dict[Hashable, Node] = {}
+    merged = 0
+    for node in tuple(graph):
+        if node.domain != "" or node.op_type in _RANDOM or not node.inputs or bodies_of(node):
+            continue
+        first = seen.setdefault(_key(node), node)
+        if first is not node and not any(output.is_graph_output() for output in node.outputs):
+            for kept, output in zip(first.outputs, node.outputs, strict=True):
+                output.replace_all_uses_with(kept)
+            graph.remove(node, safe=True)
+            merged += 1
+    return merged
+
+
+def _key(node: Node) -> Hashable:
+    attributes = tuple(sorted((name, _frozen(attribute)) for name, attribute in node.attributes.items()))
+    return (node.op_type, len(node.outputs), *(id(value) for value in node.inputs), attributes)
+
+
+def _frozen(attribute: Attr) -> Hashable:
+    value: Any = attribute.value
+    if attribute.type.name == "TENSOR":
+        small = value.nbytes <= _SMALL and not value.dtype.is_string()
+        return (int(value.dtype), tuple(value.shape.numpy()), value.numpy().tobytes()) if small else id(value)
+    # repr: 0.0 and -0.0 are equal, and NaN is not.
+    return attribute.type.name, repr(tuple(value) if isinstance(value, (list, tuple)) else value)

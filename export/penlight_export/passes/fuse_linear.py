@@ -1,0 +1,118 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Joins MatMul by a constant matrix with its bias and the activation or residual behind it into FusedMatMul of domain ai.penlight."""
+
+from __future__ import annotations
+
+from penlight_export.graph import (
+    FUSED_DOMAIN,
+    Model,
+    Node,
+    Value,
+    all_nodes,
+    constant_size,
+    graph_of,
+    make_node,
+    rank_of,
+    replace_node,
+    single_consumer,
+    static_shape,
+)
+from penlight_export.passes.base import Pass
+from penlight_export.passes.fuse_activation import activation_of
+
+
+class FuseLinear(Pass):
+    """activation(x W + b) or x W + b + r, float32, for x of any rank; in .pen files only."""
+
+    name = "linear fusion"
+    edge_only = True
+    kernels = ("FusedMatMul",)
+
+    def run(self, model: Model) -> int:
+        """Returns the number of fused products."""
+        fused = sum(_fuse(node) for node in tuple(all_nodes(model.graph)) if node.op_type == "MatMul" and node.domain == "")
+        if fused:
+            model.graph.opset_imports[FUSED_DOMAIN] = 1
+        return fused
+
+
+def _fuse(product: Node) -> bool:
+    x, weight = product.inputs
+    if x is None or not _is_float(x) or rank_of(weight) != 2 or constant_size(weight) is None or (rank_of(x) or 0) < 2:
+        return False
+    sizes = static_shape(weight)
+    assert sizes is not None
+    last, bias = _bias_behind(product, sizes[1])
+    function = _activation_behind(last)
+    residual: Value | None = None
+    if function is not None:
+        activation, attributes = function
+        last = _reader(last)
+        overload = ("Bias" if bias is not None else "") + activation
+        attributes = {"activation": activation, **attributes}
+    else:
+        attributes = {}
+        residual = _residual_behind(last)
+        last = last if residual is None else _reader(last)
+        overload = ("Bias" if bias is not None else "") + ("Residual" if residual is not None else "")
+    if last is product:
+        return False
+    inputs = [x, weight, bias, residual]
+    fused = make_node("FusedMatMul", inputs[: 4 if residual is not None else 3 if bias is not None else 2], attributes, domain=FUSED_DOMAIN, like=product)
+    fused.overload = overload
+    between = _chain(product, last)
+    replace_node(last, [fused], fused.outputs)
+    for node in reversed(between):
+        graph_of(node).remove(node, safe=True)
+    return True
+
+
+def _chain(first: Node, last: Node) -> list[Node]:
+    """The nodes from the product up to the last one, without it."""
+    nodes = [first]
+    while (following := _reader(nodes[-1])) is not last:
+        nodes.append(following)
+    return nodes
+
+
+def _is_float(value: Value) -> bool:
+    return value.dtype is not None and value.dtype.name == "FLOAT"
+
+
+def _reader(node: Node) -> Node:
+    reader = single_consumer(node.outputs[0])
+    assert reader is not None
+    return reader
+
+
+def _bias_behind(product: Node, columns: int) -> tuple[Node, Value | None]:
+    add = single_consumer(product.outputs[0])
+    if add is None or add.op_type != "Add" or add.domain != "":
+        return product, None
+    bias = add.inputs[1] if add.inputs[0] is product.outputs[0] else add.inputs[0]
+    if bias is None or constant_size(bias) is None or static_shape(bias) != (columns,) or not _is_float(bias):
+        return product, None
+    return add, bias
+
+
+def _activation_behind(node: Node) -> tuple[str, dict[str, float]] | None:
+    reader = single_consumer(node.outputs[0])
+    if reader is None or reader.domain != "" or reader.inputs[0] is not node.outputs[0]:
+        return None
+    return activation_of(reader)
+
+
+def _residual_behind(node: Node) -> Value | None:
+    """What an addition behind a node adds, where it has the sum's shape and has been computed."""
+    add = single_consumer(node.outputs[0])
+    if add is None or add.op_type != "Add" or add.domain != "":
+        return None
+    other = add.inputs[1] if add.inputs[0] is node.outputs[0] else add.inputs[0]
+    if other is None or other is node.outputs[0] or not _is_float(other) or other.shape is None:
+        return None
+    same = node.outputs[0].shape is not None and _known(other) and list(other.shape) == list(node.outputs[0].shape)
+    return other if same and constant_size(other) is None else None
+
+
+def _known(value: Value) -> bool:
+    return value.shape is not None and all(isinstance(size, int) or size.value is not None for size in value.shape)

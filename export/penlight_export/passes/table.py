@@ -1,0 +1,46 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The passes in the order in which they run: what one uncovers, the next one uses."""
+
+from __future__ import annotations
+
+from penlight_export.passes.attention import FuseAttention
+from penlight_export.passes.base import Pass
+from penlight_export.passes.common import MergeCommon
+from penlight_export.passes.conv_batch_norm import FoldBatchNorm
+from penlight_export.passes.dead_code import RemoveDeadCode
+from penlight_export.passes.fold_constants import FoldConstants, LiftConstants
+from penlight_export.passes.fold_shapes import FoldShapes
+from penlight_export.passes.fuse_activation import FuseActivation
+from penlight_export.passes.fuse_linear import FuseLinear
+from penlight_export.passes.identity import RemoveIdentities
+from penlight_export.passes.matmul_add import FuseMatMulAdd
+from penlight_export.passes.merge_products import MergeProducts
+from penlight_export.passes.pad_conv import FoldPad
+from penlight_export.passes.quantized_moves import MoveQuantized
+from penlight_export.passes.recognise import RecogniseOperators
+from penlight_export.passes.scale_weights import ScaleWeights
+from penlight_export.passes.transposes import SinkTransposes
+
+DEFAULT: tuple[Pass, ...] = (
+    LiftConstants(),
+    FoldConstants(),
+    FoldShapes(),
+    FoldConstants(),
+    RemoveIdentities(),
+    MergeCommon(),
+    SinkTransposes(),
+    FoldBatchNorm(),
+    FoldPad(),
+    RecogniseOperators(),
+    MoveQuantized(),
+    FuseAttention(),
+    ScaleWeights(),
+    FuseMatMulAdd(),
+    RemoveDeadCode(),
+    FuseActivation(),
+    FuseLinear(),
+)
+
+# One wide product instead of several narrow ones pays on some machines only, so that it runs when it is asked for.
+OPTIONAL: tuple[Pass, ...] = (MergeProducts(),)
+ALL: tuple[Pass, ...] = (*DEFAULT, *OPTIONAL)
