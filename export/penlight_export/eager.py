@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -31,6 +31,7 @@ def run_arguments(module: Any, arguments: Arguments, arrays: Mapping[str, np.nda
 @contextlib.contextmanager
 def evaluation(module: Any) -> Iterator[None]:
     """Puts a module into evaluation mode, and each of its parts back as it was."""
+    module = getattr(module, "__self__", module)  # of a bound method
     parts = (
         [part for part in module.modules() if part.training] if hasattr(module, "modules") and not isinstance(module, type) else []
     )
@@ -41,6 +42,19 @@ def evaluation(module: Any) -> Iterator[None]:
     finally:
         for part in parts:
             part.training = True
+
+
+def state_reset(module: Any) -> Callable[[], None] | None:
+    """A function that gives the states of a module the content that they have now; None where it has no states."""
+    root = getattr(module, "__self__", module)
+    states = list(root.named_export_states()) if hasattr(root, "named_export_states") else []
+    copies = [t._data.copy() for _, t in states]
+
+    def reset() -> None:
+        for (_, t), content in zip(states, copies, strict=True):
+            t._data[...] = content
+
+    return reset if states else None
 
 
 def flatten_outputs(result: Any) -> list[Any]:

@@ -30,11 +30,13 @@ class Engine(ABC):
     Attributes:
         label: how reports name it.
         inputs, outputs: in the model's order.
+        has_states: it keeps tensors from run to run, so that one run does not show all.
     """
 
     label: str
     inputs: tuple[Port, ...]
     outputs: tuple[Port, ...]
+    has_states = False
 
     @abstractmethod
     def run(self, inputs: Mapping[str, np.ndarray]) -> Arrays:
@@ -44,6 +46,32 @@ class Engine(ABC):
             EngineError: the engine refused; its own message follows.
         """
 
+    def reset(self) -> None:  # noqa: B027  # most engines keep nothing
+        """Gives tensors that are kept from run to run their first content; without them there is nothing to do."""
+
+
+class StatefulEngine(Engine):
+    """A model whose last inputs and last outputs are states, with the states fed back from run to run."""
+
+    has_states = True
+
+    def __init__(self, model: Engine, initial: Sequence[np.ndarray]) -> None:
+        self.model, self.initial, self.label = model, list(initial), model.label
+        self.inputs = model.inputs[: len(model.inputs) - len(self.initial)]
+        self.outputs = model.outputs[: len(model.outputs) - len(self.initial)]
+        self.reset()
+
+    def reset(self) -> None:
+        """The next run starts from the first content."""
+        self._current = {p.name: array for p, array in zip(self.model.inputs[len(self.inputs) :], self.initial, strict=True)}
+
+    def run(self, inputs: Mapping[str, np.ndarray]) -> Arrays:
+        """Runs the model on the inputs and the states, and keeps the new states."""
+        results = self.model.run({**inputs, **self._current})
+        after = self.model.outputs[len(self.outputs) :]
+        self._current = {name: results[port.name] for name, port in zip(self._current, after, strict=True)}
+        return {port.name: results[port.name] for port in self.outputs}
+
 
 class EagerEngine(Engine):
     """The framework itself, or any function from named arrays to a list of arrays in the outputs' order."""
@@ -51,10 +79,19 @@ class EagerEngine(Engine):
     label = "eager"
 
     def __init__(
-        self, function: Callable[[Mapping[str, np.ndarray]], Sequence[np.ndarray]], inputs: Sequence[Port], outputs: Sequence[Port]
+        self,
+        function: Callable[[Mapping[str, np.ndarray]], Sequence[np.ndarray]],
+        inputs: Sequence[Port],
+        outputs: Sequence[Port],
+        reset: Callable[[], None] | None = None,
     ) -> None:
-        self._function = function
-        self.inputs, self.outputs = tuple(inputs), tuple(outputs)
+        self._function, self._reset = function, reset
+        self.inputs, self.outputs, self.has_states = tuple(inputs), tuple(outputs), reset is not None
+
+    def reset(self) -> None:
+        """Gives buffers that the module writes their first content."""
+        if self._reset is not None:
+            self._reset()
 
     def run(self, inputs: Mapping[str, np.ndarray]) -> Arrays:
         """Runs the module without a tape."""
@@ -127,6 +164,11 @@ class EdgeEngine(Engine):
         self.session = program.session()
         self.inputs = tuple(Port(*info) for info in program.inputs())
         self.outputs = tuple(Port(*info) for info in program.outputs())
+        self.has_states = bool(self.session.states())
+
+    def reset(self) -> None:
+        """Gives the session's states their first content."""
+        self.session.reset()
 
     def run(self, inputs: Mapping[str, np.ndarray]) -> Arrays:
         """Runs the method "forward"."""

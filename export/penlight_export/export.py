@@ -18,7 +18,7 @@ from penlight.serialize import atomic_write
 from penlight.tracing import TraceGraph, trace
 from penlight_export.collection import without_collection
 from penlight_export.compare import DEFAULT_TOLERANCE, Divergence, VerifyReport
-from penlight_export.eager import evaluation, run_arguments
+from penlight_export.eager import evaluation, run_arguments, state_reset
 from penlight_export.edge.program import build_program
 from penlight_export.edge.reader import PenFile
 from penlight_export.engines import Arrays, EagerEngine, Port
@@ -200,12 +200,19 @@ class _Finish:
         self.model, self.proto, self.tolerance, self.metadata = model, proto, tolerance, metadata
         self.inputs = [_port(value.name, value.spec) for value in graph.inputs]
         outputs = [
-            _port(name, value.spec) for name, value in zip((o.name or "" for o in model.graph.outputs), graph.outputs, strict=True)
+            _port(name, value.spec) for name, value in zip((o.name or "" for o in model.graph.outputs), graph.outputs, strict=False)
         ]
         self.example = {name: np.asarray(t.detach().numpy()) for name, t in arguments.tensors.items()}
-        self.eager = EagerEngine(lambda arrays: run_arguments(module, arguments, arrays), self.inputs, outputs)
+        self.eager = EagerEngine(lambda arrays: run_arguments(module, arguments, arrays), self.inputs, outputs, state_reset(module))
 
     def run(self, passes: Sequence[Pass], verify: bool) -> Exported:
+        """Everything that is left; the module's own states are as before in the end."""
+        try:
+            return self._run(passes, verify)
+        finally:
+            self.eager.reset()
+
+    def _run(self, passes: Sequence[Pass], verify: bool) -> Exported:
         program, refusal = self._program(passes)
         report = VerifyReport(self.tolerance)
         read = {id(value) for node in self.graph.all_nodes() for value in node.inputs} | {id(value) for value in self.graph.outputs}
@@ -224,6 +231,7 @@ class _Finish:
     def _program(self, passes: Sequence[Pass]) -> tuple[PenFile | None, ExportError | None]:
         """The .pen file, or why there is none: a model that only onnxruntime can run is still an export."""
         sample = golden_sample(self.inputs, self.example, self.graph.dims)
+        self.eager.reset()
         outputs = self.eager.run(sample)
         arrays = [outputs[port.name] for port in self.eager.outputs]
         sizes = sizes_in(self.inputs, sample)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import onnx
@@ -36,6 +36,19 @@ FUSED_DOMAIN = "ai.penlight"
 BODY_OPERATORS = frozenset({"If", "Loop", "Scan", "SequenceMap"})  # of ai.onnx; nodes of other domains are asked one by one
 SOURCE = "penlight.source"
 MODULE_PATH = "penlight.module_path"
+STATES = "penlight.states"  # in a graph's meta: what its last inputs and its last outputs are, before and after a run
+
+
+class State(NamedTuple):
+    """A tensor that a session keeps from run to run, and its first content."""
+
+    name: str
+    initial: np.ndarray
+
+
+def states_of(model: Model) -> list[State]:
+    """The states of a model; none for most."""
+    return model.graph.meta.get(STATES, [])
 
 
 def from_proto(proto: onnx.ModelProto) -> Model:

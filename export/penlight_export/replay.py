@@ -37,6 +37,7 @@ class Replay:
     def values(self, names: list[str], inputs: Mapping[str, np.ndarray]) -> Arrays:
         """Runs all operators and returns the named results."""
         known = {id(traced): inputs[traced.name] for traced in self.trace.inputs}
+        known |= {id(state.before): state.initial._data for state in self.trace.states}
         _run_nodes(self.trace, known)
         wanted = set(names)
         results = [traced for node in self.trace.nodes for traced in node.outputs if self._names.get(id(traced)) in wanted]

@@ -70,6 +70,16 @@ class TraceNode:
 
 
 @dataclass(eq=False)
+class TraceState:
+    """A buffer that the program reads and writes: its value before and after a run, and the content it had when traced."""
+
+    name: str
+    before: TraceValue
+    after: TraceValue
+    initial: Tensor
+
+
+@dataclass(eq=False)
 class TraceGraph:
     """What a program does, in order.
 
@@ -79,6 +89,7 @@ class TraceGraph:
         symbols: dynamic dimension -> its size in the trace.
         dims: dynamic dimension -> its range.
         output_tree: the result's structure, with the number of the output in place of each tensor.
+        states: buffers registered with `export_state` that the program reads or writes.
     """
 
     inputs: list[TraceValue] = field(default_factory=list)
@@ -87,6 +98,7 @@ class TraceGraph:
     symbols: dict[str, int] = field(default_factory=dict)
     dims: dict[str, Dim] = field(default_factory=dict)
     output_tree: Any = None
+    states: list[TraceState] = field(default_factory=list)
 
     def all_nodes(self) -> Iterator[TraceNode]:
         """Yields the nodes, each followed by those of its bodies."""
@@ -100,6 +112,7 @@ class Tracer:
     """Records the calls of one run; `penlight.tape.mode.tracer` while it is active."""
 
     def __init__(self, function: Any, run: int = 0) -> None:
+        self.kept: list[Tensor] = []  # keeps ids unique, and lets `close` take the marks off
         self.graph = TraceGraph()
         self.open = [self.graph]  # the graph that is recorded now, behind those around it
         self.run = run  # 0 or 1: a program is traced twice
@@ -111,9 +124,12 @@ class Tracer:
             for group in (root.named_parameters(), root.named_buffers()):  # type: ignore[union-attr]  # a module has both
                 for name, t in group:
                     self.state_names.setdefault(id(t), name)
+        self.states: dict[str, tuple[Tensor, TraceState]] = {}
+        if hasattr(root, "named_export_states"):
+            for name, t in root.named_export_states():  # type: ignore[union-attr]  # hasattr, above
+                self._add_state(name, t)
         self.path: list[str] = [""]
         self.constants: dict[int, TraceValue] = {}
-        self.kept: list[Tensor] = []  # keeps ids unique, and lets `close` take the marks off
         self.shared: set[int] = set()  # version counters that views share
         self.stale: dict[int, tuple[weakref.ref[Tensor], str]] = {}  # results of the run before, and who made them
         self.counter = itertools.count()
@@ -142,6 +158,17 @@ class Tracer:
         """Declares an input of the graph."""
         self._mark(t, TraceValue(name, Spec(shape, t.dtype), home=self.graph))
         self.graph.inputs.append(t._traced)
+
+    def _add_state(self, name: str, t: Tensor) -> None:
+        value = TraceValue(name, Spec(tuple(t._data.shape), t.dtype), home=self.graph)
+        self.states[name] = t, TraceState(name, value, value, from_array(t._data.copy()))
+        self._mark(t, value)
+
+    def _used_states(self) -> list[TraceState]:
+        read = {id(v) for node in self.graph.all_nodes() for v in node.inputs} | {id(v) for v in self.graph.outputs}
+        for t, state in self.states.values():
+            state.after = self.value_of(t)
+        return [state for _, state in self.states.values() if state.after is not state.before or id(state.before) in read]
 
     def add_node(
         self, operator: Operator, inputs: Sequence[TraceValue | None], results: Sequence[tuple[Tensor, Spec]]
@@ -205,7 +232,7 @@ class Tracer:
             self.refuse_write(
                 target, f"{operation} changes the input {target._traced.name!r}; make a new tensor of it, or clone it first"
             )
-        if id(target) in self.state_names:
+        if id(target) in self.state_names and not any(target is t for t, _ in self.states.values()):
             self.refuse_write(target, f"{operation} changes the parameter or buffer {self.state_names[id(target)]!r}")
         if target._version is not None and id(target._version) in self.shared:
             self.refuse_write(target, f"{operation} writes into a tensor that has a view; use x[i] = v on a clone, or cat/where")
@@ -242,7 +269,7 @@ class Tracer:
 
     def check_assignment(self, module: Any, name: str, value: Any) -> None:
         """Refuses a buffer that is replaced by a result."""
-        if isinstance(value, Tensor) and value._traced is not None:
+        if isinstance(value, Tensor) and value._traced is not None and module._buffers.get(name) is not value:
             path = ".".join(filter(None, (self.module_names.get(id(module), ""), name)))
             refusal.write(f"the assignment replaces the buffer or parameter {path!r}; return the new value instead", self.path[-1])
 
@@ -256,6 +283,7 @@ class Tracer:
         self.graph.output_tree = self._output(result)
         if not self.graph.outputs:
             raise TraceResultError(f"trace: the program must return tensors, came {result!r}; does forward end in a return?")
+        self.graph.states = self._used_states()
         return self.graph
 
     def _output(self, result: Any) -> Any:
@@ -282,7 +310,9 @@ class Tracer:
         raise TraceResultError(f"trace: the keys of a result are the names of the outputs: expected text, came {key!r}")
 
     def close(self) -> None:
-        """Takes the marks off the tensors, so that they are ordinary again."""
+        """Takes the marks off the tensors, so that they are ordinary again, and gives states their content back."""
+        for t, state in self.states.values():
+            t._data[...] = state.initial._data
         made = {id(value): node.source for node in self.graph.all_nodes() for value in node.outputs}
         for t in self.kept:
             if id(t._traced) in made:

@@ -29,7 +29,11 @@ class _Comparison:
         if self.first.output_tree != self.second.output_tree:
             self._compare_graphs(self.first, self.second, outputs=False)  # tells more, where the difference began earlier
             raise DynamicShapeError(f"trace: the result has another structure at another size ({self._sizes()})")
+        for a, b in zip(self.first.states, self.second.states, strict=False):
+            self.matched[id(a.before)] = b.before
         self._compare_graphs(self.first, self.second)
+        for a, b in zip(self.first.states, self.second.states, strict=False):
+            self._compare_values(a.after, b.after, f"the state {a.name!r}")
 
     def _compare_graphs(self, first: TraceGraph, second: TraceGraph, outputs: bool = True) -> None:
         for a, b in zip(first.inputs, second.inputs, strict=True):

@@ -4,6 +4,7 @@
 #include <new>
 
 #include "core/declared.h"
+#include "core/kept.h"
 #include "core/self_test.h"
 #include "core/session.h"
 
@@ -42,7 +43,7 @@ penlight_status describe_value(const penlight_program* program, size_t method, P
   if (program == nullptr || info == nullptr || method >= penlight_program_method_count(program)) return PENLIGHT_INVALID_ARGUMENT;
   const FlatTable table = program->method(method);
   const FlatVector<uint32_t> operands = table.get(side);
-  if (index >= operands.count()) return PENLIGHT_INVALID_ARGUMENT;
+  if (index + method_state_count(table) >= operands.count()) return PENLIGHT_INVALID_ARGUMENT;
   const FlatTable value = table.get(PenMethod::kValues)[operands[index]];
   const FlatTables dims = value.get(PenValue::kShape);
   *info = penlight_tensor_info{};
@@ -69,7 +70,9 @@ penlight_status describe_golden(const penlight_program* program, size_t golden, 
 }
 
 size_t count_operands_of(const penlight_program* program, size_t method, PenNumbers<uint32_t> side) {
-  return method < penlight_program_method_count(program) ? program->method(method).get(side).count() : 0;
+  if (method >= penlight_program_method_count(program)) return 0;
+  const FlatTable table = program->method(method);
+  return table.get(side).count() - method_state_count(table);
 }
 
 FlatTables metadata_entries(const penlight_program* program) {
@@ -236,11 +239,11 @@ penlight_status penlight_session_prepare(penlight_session* session, const penlig
   penlight::ErrorOut out(error);
   if (session == nullptr || (inputs == nullptr && input_count > 0))
     return out.invalid("session_prepare: `session` or `inputs` is NULL");
-  return static_cast<penlight_status>(penlight::session_prepare(*session, inputs, input_count, *out));
+  return static_cast<penlight_status>(penlight::session_prepare_kept(*session, inputs, input_count, *out));
 }
 
 penlight_status penlight_session_output(const penlight_session* session, size_t index, penlight_tensor* tensor) {
-  if (session == nullptr || tensor == nullptr || !session->prepared || index >= session->outputs.count())
+  if (session == nullptr || tensor == nullptr || !session->prepared || index >= session->visible_outputs)
     return PENLIGHT_INVALID_ARGUMENT;
   penlight::session_describe_output(*session, index, tensor);
   return PENLIGHT_OK;
@@ -251,7 +254,23 @@ penlight_status penlight_session_run(penlight_session* session, const penlight_t
   penlight::ErrorOut out(error);
   if (session == nullptr || (inputs == nullptr && input_count > 0))
     return out.invalid("session_run: `session` or `inputs` is NULL");
-  return static_cast<penlight_status>(penlight::session_run(*session, inputs, input_count, outputs, output_count, *out));
+  return static_cast<penlight_status>(penlight::session_run_kept(*session, inputs, input_count, outputs, output_count, *out));
+}
+
+size_t penlight_session_state_count(const penlight_session* session) {
+  return session == nullptr ? 0 : penlight::method_state_count(session->method);
+}
+
+penlight_status penlight_session_state(const penlight_session* session, size_t index, const char** name, penlight_tensor* tensor) {
+  if (tensor == nullptr || index >= penlight_session_state_count(session)) return PENLIGHT_INVALID_ARGUMENT;
+  const uint32_t state = session->method.get(penlight::PenMethod::kStates)[index];
+  if (name != nullptr) *name = session->program->state(state).get(penlight::PenState::kName);
+  *tensor = penlight::session_kept_tensor(*session, index);
+  return PENLIGHT_OK;
+}
+
+void penlight_session_reset(penlight_session* session) {
+  if (session != nullptr) penlight::session_reset_kept(*session);
 }
 
 uint64_t penlight_session_arena_bytes(const penlight_session* session) {

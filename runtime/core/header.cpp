@@ -7,7 +7,7 @@
 namespace penlight {
 namespace {
 
-constexpr uint64_t kKnownFeatures = 1;  // required feature bits that this runtime understands; schema/README.md
+constexpr uint64_t kKnownFeatures = 3;  // required feature bits that this runtime understands; schema/README.md
 constexpr uint32_t kRuntimeVersion = PENLIGHT_VERSION_MAJOR << 16 | PENLIGHT_VERSION_MINOR << 8 | PENLIGHT_VERSION_PATCH;
 constexpr uint64_t kLargestMetadata = 0x7fffffff;
 

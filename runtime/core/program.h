@@ -22,6 +22,7 @@ constexpr size_t kMaxNodes = 32768;           // of one method
 constexpr size_t kMaxValues = 4 * kMaxNodes;  // of one method
 constexpr size_t kMaxMethodOperands = 256;    // inputs or outputs of a method
 constexpr size_t kMaxAttributes = 64;         // of one node
+constexpr size_t kMaxStates = 256;
 constexpr size_t kMaxSymbols = 256;
 constexpr size_t kMaxDimTerms = 8;
 constexpr size_t kMaxSegments = 65536;
@@ -46,6 +47,7 @@ struct penlight_program {
   penlight::FlatTable method(size_t i) const { return root.get(penlight::PenProgram::kMethods)[i]; }
   penlight::FlatTable body(size_t i) const { return root.get(penlight::PenProgram::kBodies)[i]; }
   penlight::FlatTable symbol(size_t i) const { return root.get(penlight::PenProgram::kSymbols)[i]; }
+  penlight::FlatTable state(size_t i) const { return root.get(penlight::PenProgram::kStates)[i]; }
   penlight::FlatTable golden(size_t i) const { return root.get(penlight::PenProgram::kGolden)[i]; }
   /// The bytes of a span that `verify_program` has seen.
   const unsigned char* span_data(const penlight::FlatTable& span) const;

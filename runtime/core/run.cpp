@@ -61,7 +61,7 @@ uint64_t written_bytes(const penlight_session& session, const penlight_tensor* o
 
 /// Nodes write outputs while inputs are still read, so no buffer may overlap another.
 bool outputs_are_alone(const penlight_session& session, const penlight_tensor* inputs, const penlight_tensor* outputs) {
-  for (size_t i = 0; i < session.outputs.count(); ++i) {
+  for (size_t i = 0; i < session.visible_outputs; ++i) {
     const uint64_t bytes = written_bytes(session, outputs, i);
     for (size_t j = 0; j < session.inputs.count(); ++j) {
       if (buffers_meet(outputs[i], bytes, inputs[j], bytes_of(session.tensors[session.inputs[j]]))) return false;
@@ -75,7 +75,7 @@ bool outputs_are_alone(const penlight_session& session, const penlight_tensor* i
 
 Status check_outputs_given(const penlight_session& session, const penlight_tensor* inputs, const penlight_tensor* outputs,
                            penlight_error& error) {
-  for (size_t i = 0; i < session.outputs.count(); ++i) {
+  for (size_t i = 0; i < session.visible_outputs; ++i) {
     const size_t value = session.outputs[i];
     if (shaped_late(session.places[value])) continue;
     const char* name = session.value(value).get(PenValue::kName);
@@ -95,7 +95,7 @@ void place_tensors(penlight_session& session, const penlight_tensor* inputs, con
     session.tensors[session.inputs[i]].data = inputs[i].data != nullptr ? inputs[i].data : session.arena;
   }
   if (outputs == nullptr) return;
-  for (size_t i = 0; i < session.outputs.count(); ++i) {
+  for (size_t i = 0; i < session.visible_outputs; ++i) {
     const bool written_by_node = session.places[session.outputs[i]] == Place::kArena && outputs[i].data != nullptr;
     if (written_by_node) session.tensors[session.outputs[i]].data = outputs[i].data;
   }
@@ -138,20 +138,22 @@ Status check_late_outputs(const penlight_session& session, const penlight_tensor
     if (!shaped_late(session.places[value])) continue;
     Status status = session_check_declared(session, value, session.tensors[value], error);
     const char* name = session.value(value).get(PenValue::kName);
-    if (status == Status::kOk && outputs != nullptr)
+    if (status == Status::kOk && outputs != nullptr && i < session.visible_outputs)
       status = check_buffer("output", i, name, outputs[i], session.tensors[value], error);
     if (status != Status::kOk) return status;
   }
   return Status::kOk;
 }
 
-/// Outputs that no node of this run writes: constants and folded ones when the caller gives buffers, and inputs always.
+/// Outputs that no node of this run writes: constants and folded ones when the caller gives buffers, and inputs always. The caller
+/// gives no buffers for states.
 void copy_outputs(penlight_session& session, const penlight_tensor* outputs) {
   for (size_t i = 0; i < session.outputs.count(); ++i) {
     const Tensor& tensor = session.tensors[session.outputs[i]];
     const Place place = session.places[session.outputs[i]];
-    if (place == Place::kArena || (outputs == nullptr && place != Place::kInput)) continue;  // it lies where it is looked for
-    void* to = outputs != nullptr ? outputs[i].data : session.arena + session.output_slots[i];
+    const bool given = outputs != nullptr && i < session.visible_outputs;
+    if (place == Place::kArena || (!given && place != Place::kInput)) continue;  // it lies where it is looked for
+    void* to = given ? outputs[i].data : session.arena + session.output_slots[i];
     if (bytes_of(tensor) > 0) memcpy(to, tensor.data, static_cast<size_t>(bytes_of(tensor)));
   }
 }
@@ -194,8 +196,8 @@ Status session_run(penlight_session& session, const penlight_tensor* inputs, siz
   if (!session_shapes_match(session, inputs, input_count)) status = session_prepare(session, inputs, input_count, error);
   if (status == Status::kOk) status = check_inputs(session, inputs, error);
   if (status != Status::kOk) return status;
-  if (outputs != nullptr && output_count != session.outputs.count()) {
-    return fail(error, Status::kInvalidArgument, "expected %zu outputs, got %zu", session.outputs.count(), output_count);
+  if (outputs != nullptr && output_count != session.visible_outputs) {
+    return fail(error, Status::kInvalidArgument, "expected %zu outputs, got %zu", session.visible_outputs, output_count);
   }
   if (outputs != nullptr) status = check_outputs_given(session, inputs, outputs, error);
   if (status != Status::kOk) return status;
@@ -209,7 +211,7 @@ Status session_run(penlight_session& session, const penlight_tensor* inputs, siz
   session.has_run = true;
   copy_outputs(session, outputs);
   session.outputs_in_arena = outputs == nullptr;
-  for (size_t i = 0; outputs != nullptr && i < session.outputs.count(); ++i)
+  for (size_t i = 0; outputs != nullptr && i < session.visible_outputs; ++i)
     describe_tensor(session.tensors[session.outputs[i]], &outputs[i]);
   return Status::kOk;
 }

@@ -2,6 +2,7 @@
 #include "session.h"
 
 #include "core/declared.h"
+#include "core/kept.h"
 
 namespace penlight {
 namespace {
@@ -73,6 +74,7 @@ Status session_read_method(penlight_session& session, penlight_error& error) {
                       copy_indices(session.outputs, session.memory, session.method.get(PenMethod::kOutputs)) &&
                       allocate_tables(session, nodes.count(), count_operands(nodes), tensors);
   if (!enough) return session.memory.failure(error, "session");
+  session.visible_outputs = session.outputs.count();
   read_nodes(session);
   return Status::kOk;
 }
@@ -105,6 +107,7 @@ Status session_open(penlight_session& session, const penlight_program& program, 
   session.cancel = options.cancel;
   session.profile = options.profile != 0;
   Status status = session_read_method(session, error);
+  if (status == Status::kOk) status = session_open_kept(session, options.states_of, error);
   if (status == Status::kOk) status = start_threads(session, options, error);
   return status == Status::kOk ? session_open_bodies(session, error) : status;
 }
@@ -114,6 +117,7 @@ void session_close(penlight_session& session) {
   thread_pool_free(session.memory, session.own_threads);
   session.folded.clear(session.memory);
   session.blocks.clear(session.memory);
+  session_close_kept(session);
   session.memory.release(session.arena, session.arena_capacity);
 }
 

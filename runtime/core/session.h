@@ -80,9 +80,13 @@ struct penlight_session {
   penlight_session* root = nullptr;
   penlight::Array<penlight_session*> bodies;   // the root's, by index in the file; null: not reachable from the method
   penlight::FlatVector<int64_t> captures;      // of a body: the inputs of its node that its own last inputs are
-  penlight::Array<penlight_tensor> arguments;  // of a body
+  penlight::Array<penlight_tensor> arguments;  // of a body, or of a method with states
   penlight::Blocks blocks;                     // the root's
   uint64_t spent = 0;                          // the root's: what the run has counted against the budget
+  // State tensors (kept.cpp). Sessions of one program may share them: then one keeps them for all.
+  penlight_session* keeper = nullptr;
+  penlight::Array<unsigned char*> kept;  // the keeper's, by index in the file; null: no method that was opened has it
+  size_t visible_outputs = 0;            // those in front of the states'
   bool is_body() const { return root != this; }
 
   // Set by prepare.

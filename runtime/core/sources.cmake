@@ -10,6 +10,7 @@ set(PENLIGHT_CORE_SOURCES
   declared.cpp
   flatbuffer.cpp
   header.cpp
+  kept.cpp
   kernel_support.cpp
   late.cpp
   message.cpp

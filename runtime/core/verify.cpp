@@ -2,6 +2,7 @@
 #include <string.h>
 
 #include "core/declared.h"
+#include "core/kept.h"
 #include "core/program.h"
 
 namespace penlight {
@@ -96,7 +97,9 @@ class MethodVerifier {
       if (!describes_tensor(outputs[i])) return refuse("an output is not a value with dtype and shape");
       if (defined_[outputs[i]] == 0) return refuse_value(outputs[i], "is an output that nothing writes");
     }
-    return distinct_names(outputs) ? Status::kOk : refuse("two outputs have one name");
+    if (!distinct_names(outputs)) return refuse("two outputs have one name");
+    if (place_.body >= 0 && method_state_count(method_) > 0) return refuse("is a body with states");
+    return method_states_fit(program_, method_) ? Status::kOk : refuse("its last inputs and outputs are not its states");
   }
 
   bool distinct_names(const FlatVector<uint32_t>& indices) const {
@@ -259,6 +262,7 @@ Status verify_program(penlight_program& program, penlight_error& error) {
   if (methods == 0 || methods > kMaxMethods)
     return fail(error, Status::kInvalidProgram, "the file has no method, or more than %zu", kMaxMethods);
   Status status = verify_symbols(program, error);
+  if (status == Status::kOk) status = verify_states(program, error);
   Array<uint8_t> body_depths;
   const size_t bodies = program.root.get(PenProgram::kBodies).count();
   if (bodies > kMaxBodies) return fail(error, Status::kInvalidProgram, "the file has more than %zu bodies", kMaxBodies);

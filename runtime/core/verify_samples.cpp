@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "core/declared.h"
-#include "core/program.h"
+#include "core/kept.h"
 
 namespace penlight {
 namespace {
@@ -22,8 +22,8 @@ bool sample_fits(const penlight_program& program, const FlatTable& tensor, const
 }
 
 bool samples_fit(const penlight_program& program, const FlatTables& tensors, const FlatTables& values,
-                 const FlatVector<uint32_t>& operands) {
-  if (tensors.count() != operands.count()) return false;
+                 const FlatVector<uint32_t>& operands, size_t states) {
+  if (tensors.count() + states != operands.count()) return false;
   for (size_t i = 0; i < tensors.count(); ++i) {
     if (!sample_fits(program, tensors[i], values[operands[i]])) return false;
   }
@@ -35,8 +35,9 @@ bool golden_fits(const penlight_program& program, const FlatTable& golden) {
   if (index >= program.root.get(PenProgram::kMethods).count()) return false;
   const FlatTable method = program.method(index);
   const FlatTables values = method.get(PenMethod::kValues);
-  return samples_fit(program, golden.get(PenGolden::kInputs), values, method.get(PenMethod::kInputs)) &&
-         samples_fit(program, golden.get(PenGolden::kOutputs), values, method.get(PenMethod::kOutputs)) &&
+  const size_t states = method_state_count(method);
+  return samples_fit(program, golden.get(PenGolden::kInputs), values, method.get(PenMethod::kInputs), states) &&
+         samples_fit(program, golden.get(PenGolden::kOutputs), values, method.get(PenMethod::kOutputs), states) &&
          golden.get(PenGolden::kAtol) >= 0 && golden.get(PenGolden::kRtol) >= 0;  // false for NaN
 }
 

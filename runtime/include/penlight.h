@@ -107,6 +107,8 @@ typedef struct penlight_session_options {
                                               a loop runs counts too, so that no loop is without end */
   const volatile int* cancel;              /* becomes non-zero: run stops before the next node with PENLIGHT_CANCELLED */
   uint32_t profile;                        /* 1: time every node */
+  penlight_session* states_of;             /* NULL: state tensors of its own; else those of that session of the same program, which
+                                              must outlive this one; one thread at a time then uses both */
 } penlight_session_options;
 
 /* An input or output as the method declares it. A size that varies is -1 and has a name in `symbols` (or "" when it is derived). */
@@ -206,6 +208,14 @@ PENLIGHT_API penlight_status penlight_session_output(const penlight_session* ses
  * buffer. After a failure the buffers' contents are undefined and the session can be used again. */
 PENLIGHT_API penlight_status penlight_session_run(penlight_session* session, const penlight_tensor* inputs, size_t input_count,
                                                   penlight_tensor* outputs, size_t output_count, penlight_error* error);
+/* State tensors: what the method keeps from run to run, such as a key-value cache. They are neither inputs nor outputs. A run that
+ * fails leaves them as they were. */
+PENLIGHT_API size_t penlight_session_state_count(const penlight_session* session);
+/* The content, which may be read and written between runs; `name` may be NULL. */
+PENLIGHT_API penlight_status penlight_session_state(const penlight_session* session, size_t index, const char** name,
+                                                    penlight_tensor* tensor);
+/* Gives all states that the session uses their first content again. */
+PENLIGHT_API void penlight_session_reset(penlight_session* session);
 /* Bytes of the arena for the prepared shapes, without what nodes take while running. */
 PENLIGHT_API uint64_t penlight_session_arena_bytes(const penlight_session* session);
 /* Multiply-accumulates of one run at the prepared shapes: before a run those that can be known, then those of the last run. */

@@ -203,13 +203,15 @@ class Program {
 
 class Session {
  public:
-  Session(const Program& program, size_t method, uint32_t threads, bool profile, uint64_t mac_budget) {
+  /// `states_of`: the session whose state tensors this one uses, or null.
+  Session(const Program& program, size_t method, uint32_t threads, bool profile, uint64_t mac_budget, Session* states_of) {
     penlight_session_options options = {};
     options.struct_size = sizeof(options);
     options.threads = threads;
     options.profile = profile ? 1 : 0;
     options.mac_budget = mac_budget;
     options.cancel = &cancel_;
+    options.states_of = states_of == nullptr ? nullptr : states_of->session_;
     read_dtypes(program.get(), method);
     penlight_error error;
     check(penlight_session_create(program.get(), method, &options, &session_, &error), error);
@@ -247,6 +249,33 @@ class Session {
   }
 
   void cancel() { cancel_ = 1; }
+
+  void reset() {
+    const Busy busy(*this);
+    penlight_session_reset(session_);
+  }
+
+  /// (name, dtype number, shape, bytes) per state.
+  nb::list states() {
+    const Busy busy(*this);
+    nb::list result;
+    penlight_tensor tensor;
+    const char* name = nullptr;
+    for (size_t i = 0; penlight_session_state(session_, i, &name, &tensor) == PENLIGHT_OK; ++i) {
+      nb::bytes data(static_cast<const char*>(tensor.data), tensor.size_bytes);
+      result.append(nb::make_tuple(to_text(name), static_cast<int>(tensor.dtype), shape_tuple(tensor), data));
+    }
+    return result;
+  }
+
+  void set_state(size_t index, nb::bytes data) {
+    const Busy busy(*this);
+    penlight_tensor tensor;
+    if (penlight_session_state(session_, index, nullptr, &tensor) != PENLIGHT_OK || data.size() != tensor.size_bytes)
+      raise_failure(PENLIGHT_INVALID_ARGUMENT, "the bytes do not fill the state");
+    if (tensor.size_bytes > 0) memcpy(tensor.data, data.c_str(), tensor.size_bytes);
+  }
+
   uint64_t arena_bytes() const { return penlight_session_arena_bytes(session_); }
   uint64_t macs() const { return penlight_session_macs(session_); }
 
@@ -432,8 +461,12 @@ NB_MODULE(_runtime, m) {
       .def("self_test", &Program::self_test)
       .def("golden", &Program::golden);
   nb::class_<Session>(m, "Session")
-      .def(nb::init<const Program&, size_t, uint32_t, bool, uint64_t>(), nb::keep_alive<1, 2>(), nb::arg("program"),
-           nb::arg("method"), nb::arg("threads"), nb::arg("profile"), nb::arg("mac_budget"))
+      .def(nb::init<const Program&, size_t, uint32_t, bool, uint64_t, Session*>(), nb::keep_alive<1, 2>(), nb::keep_alive<1, 7>(),
+           nb::arg("program"), nb::arg("method"), nb::arg("threads"), nb::arg("profile"), nb::arg("mac_budget"),
+           nb::arg("states_of").none() = nb::none())
+      .def("reset", &Session::reset)
+      .def("states", &Session::states)
+      .def("set_state", &Session::set_state)
       .def("prepare", &Session::prepare)
       .def("run", &Session::run, nb::arg("inputs"), nb::arg("outputs").none(), nb::arg("empty"))
       .def("cancel", &Session::cancel)

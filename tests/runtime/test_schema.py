@@ -40,7 +40,7 @@ def test_slots_follow_the_writer(tool):
     """Both generators read the schema by themselves; here they meet."""
     builder = tool.BUILDER.read_text()
     schema = tool.parse_schema(tool.SCHEMA.read_text())
-    assert len(schema.tables) == 16
+    assert len(schema.tables) == 17
     for name, fields in schema.tables.items():
         body = re.search(rf"class {name}\(object\):(.*?)\ndef {name}Start", builder, re.S).group(1)
         slots = {int(slot) for slot in re.findall(r"self\._tab\.Offset\((\d+)\)", body)}
@@ -68,5 +68,5 @@ def test_required_fields_are_those_of_the_first_schema(tool):
     assert required == {
         "Symbol.name", "Value.name", "Operator.domain", "Operator.name", "Attribute.name", "Node.inputs", "Node.outputs",
         "Method.name", "Method.values", "Method.inputs", "Method.outputs", "Method.nodes", "GoldenTensor.data", "Golden.inputs",
-        "Golden.outputs", "KeyValue.key", "KeyValue.value", "Program.operators", "Program.methods",
+        "Golden.outputs", "KeyValue.key", "KeyValue.value", "Program.operators", "Program.methods", "State.name",
     }  # fmt: skip

@@ -44,6 +44,16 @@ class PenBuilder:
         child.number = len(self.program.bodies) - 1
         return child
 
+    def state(self, name: str, initial) -> int:
+        """Adds a state that starts as `initial`, and returns the value it is read as; the method's last outputs are its states."""
+        initial = np.asarray(initial, order="C")
+        offset, size = self.weights.add(initial)
+        span = pen.SpanT(segment=0, offset=offset, sizeBytes=size) if initial.any() else None
+        table = pen.StateT(name=name, dtype=DTYPES[initial.dtype.name], shape=list(initial.shape), initial=span)
+        self.program.states = [*(self.program.states or []), table]
+        self.method.states = [*(self.method.states or []), len(self.program.states) - 1]
+        return self.input(f"past.{name}", initial.dtype.name, initial.shape)
+
     def symbol(self, name: str, minimum: int = 1, maximum: int = 2**63 - 1) -> int:
         names = [symbol.name for symbol in self.program.symbols]
         if name not in names:
@@ -171,6 +181,20 @@ def small_program() -> PenBuilder:
     sample = np.linspace(-2, 2, 12, dtype=np.float32).reshape(3, 4)
     builder.golden([sample], [np.maximum(sample + np.array([0.5, -1.0, 2.0, 0.0], np.float32), 0).reshape(-1)])
     builder.program.metadata = [pen.KeyValueT(key="producer", value="test")]
+    return builder
+
+
+def counting_program() -> PenBuilder:
+    """total, count = total + x, count + 1; y = total * x. The total starts as (1, 2, 3)."""
+    builder = PenBuilder()
+    x = builder.input("x", "float32", (3,))
+    total, count = builder.state("total", np.array([1, 2, 3], np.float32)), builder.state("count", np.zeros(1, np.int64))
+    one = builder.constant("one", np.array([1], np.int64))
+    after = builder.node("Add", [total, x], ["after"])
+    builder.output(builder.node("Mul", [after, x], ["y"]), "float32", (3,))
+    builder.output(after, "float32", (3,))
+    builder.output(builder.node("Add", [count, one], ["next"]), "int64", (1,))
+    builder.golden([np.ones(3, np.float32)], [np.array([2, 3, 4], np.float32)])
     return builder
 
 

@@ -19,11 +19,13 @@ from penlight_export.graph import (
     Graph,
     Model,
     Node,
+    State,
     Value,
     all_nodes,
     constant_size,
     describe,
     outer_values,
+    states_of,
 )
 from penlight_export.onnx.opsets import since_version
 
@@ -63,6 +65,7 @@ def lower_program(model: Model, weights: SegmentBuilder, metadata: dict[str, str
         methods=[method],
         metadata=[pen.KeyValueT(key=key, value=metadata[key]) for key in sorted(metadata)],
         bodies=tables.bodies or None,
+        states=tables.state_tables or None,
     )
 
 
@@ -75,6 +78,8 @@ class _Tables:
         self.operators: dict[tuple[str, str, int], int] = {}
         self.symbols: dict[str, int] = {}
         self.bodies: list[pen.MethodT] = []
+        self.states: dict[str, int] = {}
+        self.state_tables: list[pen.StateT] = []
         self._spans: dict[int, tuple[np.ndarray, pen.SpanT]] = {}
 
     def operator(self, node: Node) -> int:
@@ -89,6 +94,15 @@ class _Tables:
             array = value.const_value.numpy()
             self._spans[id(value)] = (array, self.span(array))
         return self._spans[id(value)]
+
+    def state(self, state: State) -> int:
+        """The number of a state tensor, which methods share by name; its first content is written unless it is zeros."""
+        if state.name not in self.states:
+            self.states[state.name] = len(self.states)
+            initial = self.span(state.initial) if state.initial.any() else None
+            dtype = DTYPES[DataType.from_numpy(state.initial.dtype)]
+            self.state_tables.append(pen.StateT(name=state.name, dtype=dtype, shape=list(state.initial.shape), initial=initial))
+        return self.states[state.name]
 
     def span(self, array: np.ndarray) -> pen.SpanT:
         """Appends an array to the weights."""
@@ -115,7 +129,9 @@ class _Lowering:
         nodes = self._nodes(self.graph.initializers.values())
         for value in self.graph.outputs:
             self._need_type(value)
-        return self._table("forward", inputs, nodes)
+        table = self._table("forward", inputs, nodes)
+        table.states = [self.tables.state(state) for state in states_of(self.tables.model)] or None
+        return table
 
     def body(self, name: str) -> pen.MethodT:
         """A subgraph: its inputs take tensors as they come; the values of the graph around it are its last inputs."""

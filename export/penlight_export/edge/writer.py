@@ -21,12 +21,13 @@ from penlight_export.edge.generated import pen_generated as pen
 from penlight_export.edge.lower import lower_program
 from penlight_export.edge.segments import ALIGNMENT, SegmentBuilder
 from penlight_export.errors import EngineError, UnsupportedFeatureError
-from penlight_export.graph import Model
+from penlight_export.graph import Model, states_of
 
 IDENTIFIER = b"PEN1"
 HEADER_BYTES = 64
 MINIMUM_RUNTIME = (0, 1, 0)
 BODIES = 1  # the required feature bit of files whose nodes run subgraphs
+STATES = 2  # of files with tensors that are kept from run to run
 
 _HEADER = struct.Struct("<IIQQQQQIIQ")  # from byte 8: the header's fields in the order of the README
 _CRC_OFFSET = 56
@@ -80,7 +81,8 @@ class ProgramWriter:
         self.weights = SegmentBuilder()
         self.tables = lower_program(model, self.weights, dict(metadata or {}))
         self._methods = _PackedMethods(self.tables)
-        self.input_names = [value.name or "" for value in model.graph.inputs if not value.is_initializer()]
+        names = [value.name or "" for value in model.graph.inputs if not value.is_initializer()]
+        self.input_names = names[: len(names) - len(states_of(model))]
 
     def chunks(self, golden: Sequence[GoldenSample] = (), resources: Sequence[ResourceStatement] = ()) -> list[bytes | memoryview]:
         """The file in pieces that share the weights' memory."""
@@ -152,7 +154,7 @@ def _segment_tables(segments: Sequence[SegmentBuilder]) -> list[pen.SegmentT]:
 
 def required_features(program: pen.ProgramT) -> int:
     """Bits that tell an older runtime that it cannot run the file."""
-    return BODIES if program.bodies else 0
+    return (BODIES if program.bodies else 0) | (STATES if program.states else 0)
 
 
 def _join(tables: bytes, segments: Sequence[SegmentBuilder], features: int = 0) -> list[bytes | memoryview]:

@@ -10,7 +10,7 @@ import numpy as np
 
 from penlight.ops.operator import CUSTOM, NotExported, Operator, parse_onnx
 from penlight_export.errors import UnsupportedFeatureError, UnsupportedOperatorsError
-from penlight_export.graph import Model, TensorType, Value, fresh_name
+from penlight_export.graph import STATES, Model, State, TensorType, Value, fresh_name
 from penlight_export.onnx import composites, lowerings
 from penlight_export.onnx.builder import Builder, onnx_dtype, symbolic_shape
 from penlight_export.onnx.composites.record import Bodies, all_nodes, find_body, record_bodies
@@ -102,7 +102,7 @@ class TraceLowering:
         self.trace, self.bodies = trace, bodies
         self.builder = Builder(name, opset)
         self.values: dict[int, Value] = {}
-        self.read = {id(traced) for traced in trace.outputs}
+        self.read = {id(traced) for traced in trace.outputs} | {id(state.after) for state in trace.states}
         for body in bodies.values():
             self.read |= {id(traced) for traced in body.outputs}
         for node in (*trace.all_nodes(), *(node for body in bodies.values() for node in body.all_nodes())):
@@ -113,10 +113,15 @@ class TraceLowering:
         for index, traced in enumerate(self.trace.inputs):
             name = input_names[index] if index < len(input_names) else traced.name
             self.values[id(traced)] = self.builder.input(name, traced.spec)
+        for state in self.trace.states:
+            self.values[id(state.before)] = self.builder.input(f"past.{state.name}", state.before.spec)
         for node in self.trace.nodes:
             self._lower(node)
         for index, traced in enumerate(self.trace.outputs):
             self._output(traced, output_names[index] if index < len(output_names) else traced.name)
+        for state in self.trace.states:
+            self._output(state.after, f"present.{state.name}")
+        self.builder.graph.meta[STATES] = [State(s.name, np.array(s.initial.numpy())) for s in self.trace.states]
         self.builder.graph.meta[TRACED] = self.names()
         return self.builder.model
 
@@ -124,6 +129,8 @@ class TraceLowering:
         """Keeps the outputs' names free for them."""
         for index, traced in enumerate(self.trace.outputs):
             fresh_name(self.builder.graph, output_names[index] if index < len(output_names) else traced.name)
+        for state in self.trace.states:
+            fresh_name(self.builder.graph, f"present.{state.name}")
 
     def _lower(self, node: Any) -> None:
         b = self.builder

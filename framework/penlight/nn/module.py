@@ -55,6 +55,7 @@ class Module(Stateful, metaclass=_ModuleType):
     _buffers: dict[str, Tensor | None]
     _modules: dict[str, Module | None]
     _not_saved: set[str]
+    _export_states: set[str]
     _forward_hooks: dict[int, Any]
     _forward_pre_hooks: dict[int, Any]
     _backward_hooks: dict[int, Any]
@@ -62,8 +63,8 @@ class Module(Stateful, metaclass=_ModuleType):
     def __new__(cls, *args: Any, **kwargs: Any) -> Any:
         # Not in __init__: a subclass that forgets super().__init__() works all the same.
         module = super().__new__(cls)
-        state: dict[str, Any] = {"_parameters": {}, "_buffers": {}, "_modules": {}, "_not_saved": set(), "training": True}
-        state |= {"_forward_hooks": {}, "_forward_pre_hooks": {}, "_backward_hooks": {}, "_state_hooks": {}}
+        state: dict[str, Any] = {"_parameters": {}, "_buffers": {}, "_modules": {}, "_not_saved": set(), "_export_states": set()}
+        state |= {"training": True, "_forward_hooks": {}, "_forward_pre_hooks": {}, "_backward_hooks": {}, "_state_hooks": {}}
         module.__dict__.update(state)
         return module
 
@@ -166,10 +167,15 @@ class Module(Stateful, metaclass=_ModuleType):
         """Adds a parameter; None keeps the name free for later, without an entry in the state_dict."""
         self._register(self._parameters, name, parameter)
 
-    def register_buffer(self, name: str, tensor: Tensor | None, persistent: bool = True) -> None:
-        """Adds a tensor that is not learned, such as a running mean; only persistent ones are in the state_dict."""
+    def register_buffer(self, name: str, tensor: Tensor | None, persistent: bool = True, *, export_state: bool = False) -> None:
+        """Adds a tensor that is not learned, such as a running mean; only persistent ones are in the state_dict.
+
+        With `export_state`, forward may write into it in place when the module is exported: the program then keeps it from run
+        to run, as a key-value cache is. Its sizes are fixed.
+        """
         self._register(self._buffers, name, tensor)
         (self._not_saved.discard if persistent else self._not_saved.add)(name)
+        (self._export_states.add if export_state else self._export_states.discard)(name)
 
     def add_module(self, name: str, module: Module | None) -> None:
         """Adds a submodule under a name that need not be an identifier, such as "0"."""
@@ -224,6 +230,14 @@ class Module(Stateful, metaclass=_ModuleType):
     def buffers(self, recurse: bool = True) -> Iterator[Tensor]:
         """Yields the buffers, each once."""
         return (buffer for _, buffer in self.named_buffers(recurse=recurse))
+
+    def named_export_states(self) -> Iterator[tuple[str, Tensor]]:
+        """Yields (path, buffer) for the buffers that an exported program keeps from run to run."""
+        for path, module in self.named_modules():
+            for name in sorted(module._export_states):
+                buffer = module._buffers.get(name)
+                if buffer is not None:
+                    yield f"{path}.{name}" if path else name, buffer
 
     def _named(self, kind: str, prefix: str, recurse: bool, remove_duplicate: bool) -> Iterator[tuple[str, Any]]:
         seen: set[int] = set()

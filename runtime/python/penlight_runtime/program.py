@@ -95,6 +95,7 @@ class Program:
         threads: int = 1,
         profile: bool = False,
         mac_budget: int = 0,
+        states_of: Session | None = None,
     ) -> Session:
         """Returns a session that runs `method`; make one for each thread that runs.
 
@@ -102,10 +103,13 @@ class Program:
             threads: the calling thread and threads - 1 more.
             profile: time every operator, for `Session.profile`.
             mac_budget: limit for the multiply-accumulates of one run; 0 is no limit.
+            states_of: a session of this program, of another method say, whose state tensors the new one reads and writes instead
+                of its own. Use the two in one thread.
         """
         if not 1 <= threads <= 256:
             raise InvalidArgument(f"threads is {threads}; expected a number from 1 to 256")
-        native = _runtime.Session(self._native, self._index(method), threads, profile, mac_budget)
+        other = None if states_of is None else states_of._native
+        native = _runtime.Session(self._native, self._index(method), threads, profile, mac_budget, other)
         return Session(native, self.inputs(method), self.outputs(method))
 
     def self_test(self) -> int:

@@ -85,6 +85,31 @@ class Session:
         arrays = self._native.run(_arrange(inputs, self._inputs, "input"), given, empty)
         return {info.name: _as_declared(array, info) for info, array in zip(self._outputs, arrays, strict=True)}
 
+    def reset(self) -> None:
+        """Gives the state tensors that the session uses their first content again."""
+        self._native.reset()
+
+    def states(self) -> dict[str, np.ndarray]:
+        """Returns copies of the tensors that the method keeps from run to run, by name; none for most methods."""
+        return {
+            name: np.frombuffer(data, numpy_dtype(number)).reshape(shape).copy()
+            for name, number, shape, data in self._native.states()
+        }
+
+    def set_states(self, states: Mapping[str, np.ndarray]) -> None:
+        """Replaces the content of the named state tensors, for example by what `states()` gave before.
+
+        Raises:
+            InvalidArgument: the method has no such state, or an array has another shape or dtype.
+        """
+        current = self.states()
+        for name, array in states.items():
+            before = current.get(name)
+            if before is None or before.shape != array.shape or before.dtype != array.dtype:
+                has = ", ".join(f"{key} {value.dtype} {value.shape}" for key, value in current.items()) or "none"
+                raise InvalidArgument(f"state {name!r}: came {array.dtype} {array.shape}; the method's states are: {has}")
+            self._native.set_state(list(current).index(name), np.ascontiguousarray(array).tobytes())
+
     def cancel(self) -> None:
         """Makes a run that another thread waits for end with `Cancelled` before its next operator."""
         self._native.cancel()

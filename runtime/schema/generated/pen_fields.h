@@ -142,12 +142,27 @@ constexpr PenFieldSchema kPenNodeFields[] = {
 };
 constexpr PenTableSchema kPenNodeSchema = {"Node", kPenNodeFields, 7};
 
+struct PenState {
+  static constexpr PenString kName{4};
+  static constexpr PenScalar<uint8_t> kDtype{6, 0};
+  static constexpr PenNumbers<int64_t> kShape{8};
+  static constexpr PenChild kInitial{10};
+};
+constexpr PenFieldSchema kPenStateFields[] = {
+    {4, PenKind::kString, 4, 0, true, nullptr},
+    {6, PenKind::kScalar, 1, 13, false, nullptr},
+    {8, PenKind::kNumbers, 8, 0, false, nullptr},
+    {10, PenKind::kChild, 4, 0, false, &kPenSpanSchema},
+};
+constexpr PenTableSchema kPenStateSchema = {"State", kPenStateFields, 4};
+
 struct PenMethod {
   static constexpr PenString kName{4};
   static constexpr PenChildren kValues{6};
   static constexpr PenNumbers<uint32_t> kInputs{8};
   static constexpr PenNumbers<uint32_t> kOutputs{10};
   static constexpr PenChildren kNodes{12};
+  static constexpr PenNumbers<uint32_t> kStates{14};
 };
 constexpr PenFieldSchema kPenMethodFields[] = {
     {4, PenKind::kString, 4, 0, true, nullptr},
@@ -155,8 +170,9 @@ constexpr PenFieldSchema kPenMethodFields[] = {
     {8, PenKind::kNumbers, 4, 0, true, nullptr},
     {10, PenKind::kNumbers, 4, 0, true, nullptr},
     {12, PenKind::kChildren, 4, 0, true, &kPenNodeSchema},
+    {14, PenKind::kNumbers, 4, 0, false, nullptr},
 };
-constexpr PenTableSchema kPenMethodSchema = {"Method", kPenMethodFields, 5};
+constexpr PenTableSchema kPenMethodSchema = {"Method", kPenMethodFields, 6};
 
 struct PenSymbolBinding {
   static constexpr PenScalar<uint32_t> kSymbol{4, 0};
@@ -231,6 +247,7 @@ struct PenProgram {
   static constexpr PenChildren kGolden{14};
   static constexpr PenChildren kMetadata{16};
   static constexpr PenChildren kBodies{18};
+  static constexpr PenChildren kStates{20};
 };
 constexpr PenFieldSchema kPenProgramFields[] = {
     {4, PenKind::kChildren, 4, 0, true, &kPenOperatorSchema},
@@ -241,7 +258,8 @@ constexpr PenFieldSchema kPenProgramFields[] = {
     {14, PenKind::kChildren, 4, 0, false, &kPenGoldenSchema},
     {16, PenKind::kChildren, 4, 0, false, &kPenKeyValueSchema},
     {18, PenKind::kChildren, 4, 0, false, &kPenMethodSchema},
+    {20, PenKind::kChildren, 4, 0, false, &kPenStateSchema},
 };
-constexpr PenTableSchema kPenProgramSchema = {"Program", kPenProgramFields, 8};
+constexpr PenTableSchema kPenProgramSchema = {"Program", kPenProgramFields, 9};
 
 }  // namespace penlight

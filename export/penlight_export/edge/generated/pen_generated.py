@@ -1517,6 +1517,180 @@ class NodeT(object):
         return node
 
 
+class State(object):
+    __slots__ = ['_tab']
+
+    @classmethod
+    def GetRootAs(cls, buf, offset=0):
+        n = flatbuffers.encode.Get(flatbuffers.packer.uoffset, buf, offset)
+        x = State()
+        x.Init(buf, n + offset)
+        return x
+
+    @classmethod
+    def GetRootAsState(cls, buf, offset=0):
+        """This method is deprecated. Please switch to GetRootAs."""
+        return cls.GetRootAs(buf, offset)
+    @classmethod
+    def StateBufferHasIdentifier(cls, buf, offset, size_prefixed=False):
+        return flatbuffers.util.BufferHasIdentifier(buf, offset, b"\x50\x45\x4E\x31", size_prefixed=size_prefixed)
+
+    # State
+    def Init(self, buf, pos):
+        self._tab = flatbuffers.table.Table(buf, pos)
+
+    # State
+    def Name(self):
+        o = flatbuffers.number_types.UOffsetTFlags.py_type(self._tab.Offset(4))
+        if o != 0:
+            return self._tab.String(o + self._tab.Pos)
+        return None
+
+    # State
+    def Dtype(self):
+        o = flatbuffers.number_types.UOffsetTFlags.py_type(self._tab.Offset(6))
+        if o != 0:
+            return self._tab.Get(flatbuffers.number_types.Uint8Flags, o + self._tab.Pos)
+        return 0
+
+    # State
+    def Shape(self, j):
+        o = flatbuffers.number_types.UOffsetTFlags.py_type(self._tab.Offset(8))
+        if o != 0:
+            a = self._tab.Vector(o)
+            return self._tab.Get(flatbuffers.number_types.Int64Flags, a + flatbuffers.number_types.UOffsetTFlags.py_type(j * 8))
+        return 0
+
+    # State
+    def ShapeAsNumpy(self):
+        o = flatbuffers.number_types.UOffsetTFlags.py_type(self._tab.Offset(8))
+        if o != 0:
+            return self._tab.GetVectorAsNumpy(flatbuffers.number_types.Int64Flags, o)
+        return 0
+
+    # State
+    def ShapeLength(self):
+        o = flatbuffers.number_types.UOffsetTFlags.py_type(self._tab.Offset(8))
+        if o != 0:
+            return self._tab.VectorLen(o)
+        return 0
+
+    # State
+    def ShapeIsNone(self):
+        o = flatbuffers.number_types.UOffsetTFlags.py_type(self._tab.Offset(8))
+        return o == 0
+
+    # State
+    def Initial(self):
+        o = flatbuffers.number_types.UOffsetTFlags.py_type(self._tab.Offset(10))
+        if o != 0:
+            x = self._tab.Indirect(o + self._tab.Pos)
+            obj = Span()
+            obj.Init(self._tab.Bytes, x)
+            return obj
+        return None
+
+def StateStart(builder):
+    builder.StartObject(4)
+
+def StateAddName(builder, name):
+    builder.PrependUOffsetTRelativeSlot(0, flatbuffers.number_types.UOffsetTFlags.py_type(name), 0)
+
+def StateAddDtype(builder, dtype):
+    builder.PrependUint8Slot(1, dtype, 0)
+
+def StateAddShape(builder, shape):
+    builder.PrependUOffsetTRelativeSlot(2, flatbuffers.number_types.UOffsetTFlags.py_type(shape), 0)
+
+def StateStartShapeVector(builder, numElems):
+    return builder.StartVector(8, numElems, 8)
+
+def StateAddInitial(builder, initial):
+    builder.PrependUOffsetTRelativeSlot(3, flatbuffers.number_types.UOffsetTFlags.py_type(initial), 0)
+
+def StateEnd(builder):
+    return builder.EndObject()
+
+
+try:
+    from typing import List, Optional
+except:
+    pass
+
+class StateT(object):
+
+    # StateT
+    def __init__(
+        self,
+        name = None,
+        dtype = 0,
+        shape = None,
+        initial = None,
+    ):
+        self.name = name  # type: Optional[str]
+        self.dtype = dtype  # type: int
+        self.shape = shape  # type: Optional[List[int]]
+        self.initial = initial  # type: Optional[SpanT]
+
+    @classmethod
+    def InitFromBuf(cls, buf, pos):
+        state = State()
+        state.Init(buf, pos)
+        return cls.InitFromObj(state)
+
+    @classmethod
+    def InitFromPackedBuf(cls, buf, pos=0):
+        n = flatbuffers.encode.Get(flatbuffers.packer.uoffset, buf, pos)
+        return cls.InitFromBuf(buf, pos+n)
+
+    @classmethod
+    def InitFromObj(cls, state):
+        x = StateT()
+        x._UnPack(state)
+        return x
+
+    # StateT
+    def _UnPack(self, state):
+        if state is None:
+            return
+        self.name = state.Name()
+        self.dtype = state.Dtype()
+        if not state.ShapeIsNone():
+            if np is None:
+                self.shape = []
+                for i in range(state.ShapeLength()):
+                    self.shape.append(state.Shape(i))
+            else:
+                self.shape = state.ShapeAsNumpy()
+        if state.Initial() is not None:
+            self.initial = SpanT.InitFromObj(state.Initial())
+
+    # StateT
+    def Pack(self, builder):
+        if self.name is not None:
+            name = builder.CreateString(self.name)
+        if self.shape is not None:
+            if np is not None and type(self.shape) is np.ndarray:
+                shape = builder.CreateNumpyVector(self.shape)
+            else:
+                StateStartShapeVector(builder, len(self.shape))
+                for i in reversed(range(len(self.shape))):
+                    builder.PrependInt64(self.shape[i])
+                shape = builder.EndVector()
+        if self.initial is not None:
+            initial = self.initial.Pack(builder)
+        StateStart(builder)
+        if self.name is not None:
+            StateAddName(builder, name)
+        StateAddDtype(builder, self.dtype)
+        if self.shape is not None:
+            StateAddShape(builder, shape)
+        if self.initial is not None:
+            StateAddInitial(builder, initial)
+        state = StateEnd(builder)
+        return state
+
+
 class Method(object):
     __slots__ = ['_tab']
 
@@ -1648,8 +1822,35 @@ class Method(object):
         o = flatbuffers.number_types.UOffsetTFlags.py_type(self._tab.Offset(12))
         return o == 0
 
+    # Method
+    def States(self, j):
+        o = flatbuffers.number_types.UOffsetTFlags.py_type(self._tab.Offset(14))
+        if o != 0:
+            a = self._tab.Vector(o)
+            return self._tab.Get(flatbuffers.number_types.Uint32Flags, a + flatbuffers.number_types.UOffsetTFlags.py_type(j * 4))
+        return 0
+
+    # Method
+    def StatesAsNumpy(self):
+        o = flatbuffers.number_types.UOffsetTFlags.py_type(self._tab.Offset(14))
+        if o != 0:
+            return self._tab.GetVectorAsNumpy(flatbuffers.number_types.Uint32Flags, o)
+        return 0
+
+    # Method
+    def StatesLength(self):
+        o = flatbuffers.number_types.UOffsetTFlags.py_type(self._tab.Offset(14))
+        if o != 0:
+            return self._tab.VectorLen(o)
+        return 0
+
+    # Method
+    def StatesIsNone(self):
+        o = flatbuffers.number_types.UOffsetTFlags.py_type(self._tab.Offset(14))
+        return o == 0
+
 def MethodStart(builder):
-    builder.StartObject(5)
+    builder.StartObject(6)
 
 def MethodAddName(builder, name):
     builder.PrependUOffsetTRelativeSlot(0, flatbuffers.number_types.UOffsetTFlags.py_type(name), 0)
@@ -1678,6 +1879,12 @@ def MethodAddNodes(builder, nodes):
 def MethodStartNodesVector(builder, numElems):
     return builder.StartVector(4, numElems, 4)
 
+def MethodAddStates(builder, states):
+    builder.PrependUOffsetTRelativeSlot(5, flatbuffers.number_types.UOffsetTFlags.py_type(states), 0)
+
+def MethodStartStatesVector(builder, numElems):
+    return builder.StartVector(4, numElems, 4)
+
 def MethodEnd(builder):
     return builder.EndObject()
 
@@ -1697,12 +1904,14 @@ class MethodT(object):
         inputs = None,
         outputs = None,
         nodes = None,
+        states = None,
     ):
         self.name = name  # type: Optional[str]
         self.values = values  # type: Optional[List[ValueT]]
         self.inputs = inputs  # type: Optional[List[int]]
         self.outputs = outputs  # type: Optional[List[int]]
         self.nodes = nodes  # type: Optional[List[NodeT]]
+        self.states = states  # type: Optional[List[int]]
 
     @classmethod
     def InitFromBuf(cls, buf, pos):
@@ -1756,6 +1965,13 @@ class MethodT(object):
                 else:
                     node_ = NodeT.InitFromObj(method.Nodes(i))
                     self.nodes.append(node_)
+        if not method.StatesIsNone():
+            if np is None:
+                self.states = []
+                for i in range(method.StatesLength()):
+                    self.states.append(method.States(i))
+            else:
+                self.states = method.StatesAsNumpy()
 
     # MethodT
     def Pack(self, builder):
@@ -1793,6 +2009,14 @@ class MethodT(object):
             for i in reversed(range(len(self.nodes))):
                 builder.PrependUOffsetTRelative(nodeslist[i])
             nodes = builder.EndVector()
+        if self.states is not None:
+            if np is not None and type(self.states) is np.ndarray:
+                states = builder.CreateNumpyVector(self.states)
+            else:
+                MethodStartStatesVector(builder, len(self.states))
+                for i in reversed(range(len(self.states))):
+                    builder.PrependUint32(self.states[i])
+                states = builder.EndVector()
         MethodStart(builder)
         if self.name is not None:
             MethodAddName(builder, name)
@@ -1804,6 +2028,8 @@ class MethodT(object):
             MethodAddOutputs(builder, outputs)
         if self.nodes is not None:
             MethodAddNodes(builder, nodes)
+        if self.states is not None:
+            MethodAddStates(builder, states)
         method = MethodEnd(builder)
         return method
 
@@ -2799,8 +3025,32 @@ class Program(object):
         o = flatbuffers.number_types.UOffsetTFlags.py_type(self._tab.Offset(18))
         return o == 0
 
+    # Program
+    def States(self, j):
+        o = flatbuffers.number_types.UOffsetTFlags.py_type(self._tab.Offset(20))
+        if o != 0:
+            x = self._tab.Vector(o)
+            x += flatbuffers.number_types.UOffsetTFlags.py_type(j) * 4
+            x = self._tab.Indirect(x)
+            obj = State()
+            obj.Init(self._tab.Bytes, x)
+            return obj
+        return None
+
+    # Program
+    def StatesLength(self):
+        o = flatbuffers.number_types.UOffsetTFlags.py_type(self._tab.Offset(20))
+        if o != 0:
+            return self._tab.VectorLen(o)
+        return 0
+
+    # Program
+    def StatesIsNone(self):
+        o = flatbuffers.number_types.UOffsetTFlags.py_type(self._tab.Offset(20))
+        return o == 0
+
 def ProgramStart(builder):
-    builder.StartObject(8)
+    builder.StartObject(9)
 
 def ProgramAddOperators(builder, operators):
     builder.PrependUOffsetTRelativeSlot(0, flatbuffers.number_types.UOffsetTFlags.py_type(operators), 0)
@@ -2850,6 +3100,12 @@ def ProgramAddBodies(builder, bodies):
 def ProgramStartBodiesVector(builder, numElems):
     return builder.StartVector(4, numElems, 4)
 
+def ProgramAddStates(builder, states):
+    builder.PrependUOffsetTRelativeSlot(8, flatbuffers.number_types.UOffsetTFlags.py_type(states), 0)
+
+def ProgramStartStatesVector(builder, numElems):
+    return builder.StartVector(4, numElems, 4)
+
 def ProgramEnd(builder):
     return builder.EndObject()
 
@@ -2872,6 +3128,7 @@ class ProgramT(object):
         golden = None,
         metadata = None,
         bodies = None,
+        states = None,
     ):
         self.operators = operators  # type: Optional[List[OperatorT]]
         self.symbols = symbols  # type: Optional[List[SymbolT]]
@@ -2881,6 +3138,7 @@ class ProgramT(object):
         self.golden = golden  # type: Optional[List[GoldenT]]
         self.metadata = metadata  # type: Optional[List[KeyValueT]]
         self.bodies = bodies  # type: Optional[List[MethodT]]
+        self.states = states  # type: Optional[List[StateT]]
 
     @classmethod
     def InitFromBuf(cls, buf, pos):
@@ -2967,6 +3225,14 @@ class ProgramT(object):
                 else:
                     method_ = MethodT.InitFromObj(program.Bodies(i))
                     self.bodies.append(method_)
+        if not program.StatesIsNone():
+            self.states = []
+            for i in range(program.StatesLength()):
+                if program.States(i) is None:
+                    self.states.append(None)
+                else:
+                    state_ = StateT.InitFromObj(program.States(i))
+                    self.states.append(state_)
 
     # ProgramT
     def Pack(self, builder):
@@ -3034,6 +3300,14 @@ class ProgramT(object):
             for i in reversed(range(len(self.bodies))):
                 builder.PrependUOffsetTRelative(bodieslist[i])
             bodies = builder.EndVector()
+        if self.states is not None:
+            stateslist = []
+            for i in range(len(self.states)):
+                stateslist.append(self.states[i].Pack(builder))
+            ProgramStartStatesVector(builder, len(self.states))
+            for i in reversed(range(len(self.states))):
+                builder.PrependUOffsetTRelative(stateslist[i])
+            states = builder.EndVector()
         ProgramStart(builder)
         if self.operators is not None:
             ProgramAddOperators(builder, operators)
@@ -3051,6 +3325,8 @@ class ProgramT(object):
             ProgramAddMetadata(builder, metadata)
         if self.bodies is not None:
             ProgramAddBodies(builder, bodies)
+        if self.states is not None:
+            ProgramAddStates(builder, states)
         program = ProgramEnd(builder)
         return program
 

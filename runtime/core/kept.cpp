@@ -1,0 +1,193 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "core/kept.h"
+
+#include <string.h>
+
+#include "core/declared.h"
+
+namespace penlight {
+namespace {
+
+FlatTable state_of(const penlight_session& session, size_t index) {
+  return session.program->state(session.method.get(PenMethod::kStates)[index]);
+}
+
+unsigned char*& kept_data(const penlight_session& session, size_t index) {
+  return session.keeper->kept[session.method.get(PenMethod::kStates)[index]];
+}
+
+void fill_initial(const penlight_program& program, const FlatTable& state, unsigned char* data) {
+  const auto bytes = static_cast<size_t>(state_bytes(state));
+  if (bytes == 0) return;
+  if (state.declares(PenState::kInitial.slot))
+    memcpy(data, program.span_data(state.get(PenState::kInitial)), bytes);
+  else
+    memset(data, 0, bytes);
+}
+
+Status keep(penlight_session& session, size_t index, penlight_error& error) {
+  const FlatTable state = state_of(session, index);
+  unsigned char*& data = kept_data(session, index);
+  if (data != nullptr) return Status::kOk;
+  Memory& memory = session.keeper->memory;
+  data = static_cast<unsigned char*>(memory.allocate(static_cast<size_t>(state_bytes(state)), kArenaAlignment));
+  if (data == nullptr) return memory.failure(error, "state");
+  fill_initial(*session.program, state, data);
+  return Status::kOk;
+}
+
+bool state_shape(const FlatTable& state, Shape* shape) {
+  const FlatVector<int64_t> sizes = state.get(PenState::kShape);
+  if (sizes.count() > static_cast<size_t>(kMaxRank)) return false;
+  shape->rank = static_cast<int>(sizes.count());
+  for (size_t i = 0; i < sizes.count(); ++i) shape->dims[i] = sizes[i];
+  return true;
+}
+
+/// The caller's inputs and behind them the states; null after a failure.
+const penlight_tensor* all_inputs(penlight_session& session, const penlight_tensor* inputs, size_t count, penlight_error& error) {
+  const size_t states = method_state_count(session.method);
+  if (states == 0) return inputs;
+  if (count + states != session.inputs.count()) {
+    fail(error, Status::kInvalidArgument, "expected %zu inputs, got %zu", session.inputs.count() - states, count);
+    return nullptr;
+  }
+  for (size_t i = 0; i < count; ++i) session.arguments[i] = inputs[i];
+  for (size_t i = 0; i < states; ++i) session.arguments[count + i] = session_kept_tensor(session, i);
+  return session.arguments.data();
+}
+
+/// Takes over what the run has made of the states. All results lie in the session's memory or the file, none in a state.
+void commit(penlight_session& session) {
+  for (size_t i = 0; i < method_state_count(session.method); ++i) {
+    const size_t output = session.visible_outputs + i;
+    const uint32_t value = session.outputs[output];
+    const bool copied = session.places[value] == Place::kInput;
+    const void* data = copied ? session.arena + session.output_slots[output] : session.tensors[value].data;
+    const auto bytes = static_cast<size_t>(state_bytes(state_of(session, i)));
+    if (bytes > 0) memcpy(kept_data(session, i), data, bytes);
+  }
+}
+
+bool state_fits(const FlatTable& state, const FlatTable& value) {
+  Shape kept, declared;
+  if (value.get(PenValue::kDtype) != state.get(PenState::kDtype) || !declared_constant_shape(value, &declared)) return false;
+  if (!state_shape(state, &kept) || kept.rank != declared.rank) return false;
+  return memcmp(kept.dims, declared.dims, sizeof(int64_t) * static_cast<size_t>(kept.rank)) == 0;
+}
+
+bool state_is_sound(const penlight_program& program, const FlatTable& state) {
+  Shape shape;
+  const auto dtype = static_cast<DType>(state.get(PenState::kDtype));
+  if (dtype == DType::kNone || *state.get(PenState::kName) == '\0' || !state_shape(state, &shape) || !shape_fits(shape))
+    return false;
+  if (!state.declares(PenState::kInitial.slot)) return true;
+  return span_fits(program, state.get(PenState::kInitial), tensor_bytes(dtype, shape), dtype_size(dtype));
+}
+
+}  // namespace
+
+size_t method_state_count(const FlatTable& method) { return method.get(PenMethod::kStates).count(); }
+
+uint64_t state_bytes(const FlatTable& state) {
+  Shape shape;
+  state_shape(state, &shape);
+  return tensor_bytes(static_cast<DType>(state.get(PenState::kDtype)), shape);
+}
+
+Status session_open_kept(penlight_session& session, penlight_session* other, penlight_error& error) {
+  const size_t states = method_state_count(session.method);
+  session.visible_outputs = session.outputs.count() - states;
+  session.keeper = other == nullptr ? &session : other->keeper;
+  if (session.keeper->program != session.program)
+    return fail(error, Status::kInvalidArgument, "states_of is a session of another program; open both from one program");
+  const size_t count = session.program->root.get(PenProgram::kStates).count();
+  if (session.keeper->kept.count() == 0 && !session.keeper->kept.reset(session.keeper->memory, count))
+    return session.keeper->memory.failure(error, "states");
+  if (states == 0) return Status::kOk;
+  if (!session.arguments.reset(session.memory, session.inputs.count())) return session.memory.failure(error, "states");
+  for (size_t i = 0; i < states; ++i) {
+    const Status status = keep(session, i, error);
+    if (status != Status::kOk) return status;
+  }
+  return Status::kOk;
+}
+
+void session_close_kept(penlight_session& session) {
+  if (session.keeper != &session) return;
+  for (size_t i = 0; i < session.kept.count(); ++i) {
+    if (session.kept[i] == nullptr) continue;
+    session.memory.release(session.kept[i], static_cast<size_t>(state_bytes(session.program->state(i))));
+  }
+}
+
+void session_reset_kept(penlight_session& session) {
+  for (size_t i = 0; i < session.keeper->kept.count(); ++i) {
+    if (session.keeper->kept[i] != nullptr) fill_initial(*session.program, session.program->state(i), session.keeper->kept[i]);
+  }
+}
+
+Status session_prepare_kept(penlight_session& session, const penlight_tensor* inputs, size_t count, penlight_error& error) {
+  const penlight_tensor* all = all_inputs(session, inputs, count, error);
+  if (error.status != PENLIGHT_OK) return static_cast<Status>(error.status);
+  return session_prepare(session, all, count + method_state_count(session.method), error);
+}
+
+Status session_run_kept(penlight_session& session, const penlight_tensor* inputs, size_t input_count, penlight_tensor* outputs,
+                        size_t output_count, penlight_error& error) {
+  const penlight_tensor* all = all_inputs(session, inputs, input_count, error);
+  if (error.status != PENLIGHT_OK) return static_cast<Status>(error.status);
+  const size_t count = input_count + method_state_count(session.method);
+  const Status status = session_run(session, all, count, outputs, output_count, error);
+  if (status == Status::kOk) commit(session);
+  return status;
+}
+
+penlight_tensor session_kept_tensor(const penlight_session& session, size_t index) {
+  const FlatTable state = state_of(session, index);
+  Shape shape;
+  state_shape(state, &shape);
+  penlight_tensor result = {};
+  result.data = kept_data(session, index);
+  result.size_bytes = static_cast<size_t>(state_bytes(state));
+  result.dtype = static_cast<penlight_dtype>(state.get(PenState::kDtype));
+  result.rank = static_cast<uint32_t>(shape.rank);
+  memcpy(result.shape, shape.dims, sizeof(int64_t) * static_cast<size_t>(shape.rank));
+  return result;
+}
+
+Status verify_states(const penlight_program& program, penlight_error& error) {
+  const FlatTables states = program.root.get(PenProgram::kStates);
+  if (states.count() > kMaxStates) return fail(error, Status::kInvalidProgram, "the file has more than %zu states", kMaxStates);
+  for (size_t i = 0; i < states.count(); ++i) {
+    const char* name = states[i].get(PenState::kName);
+    if (!state_is_sound(program, states[i]))
+      return fail(error, Status::kInvalidProgram, "state %zu '%.60s' has no name, dtype or shape, or its bytes do not fill it", i,
+                  name);
+    for (size_t j = 0; j < i; ++j) {
+      if (strcmp(states[j].get(PenState::kName), name) == 0)
+        return fail(error, Status::kInvalidProgram, "two states are called '%.60s'", name);
+    }
+  }
+  return Status::kOk;
+}
+
+bool method_states_fit(const penlight_program& program, const FlatTable& method) {
+  const FlatVector<uint32_t> states = method.get(PenMethod::kStates);
+  const FlatVector<uint32_t> inputs = method.get(PenMethod::kInputs), outputs = method.get(PenMethod::kOutputs);
+  const FlatTables values = method.get(PenMethod::kValues);
+  if (states.count() > inputs.count() || states.count() > outputs.count()) return false;
+  for (size_t i = 0; i < states.count(); ++i) {
+    if (states[i] >= program.root.get(PenProgram::kStates).count()) return false;
+    for (size_t j = 0; j < i; ++j) {
+      if (states[j] == states[i]) return false;
+    }
+    const FlatTable state = program.state(states[i]);
+    const size_t rest = states.count() - i;
+    if (!state_fits(state, values[inputs[inputs.count() - rest]]) || !state_fits(state, values[outputs[outputs.count() - rest]]))
+      return false;
+  }
+  return true;
+}
+
+}  // namespace penlight
