@@ -152,7 +152,9 @@ extern Callbacks callbacks;
 
 Mode& thread_mode();
 inline bool is_none(PyObject* object) { return object == Py_None; }
-inline bool is_tensor(PyObject* object) { return PyObject_TypeCheck(object, &TensorBaseType); }
+inline bool is_tensor(PyObject* object) {
+  return reinterpret_cast<PyObject*>(Py_TYPE(object)) == callbacks.tensor_type || PyObject_TypeCheck(object, &TensorBaseType);
+}
 inline bool is_node(PyObject* object) { return PyObject_TypeCheck(object, &NodeType); }
 inline bool is_saved(PyObject* object) { return Py_TYPE(object) == &SavedType; }
 inline TensorObject* as_tensor(PyObject* object) { return reinterpret_cast<TensorObject*>(object); }
@@ -189,6 +191,9 @@ int64_t version_of(const TensorObject* t);
 
 /// The names of the fields of a class of operators, borrowed; null for a class that has an `__init__` of its own, or any other.
 PyObject* field_names_of(PyObject* type);
+
+/// Where a class of operators keeps what `operator_info` found; null for any other class.
+const OperatorInfo** info_place(PyTypeObject* type);
 
 /// The instance of a class of operators for arguments by position. Null after an error.
 PyObject* make_operator(PyObject* type, PyObject* const* args, Py_ssize_t count);

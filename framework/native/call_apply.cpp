@@ -415,20 +415,37 @@ struct Taped {
   Ref op, inputs, outputs, needs;
 };
 
+/// The tuple of the lowest `count` bits as True and False.
+PyObject* bits(unsigned long flags, Py_ssize_t count) {
+  PyObject* tuple = PyTuple_New(count);
+  for (Py_ssize_t i = 0; tuple != nullptr && i < count; ++i) PyTuple_SET_ITEM(tuple, i, PyBool_FromLong(flags >> i & 1));
+  return tuple;
+}
+
+/// For each input whether its gradient is wanted; the tuples for few inputs are made once.
 Ref needs_of(const NodeObject* node) {
-  Ref needs(PyList_New(node->edge_count));
-  for (Py_ssize_t i = 0; needs && i < node->edge_count; ++i)
-    PyList_SET_ITEM(needs.get(), i, PyBool_FromLong(node->edges[i].target != nullptr ? 1 : 0));
+  constexpr Py_ssize_t kFew = 3;
+  static PyObject* made[kFew + 1][1 << kFew] = {};
+  const Py_ssize_t count = node->edge_count;
+  unsigned long flags = 0;
+  for (Py_ssize_t i = 0; i < count && i < kFew; ++i) flags |= (node->edges[i].target != nullptr ? 1ul : 0ul) << i;
+  if (count <= kFew) {
+    PyObject*& known = made[count][flags];
+    if (known == nullptr) known = bits(flags, count);
+    return Ref::share(known);
+  }
+  Ref needs(PyTuple_New(count));
+  for (Py_ssize_t i = 0; needs && i < count; ++i)
+    PyTuple_SET_ITEM(needs.get(), i, PyBool_FromLong(node->edges[i].target != nullptr ? 1 : 0));
   return needs;
 }
 
-/// The same of a list of edges, of which None leads nowhere.
+/// The same of a sequence of edges, of which None leads nowhere.
 Ref needs_of(PyObject* edges) {
-  Ref needs(edges == nullptr ? nullptr : PySequence_List(edges));
-  for (Py_ssize_t i = 0; needs && i < PyList_GET_SIZE(needs.get()); ++i) {
-    const bool leads = !is_none(PyList_GET_ITEM(needs.get(), i));
-    PyList_SetItem(needs.get(), i, PyBool_FromLong(leads ? 1 : 0));
-  }
+  const Ref all(edges == nullptr ? nullptr : PySequence_Tuple(edges));
+  Ref needs(all ? PyTuple_New(PyTuple_GET_SIZE(all.get())) : nullptr);
+  for (Py_ssize_t i = 0; needs && i < PyTuple_GET_SIZE(all.get()); ++i)
+    PyTuple_SET_ITEM(needs.get(), i, PyBool_FromLong(is_none(PyTuple_GET_ITEM(all.get(), i)) ? 0 : 1));
   return needs;
 }
 
@@ -438,8 +455,17 @@ bool all_numpy(PyObject* grads) {
   return true;
 }
 
+/// Whether these are a tuple of NumPy arrays and None.
+bool are_arrays(PyObject* results) {
+  if (!PyTuple_CheckExact(results)) return false;
+  for (Py_ssize_t i = 0; i < PyTuple_GET_SIZE(results); ++i)
+    if (!is_none(PyTuple_GET_ITEM(results, i)) && !is_numpy(PyTuple_GET_ITEM(results, i))) return false;
+  return true;
+}
+
 /// Gradients that came as NumPy scalars, as arrays.
 PyObject* checked_gradients(Ref results, PyObject* xp) {
+  if (results && are_arrays(results.get())) return results.release();
   Ref list(results ? PySequence_List(results.get()) : nullptr);
   for (Py_ssize_t i = 0; list && i < PyList_GET_SIZE(list.get()); ++i) {
     PyObject* result = PyList_GET_ITEM(list.get(), i);
@@ -602,6 +628,8 @@ PyObject* apply_operator(PyObject* op, PyObject* const* tensors, Py_ssize_t coun
 const OperatorInfo* operator_info(PyObject* op) {
   static std::unordered_map<PyObject*, OperatorInfo> fixed;
   thread_local OperatorInfo dynamic;
+  const OperatorInfo** place = info_place(Py_TYPE(op));
+  if (place != nullptr && *place != nullptr) return *place;
   PyObject* type = reinterpret_cast<PyObject*>(Py_TYPE(op));
   const auto found = fixed.find(type);
   if (found != fixed.end()) return &found->second;
@@ -613,7 +641,9 @@ const OperatorInfo* operator_info(PyObject* op) {
     return &dynamic;
   }
   Py_INCREF(type);
-  return &(fixed[type] = info);
+  const OperatorInfo* kept = &(fixed[type] = info);  // elements of such a map stay where they are
+  if (place != nullptr) *place = kept;
+  return kept;
 }
 
 PyObject* run_backward(NodeObject* node, PyObject* grads) {

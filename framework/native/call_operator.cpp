@@ -18,6 +18,7 @@ struct OperatorClass {
   PyObject* defaults;     // tuple: of the last fields
   PyObject* instances;    // dict: arguments and their types -> instance
   PyObject* single;       // the instance without arguments, or null
+  const OperatorInfo* info;
 };
 
 constexpr Py_ssize_t kMostInstances = 1024;  // a program with ever new arguments must not leak
@@ -307,6 +308,11 @@ PyTypeObject base_type() {
 PyTypeObject OperatorBaseType = base_type();
 
 }  // namespace
+
+const OperatorInfo** info_place(PyTypeObject* type) {
+  PyObject* object = reinterpret_cast<PyObject*>(type);
+  return Py_TYPE(object) == &OperatorTypeType ? &as_class(object)->info : nullptr;
+}
 
 PyObject* make_operator(PyObject* type, PyObject* const* args, Py_ssize_t count) { return call(type, Given{args, count, nullptr}); }
 

@@ -18,6 +18,21 @@ struct Slot {
   bool is_owned = false;  // this pass made the array and may add to it
 };
 
+/// A node that waits for its turn, and the gradients of its outputs so far.
+struct Waiting {
+  Waiting() = default;
+  explicit Waiting(PyObject* target) : node(Ref::share(target)) {
+    const Py_ssize_t count = as_node(target)->count;
+    if (count > 1) more.reset(new Slot[static_cast<size_t>(count)]);
+  }
+  int64_t sequence() const { return as_node(node.get())->sequence; }
+  Slot& at(Py_ssize_t index) { return more == nullptr ? first : more[static_cast<size_t>(index)]; }
+
+  Ref node;
+  Slot first;
+  std::unique_ptr<Slot[]> more;  // where there are several outputs
+};
+
 /// One run over the tape. Gradients that others may still hold are never written to.
 class Pass {
  public:
@@ -26,9 +41,6 @@ class Pass {
   Pass(bool retains, bool on_tape, PyObject* wanted, PyObject* plan)
       : retains_(retains), on_tape_(on_tape), wanted_(wanted), plan_(plan) {}
   Pass(const Pass&) = delete;
-  ~Pass() {
-    for (; !heap_.empty(); heap_.pop()) Py_DECREF(heap_.top().second);
-  }
 
   bool start(PyObject* tensor, PyObject* seed);
   bool run();
@@ -41,12 +53,15 @@ class Pass {
  private:
   using Numbered = std::pair<int64_t, PyObject*>;
 
+  Waiting& waiting(PyObject* target);
+  bool next(Waiting* found);
+  void put_back(Waiting node);
   bool deliver(PyObject* target, Py_ssize_t index, Ref gradient, bool is_fresh);
   bool accumulate(TensorObject* leaf, Ref gradient, bool is_fresh);
   bool store(TensorObject* leaf, Ref gradient, bool is_fresh);
   bool capture(PyObject* key, PyObject* gradient);
   bool is_wanted(PyObject* key) const { return key != nullptr && PySet_Contains(wanted_, key) == 1; }
-  bool step(NodeObject* node, std::unique_ptr<Slot[]> slots);
+  bool step(NodeObject* node, Waiting& gradients);
   bool pass_hooks(NodeObject* node, PyObject* grads);
   bool capture_outputs(NodeObject* node, PyObject* grads);
   bool deliver_results(NodeObject* node, PyObject* grads, PyObject* results);
@@ -58,8 +73,9 @@ class Pass {
   const bool retains_, on_tape_;
   PyObject *const wanted_, *const plan_;
   Ref captured_{PyDict_New()};
-  std::unordered_map<PyObject*, std::unique_ptr<Slot[]>> waiting_;
-  std::priority_queue<Numbered> heap_;  // (sequence, node), which is held
+  Waiting front_;  // the latest of the nodes that wait: in a chain it is the only one, and needs no map
+  std::unordered_map<PyObject*, Waiting> behind_;
+  std::priority_queue<Numbered> heap_;  // (sequence, node) of those behind
 };
 
 bool Pass::start(PyObject* tensor, PyObject* seed) {
@@ -78,15 +94,44 @@ void explain(PyObject* node) {
   PyErr_Restore(type, value, trace);
 }
 
+void Pass::put_back(Waiting node) {
+  PyObject* key = node.node.get();
+  heap_.emplace(node.sequence(), key);
+  behind_[key] = std::move(node);
+}
+
+/// The entry of a node, a new one if need be.
+Waiting& Pass::waiting(PyObject* target) {
+  if (front_.node.get() == target) return front_;
+  const auto found = behind_.find(target);
+  if (found != behind_.end()) return found->second;
+  const int64_t sequence = as_node(target)->sequence;
+  if (front_.node ? sequence < front_.sequence() : !heap_.empty() && sequence < heap_.top().first) {
+    put_back(Waiting(target));
+    return behind_[target];
+  }
+  if (front_.node) put_back(std::move(front_));
+  return front_ = Waiting(target);
+}
+
+/// Takes out the latest node that waits; false where none does.
+bool Pass::next(Waiting* found) {
+  if (front_.node) {
+    *found = std::move(front_);
+    return true;
+  }
+  if (heap_.empty()) return false;
+  const auto place = behind_.find(heap_.top().second);
+  heap_.pop();
+  *found = std::move(place->second);
+  behind_.erase(place);
+  return true;
+}
+
 bool Pass::run() {
-  while (!heap_.empty()) {
-    const Ref node(heap_.top().second);
-    heap_.pop();
-    const auto found = waiting_.find(node.get());
-    std::unique_ptr<Slot[]> slots = std::move(found->second);
-    waiting_.erase(found);
-    if (step(as_node(node.get()), std::move(slots))) continue;
-    if (thread_mode().anomaly != nullptr) explain(node.get());
+  for (Waiting latest; next(&latest);) {
+    if (step(as_node(latest.node.get()), latest)) continue;
+    if (thread_mode().anomaly != nullptr) explain(latest.node.get());
     return false;
   }
   return true;
@@ -96,12 +141,7 @@ bool Pass::run() {
 bool Pass::deliver(PyObject* target, Py_ssize_t index, Ref gradient, bool is_fresh) {
   if (!is_node(target)) return accumulate(as_tensor(target), std::move(gradient), is_fresh);
   if (!is_none(plan_) && PyDict_Contains(plan_, target) != 1) return true;
-  std::unique_ptr<Slot[]>& slots = waiting_[target];
-  if (slots == nullptr) {
-    slots.reset(new Slot[static_cast<size_t>(as_node(target)->count)]);
-    heap_.emplace(as_node(target)->sequence, Ref::share(target).release());
-  }
-  Slot& slot = slots[static_cast<size_t>(index)];
+  Slot& slot = waiting(target).at(index);
   if (!slot.gradient) {
     slot.gradient = std::move(gradient);
     return true;
@@ -169,12 +209,12 @@ bool Pass::capture(PyObject* key, PyObject* gradient) {
 }
 
 /// Runs one node: gradients of its outputs in, gradients of its inputs delivered along its edges.
-bool Pass::step(NodeObject* node, std::unique_ptr<Slot[]> slots) {
+bool Pass::step(NodeObject* node, Waiting& gradients) {
   PyObject* self = reinterpret_cast<PyObject*>(node);
   const Ref grads(PyList_New(node->count));
   if (!grads) return false;
   for (Py_ssize_t i = 0; i < node->count; ++i) {
-    PyObject* gradient = slots[static_cast<size_t>(i)].gradient.release();
+    PyObject* gradient = gradients.at(i).gradient.release();
     PyList_SET_ITEM(grads.get(), i, gradient == nullptr ? Ref::share(Py_None).release() : gradient);
   }
   if (!is_none(node->hooks) && !pass_hooks(node, grads.get())) return false;

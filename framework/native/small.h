@@ -27,7 +27,7 @@ inline PyObject* decline() { return Ref::share(Py_NotImplemented).release(); }
 inline bool is_small(PyObject* array) { return is_plain(array) && PyArray_SIZE(as_array(array)) <= kSmall; }
 
 /// Arguments of a kernel of a gradient: operator, needs, grad, output, inputs...
-inline bool needs(PyObject* const* args, Py_ssize_t i) { return PyList_GET_ITEM(args[1], i) == Py_True; }
+inline bool needs(PyObject* const* args, Py_ssize_t i) { return PySequence_Fast_GET_ITEM(args[1], i) == Py_True; }
 
 inline PyCFunction fast(PyObject* (*function)(PyObject*, PyObject* const*, Py_ssize_t)) {
   return reinterpret_cast<PyCFunction>(reinterpret_cast<void (*)()>(function));

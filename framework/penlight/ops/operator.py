@@ -57,12 +57,6 @@ CUSTOM = "custom"  # the lowering is a function in penlight_export/onnx/lowering
 AVAILABLE = "available"
 
 
-class interning:
-    """`suspended` is set under a trace: a SymInt equals the int of its value, so the two may not share an instance."""
-
-    suspended = False
-
-
 _REQUIRED: Any = object()  # stands for the default of an argument that has none
 
 
