@@ -9,6 +9,7 @@ import numpy as np
 
 from penlight.dtype import as_dtype
 from penlight.ops.broadcast import operand, promote
+from penlight.ops.results import named
 from penlight.tape import mode
 from penlight.tensor import Tensor, from_array
 
@@ -64,6 +65,7 @@ def histc(input: Tensor, bins: int = 100, min: float = 0, max: float = 0) -> Ten
     return _tensor(np.histogram(data, bins=bins, range=(float(min), float(max)))[0].astype(data.dtype))
 
 
+@named("hist", "bin_edges")
 def histogram(input: Tensor, bins: Any, *, range: Any = None, weight: Tensor | None = None, density: bool = False) -> Any:
     """Returns the counts (or weights, or a density) per interval, and the bounds of the intervals."""
     data = _host(input, "histogram()")

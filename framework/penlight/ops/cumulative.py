@@ -17,6 +17,7 @@ from penlight.ops.gather import gather
 from penlight.ops.operator import NotDifferentiable, Operator, Spec
 from penlight.ops.reduction import cumsum, diagonal_mask
 from penlight.ops.registry import register
+from penlight.ops.results import named
 from penlight.ops.samples import of, sample, shapes
 from penlight.ops.shape import cat, narrow
 from penlight.tape import mode
@@ -118,11 +119,13 @@ def logcumsumexp(input: Tensor, dim: int) -> Tensor:
     return apply(LogCumsumExp(_dims.one("logcumsumexp", dim, input.ndim)), input) if input.ndim else input.clone()
 
 
+@named("values", "indices")
 def cummax(input: Tensor, dim: int) -> tuple[Tensor, Tensor]:
     """Returns the largest elements so far along `dim`, and their indices (int64; the last one on a tie)."""
     return _running(input, dim, True)
 
 
+@named("values", "indices")
 def cummin(input: Tensor, dim: int) -> tuple[Tensor, Tensor]:
     """Returns the smallest elements so far along `dim`, and their indices (int64; the last one on a tie)."""
     return _running(input, dim, False)

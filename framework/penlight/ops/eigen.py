@@ -10,6 +10,7 @@ from penlight.ops.dispatch import apply
 from penlight.ops.matrix import check_square
 from penlight.ops.operator import NotDifferentiable, NotExported, NotSampled, Operator, Spec
 from penlight.ops.registry import register
+from penlight.ops.results import named
 from penlight.tensor import Tensor, from_array
 
 
@@ -50,6 +51,7 @@ class Eig(Operator):
         return (result if a.dtype.kind == 3 else xp.real(result).astype(a.dtype.numpy, copy=False),)
 
 
+@named("eigenvalues", "eigenvectors")
 def eig(A: Tensor) -> tuple[Tensor, Tensor]:
     """Returns the eigenvalues (..., N) and the eigenvectors, as columns of length 1, of (..., N, N); both complex.
 

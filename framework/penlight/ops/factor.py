@@ -9,6 +9,7 @@ from typing import Any
 from penlight.ops import matrix, statistics
 from penlight.ops.arithmetic import where
 from penlight.ops.create import zeros_like
+from penlight.ops.results import named
 from penlight.tensor import Tensor
 
 
@@ -23,6 +24,7 @@ def inverse(input: Tensor) -> Tensor:
     return matrix.inv(input)
 
 
+@named("U", "S", "V")
 def svd(input: Tensor, some: bool = True, compute_uv: bool = True) -> tuple[Tensor, Tensor, Tensor]:
     """Returns U, S and V with U diag(S) V.T = input: `torch.svd`."""
     u, s, vh = matrix.svd(input, not some)
@@ -31,6 +33,7 @@ def svd(input: Tensor, some: bool = True, compute_uv: bool = True) -> tuple[Tens
     return u, s, vh.mT
 
 
+@named("Q", "R")
 def qr(input: Tensor, some: bool = True) -> tuple[Tensor, Tensor]:
     """Returns Q and R with Q R = input: `torch.qr`."""
     return matrix.qr(input, "reduced" if some else "complete")

@@ -25,6 +25,7 @@ from penlight.ops.precision import under_autocast
 from penlight.ops.rearrange import diagonal as any_diagonal
 from penlight.ops.rearrange import movedim
 from penlight.ops.rearrange import vander as any_vander
+from penlight.ops.results import named
 from penlight.ops.shape import narrow
 from penlight.tensor import Tensor, from_array, from_numpy
 
@@ -50,6 +51,7 @@ def det(A: Tensor) -> Tensor:
     return apply(Det(), check_square("det", A))
 
 
+@named("sign", "logabsdet")
 def slogdet(A: Tensor) -> tuple[Tensor, Tensor]:
     """Returns the signs of the determinants and the logarithms of their magnitudes."""
     return apply(SlogDet(), check_square("slogdet", A))
@@ -88,6 +90,7 @@ def solve_triangular(A: Tensor, B: Tensor, *, upper: bool, left: bool = True, un
     return apply(Solve(), triangle.expand((*lead, *A.shape[-2:])), B.expand((*lead, *B.shape[-2:])))
 
 
+@named("U", "S", "Vh")
 def svd(A: Tensor, full_matrices: bool = True) -> tuple[Tensor, Tensor, Tensor]:
     """Returns U, S and Vh with U diag(S) Vh = A; S falls."""
     return apply(Svd(bool(full_matrices)), floating(A))
@@ -98,6 +101,7 @@ def svdvals(A: Tensor) -> Tensor:
     return apply(Svd(False), floating(A))[1]
 
 
+@named("Q", "R")
 def qr(A: Tensor, mode: str = "reduced") -> tuple[Tensor, Tensor]:
     """Returns Q and R with Q R = A; `mode` is "reduced", "complete" or "r" (an empty Q)."""
     if mode not in ("reduced", "complete", "r"):
@@ -106,6 +110,7 @@ def qr(A: Tensor, mode: str = "reduced") -> tuple[Tensor, Tensor]:
     return (from_array(np.zeros(0, A.dtype.numpy)), r) if mode == "r" else (q, r)
 
 
+@named("eigenvalues", "eigenvectors")
 def eigh(A: Tensor, UPLO: str = "L") -> tuple[Tensor, Tensor]:
     """Returns the eigenvalues, growing, and the eigenvectors of symmetric matrices, of which one triangle is read."""
     return apply(Eigh(UPLO.upper() == "L"), check_square("eigh", A))
@@ -116,6 +121,7 @@ def eigvalsh(A: Tensor, UPLO: str = "L") -> Tensor:
     return eigh(A, UPLO)[0]
 
 
+@named("P", "L", "U")
 def lu(A: Tensor, *, pivot: bool = True) -> tuple[Tensor, Tensor, Tensor]:
     """Returns P, L and U with P L U = A."""
     if not pivot:
@@ -123,6 +129,7 @@ def lu(A: Tensor, *, pivot: bool = True) -> tuple[Tensor, Tensor, Tensor]:
     return apply(Lu(), floating(A))
 
 
+@named("LU", "pivots")
 def lu_factor(A: Tensor, *, pivot: bool = True) -> tuple[Tensor, Tensor]:
     """Returns L and U in one matrix and the exchanges of rows (int32, counted from 1)."""
     _, lower, upper = lu(A, pivot=pivot)
@@ -181,6 +188,7 @@ def _nested(value: Any) -> Any:
     return tuple(_nested(v) for v in value) if isinstance(value, list) else value
 
 
+@named("solution", "residuals", "rank", "singular_values")
 def lstsq(A: Tensor, B: Tensor, rcond: float | None = None, *, driver: str | None = None) -> tuple[Tensor, ...]:
     """Returns the least-squares solution of A X = B, the residuals, the ranks and the singular values."""
     vector = _is_vector(A, B)

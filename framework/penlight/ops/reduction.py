@@ -17,6 +17,7 @@ from penlight.ops.complex_parts import conj, real
 from penlight.ops.dispatch import apply
 from penlight.ops.operator import NotDifferentiable, Operator, Shape, Spec
 from penlight.ops.registry import register
+from penlight.ops.results import named
 from penlight.ops.samples import boolean, of, sample, shapes
 from penlight.tape import mode
 from penlight.tensor import Tensor, from_array
@@ -376,6 +377,7 @@ def amin(input: Tensor, dim: Dims = None, keepdim: bool = False) -> Tensor:
     return apply(Amin(_nonempty("amin", input, _dims.many("amin", dim, input.ndim)), keepdim), input)
 
 
+@named("values", "indices")
 def max(input: Tensor, dim: Any = None, keepdim: bool = False) -> Any:
     """Returns the largest element; with a `dim` (values, indices) along it; with a tensor the elementwise maximum."""
     if isinstance(dim, Tensor):
@@ -383,6 +385,7 @@ def max(input: Tensor, dim: Any = None, keepdim: bool = False) -> Any:
     return amax(input) if dim is None else _with_index(input, argmax(input, dim, True), dim, keepdim)
 
 
+@named("values", "indices")
 def min(input: Tensor, dim: Any = None, keepdim: bool = False) -> Any:
     """Returns the smallest element; with a `dim` (values, indices) along it; with a tensor the elementwise minimum."""
     if isinstance(dim, Tensor):

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-
 from penlight.dtype import int64
 from penlight.errors import ArgumentError
 from penlight.ops import dims as _dims
@@ -12,6 +11,7 @@ from penlight.ops.dispatch import apply
 from penlight.ops.gather import GatherAdd, gather
 from penlight.ops.operator import NotDifferentiable, Operator, Spec
 from penlight.ops.registry import register
+from penlight.ops.results import named
 from penlight.ops.samples import of, sample, shapes
 from penlight.tensor import Tensor
 
@@ -79,6 +79,7 @@ def argsort(input: Tensor, dim: int = -1, descending: bool = False, *, stable: b
     return apply(ArgSort(_dims.one("argsort", dim, input.ndim), descending), input)
 
 
+@named("values", "indices")
 def sort(input: Tensor, dim: int = -1, descending: bool = False, *, stable: bool = True) -> tuple[Tensor, Tensor]:
     """Returns the sorted values along `dim` and their indices; the order of equal elements is always kept."""
     if not input.ndim:
@@ -87,6 +88,7 @@ def sort(input: Tensor, dim: int = -1, descending: bool = False, *, stable: bool
     return gather(input, dim, order), order
 
 
+@named("values", "indices")
 def topk(input: Tensor, k: int, dim: int = -1, largest: bool = True, sorted: bool = True) -> tuple[Tensor, Tensor]:
     """Returns the k largest (or smallest) values along `dim`, in order, and their indices (int64)."""
     if not input.ndim:

@@ -19,6 +19,7 @@ from penlight.ops.gather import gather
 from penlight.ops.matmul import matmul
 from penlight.ops.precision import under_autocast
 from penlight.ops.reduction import Dims, amax, amin, mean, sum, var
+from penlight.ops.results import named
 from penlight.ops.sort import argsort
 from penlight.tensor import Tensor, from_numpy
 
@@ -28,6 +29,7 @@ def count_nonzero(input: Tensor, dim: Dims = None) -> Tensor:
     return sum(input != 0, dim)
 
 
+@named("min", "max")
 def aminmax(input: Tensor, *, dim: int | None = None, keepdim: bool = False) -> tuple[Tensor, Tensor]:
     """Returns the smallest and the largest elements over `dim`."""
     return amin(input, dim, keepdim), amax(input, dim, keepdim)
@@ -77,6 +79,7 @@ def _pick(input: Tensor, places: Tensor, dim: int, keepdim: bool) -> tuple[Tenso
     return (values, places) if keepdim else (values.squeeze(dim), places.squeeze(dim))
 
 
+@named("values", "indices")
 def kthvalue(input: Tensor, k: int, dim: int = -1, keepdim: bool = False) -> tuple[Tensor, Tensor]:
     """Returns the k-th smallest elements along `dim` (k counts from 1), and their indices.
 
@@ -91,11 +94,13 @@ def kthvalue(input: Tensor, k: int, dim: int = -1, keepdim: bool = False) -> tup
     return _pick(input, argsort(input.detach(), d).narrow(d, k - 1, 1), d, keepdim)
 
 
+@named("values", "indices")
 def median(input: Tensor, dim: int | None = None, keepdim: bool = False) -> Any:
     """Returns the median (the lower one of two); with a `dim` (values, indices) along it. NaN wins."""
     return _median(input, dim, keepdim, False)
 
 
+@named("values", "indices")
 def nanmedian(input: Tensor, dim: int | None = None, keepdim: bool = False) -> Any:
     """Returns the median of what is not NaN; with a `dim` (values, indices) along it."""
     return _median(input, dim, keepdim, True)
@@ -116,6 +121,7 @@ def _median(input: Tensor, dim: int | None, keepdim: bool, skip: bool) -> Any:
     return _pick(input, gather(order, d, from_numpy(np.broadcast_to(rank, shape).astype(np.int64))), d, keepdim)
 
 
+@named("values", "indices")
 def mode(input: Tensor, dim: int = -1, keepdim: bool = False) -> tuple[Tensor, Tensor]:
     """Returns the most frequent elements along `dim` (the smallest on a tie), and the index of their last occurrence."""
     if not input.ndim:
