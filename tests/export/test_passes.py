@@ -360,9 +360,7 @@ def test_equal_computations_become_one():
 
 
 def test_random_numbers_are_not_shared():
-    proto = model_from_text(
-        "g (float[64] x) => (float[64] y) { a = RandomNormalLike(x) b = RandomNormalLike(x) y = Sub(a, b) }"
-    )
+    proto = model_from_text("g (float[64] x) => (float[64] y) { a = RandomNormalLike(x) b = RandomNormalLike(x) y = Sub(a, b) }")
     model = g.from_proto(proto)
     assert passes.MergeCommon().run(model) == 0
 
@@ -414,7 +412,12 @@ def test_parts_are_taken_before_the_transpose():
 
 @pytest.mark.parametrize(
     ("pads", "value", "folded"),
-    [((0, 0, 1, 2, 0, 0, 3, 0), 0.0, 1), ((0, 0, 1, 2, 0, 0, 3, 0), 1.0, 0), ((0, 1, 0, 0, 0, 1, 0, 0), 0.0, 0), ((0, 0, -1, 0, 0, 0, 0, 0), 0.0, 0)],
+    [
+        ((0, 0, 1, 2, 0, 0, 3, 0), 0.0, 1),
+        ((0, 0, 1, 2, 0, 0, 3, 0), 1.0, 0),
+        ((0, 1, 0, 0, 0, 1, 0, 0), 0.0, 0),
+        ((0, 0, -1, 0, 0, 0, 0, 0), 0.0, 0),
+    ],
 )
 def test_pads_move_into_the_convolution(pads, value, folded):
     channels = 2 + pads[1] + pads[5]
@@ -432,7 +435,10 @@ def test_pads_move_into_the_convolution(pads, value, folded):
     [
         ("m = MatMul(x, w) y = Mul(m, c)", ["MatMul"]),
         ("m = MatMul(x, w) a = Add(m, b) y = Div(a, c)", ["MatMul", "Add"]),
-        ("m = MatMul(x, w) a = Add(b, m) r = Reshape(a, shape) t = Transpose<perm = [1, 0, 2]>(r) y = Mul(c, t)", ["MatMul", "Add", "Reshape", "Transpose"]),
+        (
+            "m = MatMul(x, w) a = Add(b, m) r = Reshape(a, shape) t = Transpose<perm = [1, 0, 2]>(r) y = Mul(c, t)",
+            ["MatMul", "Add", "Reshape", "Transpose"],
+        ),
         ("m = Gemm(x, w, b) y = Mul(m, c)", ["Gemm"]),
         ("m = MatMul(x, w) r = Relu(m) y = Mul(r, c)", ["MatMul", "Relu", "Mul"]),
         ("m = MatMul(x, w) a = Add(m, m) y = Mul(a, c)", ["MatMul", "Add", "Mul"]),
@@ -452,17 +458,18 @@ def test_factors_go_into_weights(body, left):
 @pytest.mark.parametrize(
     ("body", "left"),
     [
-        ("f = DequantizeLinear(q, s, z) t = Transpose<perm = [1, 0]>(f) r = QuantizeLinear(t, s, z) y = DequantizeLinear(r, s, z)", ["QuantizeLinear", "Transpose", "DequantizeLinear"]),
-        ("f = DequantizeLinear(q, s, z) r = QuantizeLinear(f, s, z) y = DequantizeLinear(r, s, z)", ["QuantizeLinear", "DequantizeLinear"]),
-        ("f = DequantizeLinear(q, s, z) t = Transpose(f) r = QuantizeLinear(t, s2, z) y = DequantizeLinear(r, s2, z)", None),
-        ("f = DequantizeLinear(q, s, z) t = Relu(f) r = QuantizeLinear(t, s, z) y = DequantizeLinear(r, s, z)", None),
+        ("t = Transpose<perm = [1, 0]>(f) r = QuantizeLinear(t, s, z)", ["QuantizeLinear", "Transpose", "DequantizeLinear"]),
+        ("r = QuantizeLinear(f, s, z)", ["QuantizeLinear", "DequantizeLinear"]),
+        ("t = Transpose(f) r = QuantizeLinear(t, s2, z)", None),
+        ("t = Relu(f) r = QuantizeLinear(t, s, z)", None),
     ],
-)  # fmt: skip
+)
 def test_moves_of_quantized_numbers(body, left):
     weights = {"s": np.array(0.05, np.float32), "s2": np.array(0.06, np.float32), "z": np.array(3, np.uint8)}
     proto = model_from_text(
-        f"g (float[2,3] x) => (float y) {{ q = QuantizeLinear(x, s, z) {body} }}",
-        weights={k: v for k, v in weights.items() if f"{k}," in body or f"{k})" in body},
+        "g (float[2,3] x) => (float y) { q = QuantizeLinear(x, s, z) f = DequantizeLinear(q, s, z) "
+        f"{body} y = DequantizeLinear(r, {'s2' if 's2' in body else 's'}, z) }}",
+        weights={k: v for k, v in weights.items() if k != "s2" or "s2" in body},
     )
     proto.graph.output[0].type.tensor_type.ClearField("shape")
     chain = (passes.MoveQuantized(), passes.RemoveIdentities(), passes.RemoveDeadCode())
@@ -508,7 +515,8 @@ BRANCH = """g (bool c, float[3,4] x) => (float[3,4] y) {
     unused = Exp(x)
     used = Neg(x)
     y = If(c)<
-        then_branch = t () => (float[3,4] a) { k = Constant<value_float = 1.0>() b = Mul(used, k) d = Identity(b) e = Exp(x) a = Neg(d) },
+        then_branch = t () => (float[3,4] a) {
+            k = Constant<value_float = 1.0>() b = Mul(used, k) d = Identity(b) e = Exp(x) a = Neg(d) },
         else_branch = f () => (float[3,4] p) { s = Sigmoid(x) q = Sigmoid(x) p = Mul(s, q) }
     > }"""
 

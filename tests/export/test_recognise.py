@@ -13,6 +13,8 @@ X = RNG.standard_normal((2, 3, 8)).astype(np.float32)
 SQRT_HALF, TANH_SCALE = 0.70710678, 0.79788456
 
 CENTRED = "m = ReduceMean<axes = [-1]>(x) d = Sub(x, m) "
+VARIANCE = CENTRED + "q = Pow(d, two) v = ReduceMean<axes = [-1]>(q) w = Add(v, eps) r = Sqrt(w) "
+CUBE = "c = Mul(x, x) u = Mul(c, x) k = Mul(cubic, u) a = Add(x, k) i = Mul(scale, a) t = Tanh(i) s = Add(one, t) "
 GELU = [
     "h = Mul(x, half) q = Div(x, root) e = Erf(q) s = Add(e, one) y = Mul(h, s)",
     "q = Div(x, root) e = Erf(q) s = Add(e, one) p = Mul(x, s) y = Mul(p, half)",
@@ -20,18 +22,20 @@ GELU = [
     "q = Mul(inverse, x) e = Erf(q) t = Mul(half, e) s = Add(t, half) y = Mul(s, x)",
 ]
 TANH = [
-    "c = Pow(x, three) k = Mul(c, cubic) a = Add(x, k) i = Mul(a, scale) t = Tanh(i) s = Add(t, one) h = Mul(half, x) y = Mul(h, s)",
-    "c = Mul(x, x) u = Mul(c, x) k = Mul(cubic, u) a = Add(x, k) i = Mul(scale, a) t = Tanh(i) s = Add(one, t) h = Mul(x, s) y = Mul(h, half)",
-    "c = Mul(x, x) k = Mul(cubic, c) a = Add(k, one) b = Mul(x, a) i = Mul(scale, b) t = Tanh(i) s = Add(one, t) h = Mul(x, s) y = Mul(h, half)",
+    "c = Pow(x, three) k = Mul(c, cubic) a = Add(x, k) i = Mul(a, scale) t = Tanh(i) s = Add(t, one) "
+    "h = Mul(half, x) y = Mul(h, s)",
+    CUBE + "h = Mul(x, s) y = Mul(h, half)",
+    "c = Mul(x, x) k = Mul(cubic, c) a = Add(k, one) b = Mul(x, a) i = Mul(scale, b) t = Tanh(i) s = Add(one, t) "
+    "h = Mul(x, s) y = Mul(h, half)",
 ]
 NORM = [
-    CENTRED + "q = Pow(d, two) v = ReduceMean<axes = [-1]>(q) w = Add(v, eps) r = Sqrt(w) n = Div(d, r) k = Mul(n, weight) y = Add(k, bias)",
-    CENTRED + "q = Mul(d, d) v = ReduceMean<axes = [2]>(q) w = Add(eps, v) r = Pow(w, halfpower) n = Div(d, r) k = Mul(weight, n) y = Add(bias, k)",
-    CENTRED
-    + "n2 = ReduceMean<axes = [-1]>(x) e = Sub(x, n2) q = Pow(e, two) v = ReduceMean<axes = [-1]>(q) w = Add(v, eps) "
+    VARIANCE + "n = Div(d, r) k = Mul(n, weight) y = Add(k, bias)",
+    CENTRED + "q = Mul(d, d) v = ReduceMean<axes = [2]>(q) w = Add(eps, v) r = Pow(w, halfpower) "
+    "n = Div(d, r) k = Mul(weight, n) y = Add(bias, k)",
+    CENTRED + "n2 = ReduceMean<axes = [-1]>(x) e = Sub(x, n2) q = Pow(e, two) v = ReduceMean<axes = [-1]>(q) w = Add(v, eps) "
     "r = Sqrt(w) i = Reciprocal(r) n = Mul(d, i) k = Mul(n, weight) y = Add(k, bias)",
-    CENTRED + "q = Pow(d, two) v = ReduceMean<axes = [-1]>(q) w = Add(v, eps) r = Sqrt(w) n = Div(d, r) y = Mul(n, weight)",
-    CENTRED + "q = Pow(d, two) v = ReduceMean<axes = [-1]>(q) w = Add(v, eps) r = Sqrt(w) y = Div(d, r)",
+    VARIANCE + "n = Div(d, r) y = Mul(n, weight)",
+    VARIANCE + "y = Div(d, r)",
 ]
 RMS = [
     "q = Pow(x, two) v = ReduceMean<axes = [-1]>(q) w = Add(v, eps) r = Sqrt(w) n = Div(x, r) y = Mul(n, weight)",

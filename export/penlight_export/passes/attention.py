@@ -205,7 +205,7 @@ def _is_causal(condition: Value | None) -> bool:
         return False
     columns, rows = node.inputs if node.op_type == "LessOrEqual" else reversed(node.inputs)
     down = rows.producer() if rows is not None else None
-    if down is None or down.op_type != "Unsqueeze" or not np.array_equal(np.ravel(constant_of(down.inputs[1])), [1]):
+    if down is None or down.op_type != "Unsqueeze" or scalar_of(down.inputs[1]) != 1:
         return False
     return _counts(columns) and _counts(down.inputs[0])
 

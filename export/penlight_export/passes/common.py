@@ -10,11 +10,13 @@ from penlight_export.graph import Attr, Graph, Model, Node, Value, all_graphs, b
 from penlight_export.passes.base import Pass
 
 _SMALL = 1024  # bytes of a constant that is worth a look
-_RANDOM = frozenset({"RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike", "Bernoulli", "Multinomial", "Dropout"})
+_RANDOM = frozenset(
+    {"RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike", "Bernoulli", "Multinomial", "Dropout"}
+)
 
 
 class MergeCommon(Pass):
-    """One walk over each graph: nodes with the same operator, attributes and operands are one. Outputs of a graph keep their node."""
+    """One walk over each graph: nodes with the same operator, attributes and operands become one. Outputs keep their node."""
 
     name = "common subexpressions"
 

@@ -31,7 +31,9 @@ class FoldBatchNorm(Pass):
 
     def run(self, model: Model) -> int:
         """Returns the number of folded normalisations."""
-        return sum(_fold(node) for node in tuple(all_nodes(model.graph)) if node.op_type == "BatchNormalization" and node.domain == "")
+        return sum(
+            _fold(node) for node in tuple(all_nodes(model.graph)) if node.op_type == "BatchNormalization" and node.domain == ""
+        )
 
 
 def _fold(norm: Node) -> bool:

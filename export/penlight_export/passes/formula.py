@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Finds arithmetic that is written out in nodes by its formula, such as "0.5 * x * (1 + Erf(x * 0.70710678))".
 
-Products and sums are compared without regard to order, brackets and where constants stand; a division is a factor below the line, and
-Pow with 2, 3, 0.5, -0.5 or -1 is what it means. Names stand for any value (the same one everywhere), names in `numbers` for a
-constant number.
+Products and sums are compared without regard to order, brackets and where constants stand; a division is a factor below the
+line, and Pow with 2, 3, 0.5, -0.5 or -1 is what it means. Names stand for any value (the same one everywhere), names in `numbers`
+for a constant number.
 """
 
 from __future__ import annotations
@@ -113,9 +113,7 @@ def _parse(tree: ast.expr, numbers: frozenset[str]) -> Pattern:
     return Chain(kind, number, tuple(sorted(parts, key=lambda part: isinstance(part[0], Name))))
 
 
-def _flatten(
-    tree: ast.expr, kind: str, sign: int, numbers: frozenset[str]
-) -> tuple[float | str, list[tuple[Pattern, int]]]:
+def _flatten(tree: ast.expr, kind: str, sign: int, numbers: frozenset[str]) -> tuple[float | str, list[tuple[Pattern, int]]]:
     """The constant and the parts of a product or sum; brackets inside of it do not count."""
     neutral = 1.0 if kind == "product" else 0.0
     if isinstance(tree, ast.BinOp) and isinstance(tree.op, (ast.Mult, ast.Div) if kind == "product" else (ast.Add, ast.Sub)):
@@ -165,9 +163,7 @@ def _match_number(wanted: float | str, number: float, found: Value, bound: Bindi
     return Bindings(bound.values, {**bound.numbers, wanted: number}, bound.axes)
 
 
-def _match_parts(
-    wanted: Sequence[tuple[Pattern, int]], parts: Sequence[tuple[Found, int]], bound: Bindings
-) -> Iterator[Bindings]:
+def _match_parts(wanted: Sequence[tuple[Pattern, int]], parts: Sequence[tuple[Found, int]], bound: Bindings) -> Iterator[Bindings]:
     if not wanted:
         yield bound
         return

@@ -52,7 +52,9 @@ class FuseActivation(Pass):
 
     def run(self, model: Model) -> int:
         """Returns the number of fused pairs."""
-        fused = sum(self._fuse(node) for node in tuple(all_nodes(model.graph)) if node.op_type in self.activations and node.domain == "")
+        fused = sum(
+            self._fuse(node) for node in tuple(all_nodes(model.graph)) if node.op_type in self.activations and node.domain == ""
+        )
         if fused:
             model.graph.opset_imports[FUSED_DOMAIN] = 1
         return fused
@@ -60,8 +62,10 @@ class FuseActivation(Pass):
     def ensures(self, model: Model) -> None:
         """Every fused node says which activation it applies, in a way that has a function body."""
         for node in all_nodes(model.graph):
-            if node.domain == FUSED_DOMAIN and node.op_type in _SHARED and (
-                node.overload not in _BODIES or find_attribute(node, "activation") != node.overload
+            if (
+                node.domain == FUSED_DOMAIN
+                and node.op_type in _SHARED
+                and (node.overload not in _BODIES or find_attribute(node, "activation") != node.overload)
             ):
                 raise PassError(f"activation fusion: {describe(node)} applies '{node.overload}', which has no body")
 

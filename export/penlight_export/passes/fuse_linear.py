@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Joins MatMul by a constant matrix with its bias and the activation or residual behind it into FusedMatMul of domain ai.penlight."""
+"""Joins MatMul by a constant matrix with bias, activation or residual behind it into FusedMatMul of domain ai.penlight."""
 
 from __future__ import annotations
 
@@ -45,20 +45,21 @@ def _fuse(product: Node) -> bool:
     last, bias = _bias_behind(product, sizes[1])
     function = _activation_behind(last)
     residual: Value | None = None
+    attributes: dict[str, object] = {}
     if function is not None:
-        activation, attributes = function
+        activation, parameters = function
         last = _reader(last)
         overload = ("Bias" if bias is not None else "") + activation
-        attributes = {"activation": activation, **attributes}
+        attributes = {"activation": activation, **parameters}
     else:
-        attributes = {}
         residual = _residual_behind(last)
         last = last if residual is None else _reader(last)
         overload = ("Bias" if bias is not None else "") + ("Residual" if residual is not None else "")
     if last is product:
         return False
-    inputs = [x, weight, bias, residual]
-    fused = make_node("FusedMatMul", inputs[: 4 if residual is not None else 3 if bias is not None else 2], attributes, domain=FUSED_DOMAIN, like=product)
+    count = 4 if residual is not None else 3 if bias is not None else 2
+    inputs = [x, weight, bias, residual][:count]
+    fused = make_node("FusedMatMul", inputs, attributes, domain=FUSED_DOMAIN, like=product)
     fused.overload = overload
     between = _chain(product, last)
     replace_node(last, [fused], fused.outputs)

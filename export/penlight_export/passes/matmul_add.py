@@ -3,7 +3,18 @@
 
 from __future__ import annotations
 
-from penlight_export.graph import Model, Node, Value, all_nodes, constant_size, make_node, rank_of, replace_node, single_consumer, static_shape
+from penlight_export.graph import (
+    Model,
+    Node,
+    Value,
+    all_nodes,
+    constant_size,
+    make_node,
+    rank_of,
+    replace_node,
+    single_consumer,
+    static_shape,
+)
 from penlight_export.passes.base import Pass
 
 

@@ -8,9 +8,10 @@ import numpy as np
 from penlight_export.graph import Model, Node, Value, all_nodes, constant_of, make_node, replace_node, single_consumer
 from penlight_export.passes.base import Pass
 
-_MOVES = frozenset(
-    "DepthToSpace Expand Flatten Gather Identity Reshape Slice SpaceToDepth Squeeze Tile Transpose Unsqueeze".split()
-)
+_MOVES = {
+    *("DepthToSpace", "Expand", "Flatten", "Gather", "Identity", "Reshape", "Slice", "SpaceToDepth"),
+    *("Squeeze", "Tile", "Transpose", "Unsqueeze"),
+}
 
 
 class MoveQuantized(Pass):
@@ -39,8 +40,10 @@ def _fold(quantize: Node) -> bool:
     source = dequantize.inputs[0]
     if source is None or source.dtype is None or source.dtype != quantize.outputs[0].dtype or source.dtype.bitwidth > 16:
         return False  # 32 bits do not come back from a float unchanged
-    kind, inputs, attributes = ("Identity", [source], {}) if move is None else (move.op_type, [source, *move.inputs[1:]], _copied(move))
-    new = make_node(kind, inputs, attributes, like=move or quantize)
+    if move is None:
+        new = make_node("Identity", [source], like=quantize)
+    else:
+        new = make_node(move.op_type, [source, *move.inputs[1:]], _copied(move), like=move)
     replace_node(quantize, [new], new.outputs)
     return True
 

@@ -160,7 +160,7 @@ _FORMULAS: tuple[tuple[str, str, int, Build], ...] = (
 @functools.lru_cache(maxsize=1)
 def recognitions() -> tuple[Recognition, ...]:
     """The table, parsed."""
-    return tuple(Recognition(parse(text, ("eps", "alpha")), *rest) for text, *rest in _FORMULAS)
+    return tuple(Recognition(parse(text, ("eps", "alpha")), operator, opset, build) for text, operator, opset, build in _FORMULAS)
 
 
 def _by_root(opset: int) -> dict[str, list[Recognition]]:

@@ -14,8 +14,8 @@ def select_passes(names: Sequence[str]) -> tuple[Pass, ...]:
     """The passes of these names, in the order in which they run by default.
 
     Args:
-        names: such as "common-subexpressions"; a name with "no-" in front takes a pass out of the default ones. "none" and "default"
-            alone mean what they say.
+        names: such as "common-subexpressions"; a name with "no-" in front takes a pass out of the default ones. "none" and
+            "default" alone mean what they say.
 
     Raises:
         OptionError: a name is not known; all that are known follow.

@@ -34,15 +34,33 @@ from penlight_export.passes.formula import reduced_axes
 
 Permutation = tuple[int, ...]
 
-_ELEMENTWISE = frozenset(
-    "Abs Acos Asin Atan Cast Ceil Clip Cos Elu Erf Exp Floor Gelu HardSigmoid HardSwish IsNaN LeakyRelu Log Mish Neg Not Reciprocal "
-    "Relu Round Selu Sigmoid Sign Sin Softplus Softsign Sqrt Swish Tanh ThresholdedRelu "
-    "Add And Div Equal Greater GreaterOrEqual Less LessOrEqual Max Min Mul Or Pow Sub Sum Where Xor".split()
+_UNARY = (
+    *(
+        "Abs",
+        "Acos",
+        "Asin",
+        "Atan",
+        "Cast",
+        "Ceil",
+        "Clip",
+        "Cos",
+        "Elu",
+        "Erf",
+        "Exp",
+        "Floor",
+        "Gelu",
+        "HardSigmoid",
+        "HardSwish",
+    ),
+    *("IsNaN", "LeakyRelu", "Log", "Mish", "Neg", "Not", "Reciprocal", "Relu", "Round", "Selu", "Sigmoid", "Sign", "Sin"),
+    *("Softplus", "Softsign", "Sqrt", "Swish", "Tanh", "ThresholdedRelu"),
 )
-_REDUCTIONS = frozenset(f"Reduce{name}" for name in "L1 L2 LogSum LogSumExp Max Mean Min Prod Sum SumSquare".split())
-
-
-_MOVED = _ELEMENTWISE | _REDUCTIONS | {"Concat"}
+_BROADCAST = (
+    *("Add", "And", "Div", "Equal", "Greater", "GreaterOrEqual", "Less", "LessOrEqual", "Max", "Min", "Mul", "Or", "Pow", "Sub"),
+    *("Sum", "Where", "Xor"),
+)
+_REDUCTIONS = {f"Reduce{name}" for name in ("L1", "L2", "LogSum", "LogSumExp", "Max", "Mean", "Min", "Prod", "Sum", "SumSquare")}
+_MOVED = {*_UNARY, *_BROADCAST, *_REDUCTIONS, "Concat"}
 
 
 class SinkTransposes(Pass):
@@ -178,7 +196,9 @@ def _source(value: Value | None) -> Value | None:
     return producer.inputs[0] if producer is not None else None
 
 
-def _moved_axes(node: Node, sources: Sequence[Value | None], order: Permutation) -> tuple[list[Value | None], dict[str, int]] | None:
+def _moved_axes(
+    node: Node, sources: Sequence[Value | None], order: Permutation
+) -> tuple[list[Value | None], dict[str, int]] | None:
     axes = reduced_axes(node)
     if axes is None or "axes" in node.attributes:
         return None
