@@ -36,13 +36,15 @@ constexpr int64_t kGemmUnit = 12;        // a multiple of every tile's rows, for
 constexpr int64_t kGemmGrain = 1 << 17;  // multiply-adds worth a thread
 constexpr int64_t kGemmDirectRows = 4;   // up to so many rows, packing B costs more than it saves
 constexpr int64_t kGemmDotRows = 2;
+constexpr int64_t kGemmAhead = 8;  // short runs far apart, which the processor does not foresee, that are fetched ahead
 
 int64_t gemm_min(int64_t a, int64_t b) { return a < b ? a : b; }
 
-/// Rows of A in one block of this depth.
-int64_t gemm_row_block(int64_t depth) {
-  const int64_t rows = kGemmLeftFloats / (depth < 64 ? 64 : gemm_min(depth, kGemmDepth));
-  return rows / kGemmUnit * kGemmUnit;
+/// Rows of A in one block of this depth: nearly equal parts of all rows, as few as fit.
+int64_t gemm_row_block(int64_t rows, int64_t depth) {
+  const int64_t most = kGemmLeftFloats / (depth < 64 ? 64 : gemm_min(depth, kGemmDepth)) / kGemmUnit * kGemmUnit;
+  const int64_t blocks = (rows + most - 1) / most;
+  return blocks <= 1 ? most : ((rows + blocks - 1) / blocks + kGemmUnit - 1) / kGemmUnit * kGemmUnit;
 }
 
 /// Limits of a clamp that does what the activation does, where one exists.
@@ -81,7 +83,7 @@ GemmTile tile_of_block(const GemmBlock& block, int64_t k, int64_t depth) {
 void gemm_rows(const GemmTable& table, const GemmBlock& block, GemmTile& tile, int64_t first, int64_t end, int64_t k) {
   for (int64_t i = first; i < end; i += table.rows) {
     const int64_t rows = gemm_min(table.rows, end - i);
-    tile.a = block.a + i * block.a_row + k * block.a_depth;
+    tile.a = block.a + (block.a_panel > 0 ? i / table.rows * block.a_panel : i * block.a_row) + k * block.a_depth;
     tile.c = block.c + i * block.c_row + tile.column;
     tile.bias = block.bias == nullptr ? nullptr : block.bias + i * block.bias_row + tile.column * block.bias_column;
     table.tile[rows][(tile.columns + table.lanes - 1) / table.lanes](tile);
@@ -169,20 +171,46 @@ void gemm_direct(const Gemm& gemm, float* scratch, const Parallel& parallel, siz
   gemm_block(columns_of_block(block_of_gemm(gemm), whole * kPanel, rest, scratch));
 }
 
-/// Copies the left side of a block to `left`, transposed as it lies, and lets the block read it there.
+/// Copies the rows of a left side that are `depth` long.
+void gemm_pack_rows(GemmBlock* block, float* left) {
+  for (int64_t i = 0; i < block->rows; ++i)
+    __builtin_memcpy(left + i * block->depth, block->a + i * block->a_row, static_cast<size_t>(block->depth) * sizeof(float));
+  block->a_row = block->depth;
+}
+
+/// Copies a left side whose columns are contiguous to panels of one tile's rows, so that a tile reads one run.
+template <int kRows>
+void gemm_pack_columns(GemmBlock* block, float* left) {
+  const int64_t whole = block->rows / kRows * kRows, panels = (block->rows + kRows - 1) / kRows;
+  // a line more, or the same line of all panels would fall into a few sets of the first cache
+  const int64_t panel = gemm_min(block->depth * kRows + kPanel, kGemmLeftFloats / panels);
+  for (int64_t k = 0; k < block->depth; ++k) {
+    const float* from = block->a + k * block->a_depth;
+    float* to = left + k * kRows;
+    for (int64_t i = 0; i < whole; i += kRows, to += panel) {
+      __builtin_prefetch(from + kGemmAhead * block->a_depth + i);
+      __builtin_memcpy(to, from + i, kRows * sizeof(float));
+    }
+    for (int64_t i = whole; i < block->rows; ++i) to[i - whole] = from[i];
+  }
+  block->a_depth = kRows;
+  block->a_panel = panel;
+}
+
+/// Brings the left side of a block together in `left` and lets the block read it there.
 void gemm_pack_left(GemmBlock* block, float* left) {
-  const bool transposed = block->a_depth != 1;
-  const int64_t lines = transposed ? block->depth : block->rows, length = transposed ? block->rows : block->depth;
-  const int64_t from = transposed ? block->a_depth : block->a_row;
-  for (int64_t i = 0; i < lines; ++i)
-    __builtin_memcpy(left + i * length, block->a + i * from, static_cast<size_t>(length) * sizeof(float));
+  if (block->a_depth == 1)
+    gemm_pack_rows(block, left);
+  else if (table_for_isa(kGemmTables)->rows == kGemmMaxRows)
+    gemm_pack_columns<kGemmMaxRows>(block, left);
+  else
+    gemm_pack_columns<kGemmMinRows>(block, left);
   block->a = left;
-  (transposed ? block->a_depth : block->a_row) = length;
 }
 
 /// As gemm_block, with each part of A brought together first: its rows or columns lie far apart.
 void gemm_block_packed(const GemmBlock& block, float* left) {
-  const int64_t step = gemm_row_block(block.depth);
+  const int64_t step = gemm_row_block(block.rows, block.depth);
   for (int64_t i = 0; i < block.rows; i += step)
     for (int64_t k = 0; k == 0 || k < block.depth; k += kGemmDepth) {
       const int64_t depth = gemm_min(kGemmDepth, block.depth - k);
@@ -196,26 +224,52 @@ void gemm_block_packed(const GemmBlock& block, float* left) {
     }
 }
 
-void gemm_packed(const Gemm& gemm, float* scratch, const Parallel& parallel, size_t pieces) {
-  const int64_t panels = (gemm.n + kPanel - 1) / kPanel, panel_size = gemm.k * kPanel;
+/// Some columns of a product whose rows are one block: every panel of B is packed just before its only use.
+void gemm_streamed(const Gemm& gemm, int64_t first, int64_t end, float* panels, float* left) {
+  const GemmTable& table = *table_for_isa(kGemmTables);
+  const int64_t width = table.vectors * table.lanes > kPanel ? table.vectors * table.lanes : kPanel;
+  for (int64_t k = 0; k < gemm.k; k += kGemmDepth) {
+    GemmBlock part = block_of_gemm(gemm);
+    part.a += k * part.a_depth;
+    part.depth = gemm_min(kGemmDepth, gemm.k - k);
+    part.b_panel = part.depth * kPanel;
+    part.accumulate = gemm.accumulate || k > 0;
+    gemm_pack_left(&part, left);
+    if (k + part.depth < gemm.k) part = without_end(part);
+    for (int64_t j = first; j < end; j += width) {
+      const int64_t columns = gemm_min(width, end - j);
+      gemm_pack(gemm.b + k * gemm.b_depth, gemm.b_depth, gemm.b_column, part.depth, j, columns, panels);
+      gemm_block(columns_of_block(part, j, columns, panels));
+    }
+  }
+}
+
+/// Packs all of B into scratch, each thread some of the panels.
+void gemm_pack_right(const Gemm& gemm, float* scratch, const Parallel& parallel, size_t pieces) {
+  const int64_t panels = (gemm.n + kPanel - 1) / kPanel;
   parallel_pieces(parallel, static_cast<size_t>(panels), pieces, [&](size_t begin, size_t end) {
-    const int64_t first = static_cast<int64_t>(begin) * kPanel;
-    const int64_t last = gemm_min(static_cast<int64_t>(end) * kPanel, gemm.n);
-    gemm_pack(gemm.b, gemm.b_depth, gemm.b_column, gemm.k, first, last - first, scratch + static_cast<int64_t>(begin) * panel_size);
+    const int64_t first = static_cast<int64_t>(begin) * kPanel, last = gemm_min(static_cast<int64_t>(end) * kPanel, gemm.n);
+    gemm_pack(gemm.b, gemm.b_depth, gemm.b_column, gemm.k, first, last - first, scratch + first * gemm.k);
   });
-  const bool by_rows = gemm.m >= gemm.n;
+}
+
+void gemm_packed(const Gemm& gemm, float* scratch, const Parallel& parallel, size_t pieces) {
+  const bool by_rows = gemm.m >= gemm.n, pack_left = gemm.left != nullptr && (gemm.a_row == 1 || gemm.a_depth == 1);
+  const bool streamed = !by_rows && pack_left && gemm.k > 0 && gemm.m <= gemm_row_block(gemm.m, gemm.k);
+  if (!streamed) gemm_pack_right(gemm, scratch, parallel, pieces);
   const int64_t unit = by_rows ? kGemmMaxRows * 2 : 4 * kPanel, extent = by_rows ? gemm.m : gemm.n;
-  const bool pack_left = gemm.left != nullptr && (gemm.a_row == 1 || gemm.a_depth == 1);
   const int64_t units = (extent + unit - 1) / unit, parts = gemm_min(units, static_cast<int64_t>(pieces));
   parallel_for(parallel, static_cast<size_t>(parts), [&](size_t part) {
     const int64_t number = static_cast<int64_t>(part);
     const int64_t first = units * number / parts * unit, last = gemm_min(units * (number + 1) / parts * unit, extent);
     const int64_t column = by_rows ? 0 : first, columns = by_rows ? gemm.n : last - first;
-    GemmBlock block = columns_of_block(block_of_gemm(gemm), column, columns, scratch + column / kPanel * panel_size);
-    block.b_panel = panel_size;
+    float *right = scratch + column * gemm.k, *left = pack_left ? gemm.left + number * kGemmLeftFloats : nullptr;
+    if (streamed) return gemm_streamed(gemm, first, last, right, left);
+    GemmBlock block = columns_of_block(block_of_gemm(gemm), column, columns, right);
+    block.b_panel = gemm.k * kPanel;
     if (by_rows) block = rows_of_block(block, first, last);
     if (pack_left)
-      gemm_block_packed(block, gemm.left + number * kGemmLeftFloats);
+      gemm_block_packed(block, left);
     else
       gemm_block(block);
   });
@@ -230,7 +284,7 @@ void gemm_block(const GemmBlock& block) {
   const int64_t width = (block.rows == 1 ? table.wide_vectors : table.vectors) * table.lanes;
   for (int64_t k = 0; k == 0 || k < block.depth; k += kGemmDepth) {
     GemmTile tile = tile_of_block(block, k, gemm_min(kGemmDepth, block.depth - k));
-    const int64_t step = gemm_row_block(tile.depth);
+    const int64_t step = gemm_row_block(block.rows, tile.depth);
     for (int64_t i = 0; i < block.rows; i += step)
       for (tile.column = 0; tile.column < block.columns; tile.column += width) {
         tile.columns = gemm_min(width, block.columns - tile.column);
@@ -269,14 +323,20 @@ bool gemm_scratch_floats(int64_t n, int64_t k, int64_t* floats) {
 }
 
 void gemm_pack(const float* b, int64_t b_depth, int64_t b_column, int64_t depth, int64_t first, int64_t count, float* panels) {
+  const GemmTable& table = *table_for_isa(kGemmTables);
   for (int64_t j = 0; j < count; j += kPanel, panels += depth * kPanel) {
     const int64_t columns = gemm_min(kPanel, count - j);
     const float* from = b + (first + j) * b_column;
     if (columns == kPanel && b_column == 1) {
-      for (int64_t k = 0; k < depth; ++k) __builtin_memcpy(panels + k * kPanel, from + k * b_depth, kPanel * sizeof(float));
+      for (int64_t k = 0; k < depth; ++k) {
+        __builtin_prefetch(from + (k + kGemmAhead) * b_depth);
+        __builtin_memcpy(panels + k * kPanel, from + k * b_depth, kPanel * sizeof(float));
+      }
       continue;
     }
-    for (int64_t k = 0; k < depth; ++k) {
+    const int64_t whole = columns == kPanel && b_depth == 1 ? depth / kPanel * kPanel : 0;
+    table.pack_transposed(from, b_column, whole, panels);
+    for (int64_t k = whole; k < depth; ++k) {
       float* to = panels + k * kPanel;
       for (int64_t x = 0; x < columns; ++x) to[x] = from[k * b_depth + x * b_column];
       for (int64_t x = columns; x < kPanel; ++x) to[x] = 0.0f;

@@ -5,9 +5,9 @@
 
 namespace penlight {
 
-constexpr int64_t kPanel = 16;                // columns of a packed panel of B, the same on every instruction set
-constexpr int64_t kGemmDepth = 256;           // k of one pass over a tile; the next pass continues from the stored sums
-constexpr int64_t kGemmLeftFloats = 1 << 15;  // of A that stay in the second cache
+constexpr int64_t kPanel = 16;                 // columns of a packed panel of B, the same on every instruction set
+constexpr int64_t kGemmDepth = 256;            // k of one pass over a tile; the next pass continues from the stored sums
+constexpr int64_t kGemmLeftFloats = 34 << 10;  // of A that stay in the second cache; 128 rows of kGemmDepth and a bit
 
 /// One block of C = alpha * A B + beta * bias, on one thread. Each element of C is one chain of multiply-adds in the order of k, so
 /// that results do not depend on tiles or threads.
@@ -15,6 +15,7 @@ struct GemmBlock {
   int64_t rows = 0, columns = 0, depth = 0;
   const float* a = nullptr;  // A(i, k) = a[i * a_row + k * a_depth]
   int64_t a_row = 0, a_depth = 1;
+  int64_t a_panel = 0;  // not 0: A lies in panels of a tile's rows, each so many floats apart
   /// B(k, j) = b[(offsets ? offsets[k] : k * b_depth) + (j / b_width) * b_panel + j % b_width]; b_width is a multiple of
   /// gemm_lanes(), and every so many columns begun must be readable.
   const float* b = nullptr;
@@ -95,7 +96,7 @@ struct GemmTile {
   float alpha, beta, low, high;
 };
 
-constexpr int kGemmMaxRows = 6;
+constexpr int kGemmMaxRows = 6, kGemmMinRows = 4;  // a full tile has one or the other
 constexpr int kGemmMaxVectors = 8;
 constexpr int kDotColumns = 3;      // of a tile of several rows
 constexpr int kDotWideColumns = 9;  // of a tile of one row
@@ -103,6 +104,7 @@ constexpr int kDotWideColumns = 9;  // of a tile of one row
 struct GemmTable {
   int rows, vectors, wide_vectors, lanes;  // of a full tile; `wide_vectors` when there is one row
   void (*tile[kGemmMaxRows + 1][kGemmMaxVectors + 1])(const GemmTile& tile);
+  void (*pack_transposed)(const float* b, int64_t b_column, int64_t depth, float* panel);
   void (*dot)(const float* a, const float* b, int64_t b_column, int64_t depth, int64_t count, float* sums);
   void (*dot_tile[kDotRows + 1][kDotWideColumns + 1])(const DotBlock& tile);  // the whole block is one tile
 };

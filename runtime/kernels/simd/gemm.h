@@ -29,6 +29,7 @@ PENLIGHT_INLINE void gemm_sums(const GemmTile& t, Vf (&sums)[kRows][kVectors]) {
 #pragma GCC unroll 8
   for (int i = 0; i < kRows; ++i) a[i] = t.a + i * t.a_row;
   int64_t ka = 0, kb = 0;
+#pragma GCC unroll 4
   for (int64_t k = 0; k < t.depth; ++k) {
     if (kIndirect) kb = t.offsets[k];
     Vf row[kVectors];
@@ -105,6 +106,8 @@ __attribute__((noinline)) void gemm_tile(const GemmTile& t) {
   float buffer[kRows * kVectors * kLanes];
   Vf sums[kRows][kVectors];
   const bool whole = t.columns == kVectors * kLanes;
+#pragma GCC unroll 8
+  for (int i = kRows; i < 2 * kRows; ++i) __builtin_prefetch(t.c + i * t.c_row, 1);  // the next tile's part of C
   if (t.load_c && !whole) gemm_begin(t, kRows, kVectors, buffer);
 #pragma GCC unroll 8
   for (int i = 0; i < kRows; ++i)
@@ -124,6 +127,19 @@ __attribute__((noinline)) void gemm_tile(const GemmTile& t) {
 #pragma GCC unroll 8
     for (int j = 0; j < kVectors; ++j) store(buffer + (i * kVectors + j) * kLanes, sums[i][j]);
   gemm_end(t, kRows, kVectors, buffer);
+}
+
+/// One panel of columns that are contiguous in k; depth is a multiple of kPanel.
+inline __attribute__((noinline)) void gemm_pack_transposed(const float* b, int64_t b_column, int64_t depth, float* panel) {
+  for (int64_t k = 0; k < depth; k += kLanes)
+    for (int64_t j = 0; j < kPanel; j += kLanes) {
+      Vf lanes[kLanes];
+#pragma GCC unroll 16
+      for (int i = 0; i < kLanes; ++i) lanes[i] = load(b + (j + i) * b_column + k);
+      transpose(lanes);
+#pragma GCC unroll 16
+      for (int i = 0; i < kLanes; ++i) store(panel + (k + i) * kPanel + j, lanes[i]);
+    }
 }
 
 /// sums[j] = a . b(:, j) for `count` columns that lie b_column apart, contiguous in k.
@@ -231,6 +247,7 @@ constexpr GemmTable kGemmTable = {kTileRows,
                                    PENLIGHT_TILE_ROW(6)
 #endif
                                   },
+                                  gemm_pack_transposed,
                                   gemm_dot,
                                   {{},
                                    {nullptr, dot_tile<1, 1>, dot_tile<1, 2>, dot_tile<1, 3>, dot_tile<1, 4>, dot_tile<1, 5>,
