@@ -1,4 +1,5 @@
-// A small pool: workers sleep between calls, and a forked child starts anew without them. SPDX-License-Identifier: Apache-2.0
+// A small pool: workers spin a little, then sleep between calls; a forked child starts anew without them. SPDX-License-Identifier:
+// Apache-2.0
 #include "workers.h"
 
 #include <unistd.h>
@@ -20,6 +21,27 @@ size_t default_worker_count() {
   const size_t processors = std::thread::hardware_concurrency();
   if (wanted > 0 && wanted <= 256) return static_cast<size_t>(wanted);
   return processors > 0 ? processors : 1;
+}
+
+// Some tens of microseconds: they bridge the interpreter's way from one kernel to the next, where waking costs as much as a kernel.
+constexpr int kSpins = 2000;
+
+void pause_processor() {
+#if defined(__x86_64__) || defined(__i386__)
+  __builtin_ia32_pause();
+#elif defined(__aarch64__)
+  asm volatile("yield");
+#endif
+}
+
+/// Whether `is_true` became so within a few spins.
+template <typename Predicate>
+bool spin_until(Predicate&& is_true) {
+  for (int spin = 0; spin < kSpins; ++spin) {
+    if (is_true()) return true;
+    pause_processor();
+  }
+  return false;
 }
 
 class WorkerPool {
@@ -51,10 +73,11 @@ class WorkerPool {
       count_ = count;
       next_ = 0;
       busy_ = threads_.size();
-      ++round_;
+      ++round_;  // publishes all of the above to the spinning workers
     }
     wake_.notify_all();
     drain();
+    if (spin_until([this] { return busy_ == 0; })) return true;
     std::unique_lock<std::mutex> lock(mutex_);
     done_.wait(lock, [this] { return busy_ == 0; });
     return true;
@@ -67,15 +90,19 @@ class WorkerPool {
 
   void work() {
     size_t seen = 0;
-    std::unique_lock<std::mutex> lock(mutex_);
     for (;;) {
-      wake_.wait(lock, [&] { return stopping_ || round_ != seen; });
+      const auto is_called = [&] { return stopping_ || round_ != seen; };
+      if (!spin_until(is_called)) {
+        std::unique_lock<std::mutex> lock(mutex_);
+        wake_.wait(lock, is_called);
+      }
       if (stopping_) return;
       seen = round_;
-      lock.unlock();
       drain();
-      lock.lock();
-      if (--busy_ == 0) done_.notify_one();
+      if (--busy_ == 0) {
+        std::lock_guard<std::mutex> lock(mutex_);  // so that the call cannot fall between the waiter's look and its wait
+        done_.notify_one();
+      }
     }
   }
 
@@ -83,9 +110,9 @@ class WorkerPool {
   std::vector<std::thread> threads_;
   std::mutex turn_, mutex_;
   std::condition_variable wake_, done_;
-  bool stopping_ = false;
-  size_t round_ = 0, busy_ = 0, count_ = 0;
-  std::atomic<size_t> next_{0};
+  std::atomic<bool> stopping_{false};
+  std::atomic<size_t> round_{0}, busy_{0}, next_{0};
+  size_t count_ = 0;
   void (*task_)(void* argument, size_t index) = nullptr;
   void* argument_ = nullptr;
 };
