@@ -18,6 +18,7 @@ from penlight import autograd as autograd
 from penlight import fft as fft
 from penlight import linalg as linalg
 from penlight import masked as masked
+from penlight import second_names as _second_names
 from penlight import special as special
 from penlight.autograd import enable_grad as enable_grad
 from penlight.autograd import inference_mode as inference_mode
@@ -403,6 +404,7 @@ from penlight.tensor import tensor as tensor
 if _typing.TYPE_CHECKING:  # what __getattr__ finds
     from penlight import amp as amp
     from penlight import array_api as array_api
+    from penlight import cuda as cuda
     from penlight import data as data
     from penlight import distributed as distributed
     from penlight import func as func
@@ -416,24 +418,93 @@ if _typing.TYPE_CHECKING:  # what __getattr__ finds
     from penlight.amp import is_autocast_available as is_autocast_available
     from penlight.amp import is_autocast_enabled as is_autocast_enabled
     from penlight.dims import Dim as Dim
+    from penlight.dtype_names import BFloat16Tensor as BFloat16Tensor
+    from penlight.dtype_names import BoolTensor as BoolTensor
+    from penlight.dtype_names import ByteTensor as ByteTensor
+    from penlight.dtype_names import CharTensor as CharTensor
+    from penlight.dtype_names import DoubleTensor as DoubleTensor
+    from penlight.dtype_names import FloatTensor as FloatTensor
+    from penlight.dtype_names import HalfTensor as HalfTensor
+    from penlight.dtype_names import IntTensor as IntTensor
+    from penlight.dtype_names import LongTensor as LongTensor
+    from penlight.dtype_names import ShortTensor as ShortTensor
+    from penlight.dtype_names import can_cast as can_cast
+    from penlight.dtype_names import cdouble as cdouble
+    from penlight.dtype_names import cfloat as cfloat
+    from penlight.dtype_names import double as double
+    from penlight.dtype_names import float as float
+    from penlight.dtype_names import get_default_dtype as get_default_dtype
+    from penlight.dtype_names import half as half
+    from penlight.dtype_names import int as int
+    from penlight.dtype_names import long as long
+    from penlight.dtype_names import promote_types as promote_types
+    from penlight.dtype_names import short as short
     from penlight.files import load as load
     from penlight.files import save as save
     from penlight.limits import finfo as finfo
     from penlight.limits import iinfo as iinfo
+    from penlight.nn.functional import adaptive_avg_pool1d as adaptive_avg_pool1d
+    from penlight.nn.functional import alpha_dropout as alpha_dropout
+    from penlight.nn.functional import avg_pool1d as avg_pool1d
+    from penlight.nn.functional import celu as celu
+    from penlight.nn.functional import celu_ as celu_
+    from penlight.nn.functional import channel_shuffle as channel_shuffle
+    from penlight.nn.functional import conv1d as conv1d
+    from penlight.nn.functional import conv2d as conv2d
+    from penlight.nn.functional import conv3d as conv3d
+    from penlight.nn.functional import conv_tbc as conv_tbc
+    from penlight.nn.functional import conv_transpose1d as conv_transpose1d
+    from penlight.nn.functional import conv_transpose2d as conv_transpose2d
+    from penlight.nn.functional import conv_transpose3d as conv_transpose3d
+    from penlight.nn.functional import cosine_similarity as cosine_similarity
+    from penlight.nn.functional import dropout as dropout
+    from penlight.nn.functional import feature_alpha_dropout as feature_alpha_dropout
+    from penlight.nn.functional import group_norm as group_norm
+    from penlight.nn.functional import hardshrink as hardshrink
+    from penlight.nn.functional import layer_norm as layer_norm
+    from penlight.nn.functional import max_pool1d as max_pool1d
+    from penlight.nn.functional import max_pool2d as max_pool2d
+    from penlight.nn.functional import max_pool3d as max_pool3d
+    from penlight.nn.functional import pairwise_distance as pairwise_distance
+    from penlight.nn.functional import pdist as pdist
+    from penlight.nn.functional import pixel_shuffle as pixel_shuffle
+    from penlight.nn.functional import pixel_unshuffle as pixel_unshuffle
+    from penlight.nn.functional import prelu as prelu
+    from penlight.nn.functional import relu_ as relu_
+    from penlight.nn.functional import rms_norm as rms_norm
+    from penlight.nn.functional import rrelu as rrelu
+    from penlight.nn.functional import rrelu_ as rrelu_
+    from penlight.nn.functional import selu as selu
+    from penlight.nn.functional import selu_ as selu_
+    from penlight.nn.functional import threshold as threshold
+    from penlight.nn.functional import threshold_ as threshold_
     from penlight.ops.control import cond as cond
     from penlight.ops.control import scan as scan
     from penlight.ops.control import while_loop as while_loop
+    from penlight.ops.variants import is_nonzero as is_nonzero
+    from penlight.ops.variants import is_same_size as is_same_size
+    from penlight.ops.variants import is_signed as is_signed
     from penlight.ops.window import bartlett_window as bartlett_window
     from penlight.ops.window import blackman_window as blackman_window
     from penlight.ops.window import hamming_window as hamming_window
     from penlight.ops.window import hann_window as hann_window
     from penlight.ops.window import kaiser_window as kaiser_window
+    from penlight.random_fill import initial_seed as initial_seed
+    from penlight.random_fill import normal as normal
+    from penlight.random_fill import poisson as poisson
+    from penlight.random_fill import randint_like as randint_like
     from penlight.serialize import load_safetensors as load_safetensors
     from penlight.serialize import save_safetensors as save_safetensors
+    from penlight.switches import are_deterministic_algorithms_enabled as are_deterministic_algorithms_enabled
+    from penlight.switches import set_default_dtype as set_default_dtype
+    from penlight.switches import set_printoptions as set_printoptions
+    from penlight.switches import use_deterministic_algorithms as use_deterministic_algorithms
     from penlight.utils.dlpack import from_dlpack as from_dlpack
+    from penlight.version import __version__ as __version__
 
 # Public name -> the module it is, or is in. These are imported when they are first asked for: half of the time of an import.
 _ON_DEMAND = {
+    **_second_names.PLACES,
     "amp": "penlight.amp",
     "autocast": "penlight.amp",
     "get_autocast_dtype": "penlight.amp",
@@ -467,7 +538,7 @@ _ON_DEMAND = {
 
 def _on_demand(name: str) -> object:
     if name not in _ON_DEMAND:
-        raise AttributeError(f"module 'penlight' has no attribute {name!r}")
+        raise AttributeError(_importlib.import_module("penlight.absent").message(name))
     module = _importlib.import_module(_ON_DEMAND[name])
     value = module if module.__name__ == f"penlight.{name}" else getattr(module, name)
     globals()[name] = value

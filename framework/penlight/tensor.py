@@ -19,13 +19,16 @@ from penlight.device import cpu as CPU_DEVICE
 from penlight.device import device as Device
 from penlight.dtype import FROM_NUMPY, as_dtype, default_dtype, from_numpy_dtype
 from penlight.dtype import dtype as DType
-from penlight.errors import DTypeError, GradientError, InPlaceError, ShapeError
+from penlight.errors import ArgumentError, DTypeError, GradientError, InPlaceError, ShapeError
 from penlight.hook import HookHandle
 from penlight.layout import contiguous_format, is_in_format, memory_format
 from penlight.tape import mode
 
 if TYPE_CHECKING:
     from penlight.tape import Node
+
+
+PRINTING: dict[str, Any] = {"precision": 4, "threshold": 1000}  # what `set_printoptions` changes
 
 
 class Tensor(TensorBase):
@@ -96,6 +99,8 @@ class Tensor(TensorBase):
 
     def __init__(self, data: Any, requires_grad: bool = False) -> None:
         """Wraps an array without a copy (anything that is not one is converted first)."""
+        if type(data) is int and type(requires_grad) is int:
+            raise ArgumentError(f"Tensor: sizes make no tensor; use penlight.empty({data}, {requires_grad}, ...) or tensor(data)")
         array = data._data if isinstance(data, Tensor) else _as_array(data, None)
         from_numpy_dtype(array.dtype)
         self._data = array
@@ -344,7 +349,10 @@ class Tensor(TensorBase):
 
     def __repr__(self) -> str:
         body = np.array2string(
-            backend_of(self._data).to_numpy(self._data), separator=", ", precision=4, threshold=1000, prefix="tensor("
+            backend_of(self._data).to_numpy(self._data),
+            separator=", ",
+            prefix="tensor(",
+            **PRINTING,
         )
         extras = [body]
         if self.dtype not in (default_dtype, as_dtype(int), as_dtype(bool)):

@@ -47,6 +47,7 @@ def grad(
     grad_outputs: Tensor | Sequence[Tensor | None] | None = None,
     retain_graph: bool | None = None,
     create_graph: bool = False,
+    only_inputs: bool = True,
     allow_unused: bool | None = None,
     materialize_grads: bool = False,
 ) -> tuple[Tensor | None, ...]:
@@ -56,6 +57,7 @@ def grad(
 
     Args:
         grad_outputs: per output the gradient to start from, of its shape; 1 for a single element.
+        only_inputs: accepted; other leaves are always left alone.
         allow_unused: gives None for an input that the outputs do not depend on, instead of an error.
         materialize_grads: gives zeros for such an input; implies `allow_unused`.
 

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from penlight.ops import alias, bessel, blend, gamma, in_place_shape, rearrange, short_time
+from penlight.ops import alias, bessel, blend, gamma, in_place_shape, questions, rearrange, short_time
 from penlight.ops.methods import in_place
 from penlight.tensor import Tensor
 
@@ -60,7 +60,7 @@ def attach() -> None:
         "equal": alias.equal, "element_size": element_size, "is_nonzero": is_nonzero, "is_same_size": is_same_size,
         "is_signed": is_signed, "fill_diagonal_": fill_diagonal_,
     }  # fmt: skip
-    for name, function in plain.items():
+    for name, function in (plain | questions.METHODS).items():
         setattr(Tensor, name, function)
     for name in _WRITTEN.split():
         if not hasattr(Tensor, f"{name}_"):
