@@ -278,7 +278,7 @@ PyObject* instance_repr(PyObject* self) {
   PyObject* field_names = names_of_instance(self);
   if (field_names == nullptr) return PyBaseObject_Type.tp_repr(self);
   const Ref values = values_of(self, field_names);
-  Ref text(PyType_GetQualName(Py_TYPE(self)));
+  Ref text(PyObject_GetAttrString(reinterpret_cast<PyObject*>(Py_TYPE(self)), "__qualname__"));
   for (Py_ssize_t i = 0; values && text && i < PyTuple_GET_SIZE(field_names); ++i)
     text = Ref(PyUnicode_FromFormat("%U%s%U=%R", text.get(), i > 0 ? ", " : "(", PyTuple_GET_ITEM(field_names, i),
                                     PyTuple_GET_ITEM(values.get(), i)));

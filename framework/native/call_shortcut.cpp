@@ -2,8 +2,11 @@
 //
 // Most calls of `add` have two float32 tensors, and then promotion, keywords and the frame of a Python function are half of the
 // time. A shortcut makes such a call itself, and leaves all others to the function that it stands in front of.
+#include <algorithm>
 #include <cmath>
 #include <cstddef>
+#include <cstring>
+#include <iterator>
 
 #include "call.h"
 
@@ -14,12 +17,16 @@ namespace {
 /// Makes the call if it is a plain one: true, and the result or null after an error.
 using Attempt = bool (*)(PyObject* type, PyObject* const* args, Py_ssize_t count, PyObject** result);
 
+struct Kind {
+  const char* name;
+  Attempt attempt;
+};
+
 struct ShortcutObject {
   PyObject_HEAD vectorcallfunc call;
   PyObject* function;
   PyObject* type;  // of the operator
-  Attempt attempt;
-  PyObject* attributes;  // __name__, __doc__ and so on
+  const Kind* kind;
 };
 
 ShortcutObject* as_shortcut(PyObject* object) { return reinterpret_cast<ShortcutObject*>(object); }
@@ -133,16 +140,13 @@ bool exchange(PyObject* type, PyObject* const* args, Py_ssize_t count, PyObject*
   return true;
 }
 
-const struct {
-  const char* name;
-  Attempt attempt;
-} attempts[] = {{"binary", binary}, {"product", product}, {"linear", linear},
-                {"unary", unary},   {"along", along},     {"exchange", exchange}};
+const Kind kinds[] = {{"binary", binary}, {"product", product}, {"linear", linear},
+                      {"unary", unary},   {"along", along},     {"exchange", exchange}};
 
 PyObject* shortcut_call(PyObject* self, PyObject* const* args, size_t flags, PyObject* keywords) {
   PyObject* result = nullptr;
   const ShortcutObject* shortcut = as_shortcut(self);
-  if (keywords == nullptr && shortcut->attempt(shortcut->type, args, PyVectorcall_NARGS(flags), &result)) return result;
+  if (keywords == nullptr && shortcut->kind->attempt(shortcut->type, args, PyVectorcall_NARGS(flags), &result)) return result;
   return PyObject_Vectorcall(shortcut->function, args, flags, keywords);
 }
 
@@ -151,16 +155,15 @@ PyObject* shortcut_new(PyTypeObject* type, PyObject* args, PyObject*) {
   const char* kind = nullptr;
   PyObject *operator_type = nullptr, *function = nullptr;
   if (PyArg_ParseTuple(args, "sO!O:Shortcut", &kind, &PyType_Type, &operator_type, &function) == 0) return nullptr;
-  Attempt attempt = nullptr;
-  for (const auto& known : attempts)
-    if (PyOS_stricmp(kind, known.name) == 0) attempt = known.attempt;
-  if (attempt == nullptr) return PyErr_Format(PyExc_ValueError, "Shortcut: unknown kind %s", kind);
+  const Kind* found =
+      std::find_if(std::begin(kinds), std::end(kinds), [&](const Kind& known) { return std::strcmp(kind, known.name) == 0; });
+  if (found == std::end(kinds)) return PyErr_Format(PyExc_ValueError, "Shortcut: unknown kind %s", kind);
   PyObject* self = type->tp_alloc(type, 0);
   if (self == nullptr) return nullptr;
   as_shortcut(self)->call = shortcut_call;
   as_shortcut(self)->function = Ref::share(function).release();
   as_shortcut(self)->type = Ref::share(operator_type).release();
-  as_shortcut(self)->attempt = attempt;
+  as_shortcut(self)->kind = found;
   return self;
 }
 
@@ -168,14 +171,12 @@ void shortcut_dealloc(PyObject* self) {
   PyObject_GC_UnTrack(self);
   Py_XDECREF(as_shortcut(self)->function);
   Py_XDECREF(as_shortcut(self)->type);
-  Py_XDECREF(as_shortcut(self)->attributes);
   Py_TYPE(self)->tp_free(self);
 }
 
 int shortcut_traverse(PyObject* self, visitproc visit, void* arg) {
   Py_VISIT(as_shortcut(self)->function);
   Py_VISIT(as_shortcut(self)->type);
-  Py_VISIT(as_shortcut(self)->attributes);
   return 0;
 }
 
@@ -194,10 +195,34 @@ PyMethodDef shortcut_methods[] = {
     {nullptr, nullptr, 0, nullptr},
 };
 
+PyObject* shortcut_wrapped(PyObject* self, void*) { return Ref::share(as_shortcut(self)->function).release(); }
+
+PyObject* shortcut_arguments(PyObject* self, void*) {
+  return Py_BuildValue("(sO)", as_shortcut(self)->kind->name, as_shortcut(self)->type);
+}
+
+/// An attribute that classes have as well, so that it would be found there.
+PyObject* shortcut_attribute(PyObject* self, void* name) {
+  return PyObject_GetAttrString(as_shortcut(self)->function, static_cast<const char*>(name));
+}
+
+char doc[] = "__doc__", module_name[] = "__module__";
+
 PyGetSetDef shortcut_properties[] = {
-    {"__dict__", PyObject_GenericGetDict, PyObject_GenericSetDict, nullptr, nullptr},
+    {"__wrapped__", shortcut_wrapped, nullptr, nullptr, nullptr},
+    {"__doc__", shortcut_attribute, nullptr, nullptr, doc},
+    {"__module__", shortcut_attribute, nullptr, nullptr, module_name},
+    {"shortcut", shortcut_arguments, nullptr, "The kind and the class of the operator.", nullptr},
     {nullptr, nullptr, nullptr, nullptr, nullptr},
 };
+
+/// All else that is asked of it is that of the function: name, annotations, whatever was set there.
+PyObject* shortcut_getattr(PyObject* self, PyObject* name) {
+  PyObject* found = PyObject_GenericGetAttr(self, name);
+  if (found != nullptr || PyErr_ExceptionMatches(PyExc_AttributeError) == 0) return found;
+  PyErr_Clear();
+  return PyObject_GetAttr(as_shortcut(self)->function, name);
+}
 
 PyTypeObject shortcut_type() {
   PyTypeObject type =
@@ -209,7 +234,7 @@ PyTypeObject shortcut_type() {
   type.tp_repr = shortcut_repr;
   type.tp_call = PyVectorcall_Call;
   type.tp_vectorcall_offset = offsetof(ShortcutObject, call);
-  type.tp_dictoffset = offsetof(ShortcutObject, attributes);
+  type.tp_getattro = shortcut_getattr;
   type.tp_descr_get = shortcut_bind;
   type.tp_methods = shortcut_methods;
   type.tp_getset = shortcut_properties;

@@ -32,15 +32,9 @@ def shortcut(kind: str, operator: type[Operator]) -> Callable[[_Function], _Func
     """Lets C++ make the calls that have plain tensors alone; the decorated function gets all others.
 
     `kind` says which calls these are, see framework/native/call_shortcut.cpp: there the operator must be all that they need.
-    The attribute `shortcut` keeps both, for those who put another function around this one.
+    The attribute `shortcut` is (kind, operator), for those who put another function around this one.
     """
-
-    def put_before(function: _Function) -> _Function:
-        front: Any = functools.update_wrapper(_native.Shortcut(kind, operator, function), function)
-        front.shortcut = (kind, operator)
-        return front
-
-    return put_before
+    return functools.partial(_native.Shortcut, kind, operator)
 
 
 def _make_context() -> contextvars.Context:

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from typing import Any
 
 from penlight.errors import ArgumentError, DeviceError, DTypeError, GradientError, ShapeError
-from penlight.ops.dispatch import write
+from penlight.ops.dispatch import shortcut, write
 from penlight.tape import mode
 from penlight.tensor import Tensor
 from penlight.tree import flatten
@@ -48,13 +48,14 @@ fft fft2 fftfreq fftn hfft hfft2 hfftn ifft ifft2 ifftn ihfft ihfft2 ihfftn irff
 
 def accept_out(namespace: dict[str, Any], names: str, made: str = "") -> None:
     """Gives the functions of these names in a module the argument `out`."""
+    home = namespace["__name__"]
     for name in names.split():
-        namespace[name] = taking_out(name, namespace[name])
+        namespace[name] = taking_out(home, name, namespace[name])
     for name in made.split():
-        namespace[name] = taking_out(name, namespace[name], is_made=True)
+        namespace[name] = taking_out(home, name, namespace[name], is_made=True)
 
 
-def taking_out(name: str, function: Callable[..., Any], is_made: bool = False) -> Callable[..., Any]:
+def taking_out(home: str, name: str, function: Callable[..., Any], is_made: bool = False) -> Callable[..., Any]:
     """The function with `out=`: a tensor, or a tuple of them where it returns several, which it fills and returns.
 
     The dtype of `out` may be another that holds the result; a tensor without elements takes its shape.
@@ -81,7 +82,8 @@ def taking_out(name: str, function: Callable[..., Any], is_made: bool = False) -
         filled = [_fill(name, target, value) for target, value in zip(targets, values, strict=True)]
         return rebuild(filled)
 
-    return call
+    call.__module__, call.__qualname__ = home, name  # by these it is pickled
+    return shortcut(*call.shortcut)(call) if hasattr(call, "shortcut") else call
 
 
 def _check_arguments(name: str, targets: list[Any], arguments: Any) -> None:
