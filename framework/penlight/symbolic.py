@@ -268,8 +268,8 @@ def contains_symbol(value: Any) -> bool:
 
 def field_names(value: Any) -> tuple[str, ...]:
     """The names of the fields of an operator, or of a dataclass that is an argument of one."""
-    cls: Any = type(value)
-    return tuple(getattr(cls, "field_names", None) or getattr(cls, "__dataclass_fields__", ()))
+    names: Any = getattr(type(value), "field_names", ()) or getattr(type(value), "__dataclass_fields__", ())
+    return tuple(names)
 
 
 _OPERATIONS: dict[type, Any] = {
