@@ -49,6 +49,7 @@ set(PENLIGHT_KERNEL_SOURCES
   select.cpp
   softmax.cpp
   strided.cpp
+  tree_ensemble.cpp
   trigonometry.cpp
   unary.cpp
   unique.cpp

@@ -19,9 +19,11 @@ from penlight_export.errors import (
 )
 from penlight_export.graph import Model, from_proto
 from penlight_export.onnx.external import check_external_data, set_base_folder
+from penlight_export.onnx.ml import strip_zip_maps
 from penlight_export.onnx.opsets import MAXIMUM_IMPORT, MINIMUM_IMPORT, find_schema
 
 MAXIMUM_FILE_BYTES = 2**31 - 1  # protobuf's own limit; larger models keep their weights in external files
+REWRITTEN = "penlight.rewritten"  # in `Model.meta`: the graph is not that of its file, which other engines must not be given
 ONNX_DOMAINS = {"", "ai.onnx"}
 
 # What people hand over by mistake, told by the first bytes.
@@ -57,6 +59,7 @@ def load_onnx(path: str | os.PathLike[str]) -> Model:
     proto = _parse(path, _read(path))
     check_opset(proto, path)
     _refuse_unknown_operators(proto, path)
+    rewritten = strip_zip_maps(proto) > 0
     has_external = check_external_data(proto, path.absolute().parent) > 0
     _check(proto, path, has_external)
     try:
@@ -67,6 +70,7 @@ def load_onnx(path: str | os.PathLike[str]) -> Model:
         ) from error
     if has_external:
         set_base_folder(model, path.absolute().parent)
+    model.meta[REWRITTEN] = rewritten
     return model
 
 

@@ -1,0 +1,39 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Which operator of ai.onnx.ml becomes what."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from penlight_export.graph import Model, all_nodes
+from penlight_export.onnx.ml import features, linear, trees
+from penlight_export.onnx.ml.body import Body
+from penlight_export.onnx.ml.zip_map import ML_DOMAIN
+
+LOWERINGS: dict[str, Callable[[Body], None]] = {
+    "ArrayFeatureExtractor": features.array_feature_extractor,
+    "Binarizer": features.binarizer,
+    "FeatureVectorizer": features.feature_vectorizer,
+    "Imputer": features.imputer,
+    "LabelEncoder": features.label_encoder,
+    "LinearClassifier": linear.linear_classifier,
+    "LinearRegressor": linear.linear_regressor,
+    "Normalizer": features.normalizer,
+    "OneHotEncoder": features.one_hot_encoder,
+    "Scaler": features.scaler,
+    "TreeEnsemble": trees.tree_ensemble,
+    "TreeEnsembleClassifier": trees.tree_classifier,
+    "TreeEnsembleRegressor": trees.tree_regressor,
+}
+
+
+def lower_ml(model: Model) -> int:
+    """Replaces the operators of ai.onnx.ml in a model of operator set 21 or above whose types are known. Returns their number.
+
+    Raises:
+        UnsupportedFeatureError: one has texts, or attributes that contradict each other.
+    """
+    nodes = [node for node in all_nodes(model.graph) if node.domain == ML_DOMAIN and node.op_type in LOWERINGS]
+    for node in nodes:
+        LOWERINGS[node.op_type](Body(node))
+    return len(nodes)

@@ -1,0 +1,290 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Models of scikit-learn and single operators of ai.onnx.ml give the answers of onnxruntime on the edge runtime."""
+
+import numpy as np
+import onnx
+import pytest
+from onnx_text import run_onnx
+
+import penlight_runtime
+from penlight_export import UnsupportedFeatureError, convert, verify
+from penlight_export.edge.writer import write_program
+from penlight_export.graph import from_proto
+from penlight_export.onnx.ml.lower import LOWERINGS
+from penlight_export.pipeline import edge_graph
+
+SHAPES = {1: [["N", "K"]], 2: [["N"], ["N", "K"]]}
+RNG = np.random.default_rng(7)
+ROWS = RNG.standard_normal((120, 6)).astype(np.float32)
+COUNTS = RNG.integers(0, 5, (120, 3))
+HOLES = np.where(RNG.random(ROWS.shape) < 0.1, np.nan, ROWS).astype(np.float32)
+CLASSES = (2 * ROWS[:, 0] + ROWS[:, 1] > 0).astype(np.int64) + (ROWS[:, 2] > 0.5)
+TARGET = 3 * ROWS[:, 0] + np.sin(ROWS[:, 1])
+
+
+def single(operator, inputs, outputs=("y:f",), version=3, **attributes):
+    """A model of one node. inputs: example arrays by name; outputs: names with the kind of their elements, y float32 by default."""
+    names = [name.split(":")[0] for name in outputs]
+    nodes = [onnx.helper.make_node(operator, list(inputs), names, domain="ai.onnx.ml", **attributes)]
+    ports = [
+        onnx.helper.make_tensor_value_info(name, onnx.helper.np_dtype_to_tensor_dtype(a.dtype), ["N", *a.shape[1:]])
+        for name, a in inputs.items()
+    ]
+    ends = [
+        onnx.helper.make_tensor_value_info(name, onnx.TensorProto.INT64 if text.endswith(":i") else onnx.TensorProto.FLOAT, shape)
+        for name, text, shape in zip(names, outputs, SHAPES[len(outputs)], strict=True)
+    ]
+    if operator in ("OneHotEncoder", "LabelEncoder"):
+        ends[0].type.tensor_type.shape.dim.add().dim_param = "C"
+    if operator == "LabelEncoder":
+        del ends[0].type.tensor_type.shape.dim[2:]
+    imports = [onnx.helper.make_opsetid("", 18), onnx.helper.make_opsetid("ai.onnx.ml", version)]
+    return onnx.helper.make_model(onnx.helper.make_graph(nodes, "g", ports, ends), opset_imports=imports, ir_version=9)
+
+
+def agree(tmp_path, proto, inputs, rows=(3, 1)):
+    """Converts, compares with onnxruntime on all rows and on fewer."""
+    path = tmp_path / "model.onnx"
+    path.write_bytes(proto.SerializeToString())
+    result = convert(path, tmp_path / "model.pen", data=inputs)
+    assert result.report.ok
+    session = penlight_runtime.Program.open(result.path).session()
+    for count in (len(next(iter(inputs.values()))), *rows):
+        part = {name: array[:count] for name, array in inputs.items()}
+        expected, found = run_onnx(proto, part), session.run(part)
+        for name, array in expected.items():
+            if isinstance(array, list):  # of ZipMap
+                array = np.array([[row[key] for key in sorted(row)] for row in array], np.float32)
+            assert found[name].dtype == array.dtype and found[name].shape == array.shape
+            np.testing.assert_allclose(found[name], array, rtol=1e-5, atol=1e-5)
+    return result
+
+
+def tree(branches, leaves, what, **more):
+    """Attributes of a forest: branches (tree, node, mode, feature, threshold, true, false, missing) and leaves."""
+    ends = sorted({(t, n) for t, n, *_ in leaves})
+    nodes = sorted([*branches, *((t, n, "LEAF", 0, 0.0, 0, 0, 0) for t, n in ends)])  # onnxruntime wants trees one by one
+    names = ("treeids", "nodeids", "modes", "featureids", "values", "truenodeids", "falsenodeids", "missing_value_tracks_true")
+    columns = {f"nodes_{name}": list(column) for name, column in zip(names, zip(*nodes, strict=True), strict=True)}
+    parts = zip(("treeids", "nodeids", "ids", "weights"), zip(*leaves, strict=True), strict=True)
+    return columns | {f"{what}_{name}": list(column) for name, column in parts} | more
+
+
+BRANCHES = [
+    (0, 0, "BRANCH_LEQ", 0, 0.1, 1, 2, 1),
+    (0, 2, "BRANCH_GT", 3, -0.2, 3, 4, 0),
+    (5, 0, "BRANCH_LT", 1, 0.0, 4, 1, 0),
+    (5, 1, "BRANCH_GTE", 2, 0.5, 2, 3, 0),
+]
+ONE = [(0, 1, 0, 0.5), (0, 3, 0, -1.0), (0, 4, 0, 2.0), (5, 4, 0, 0.25), (5, 2, 0, -0.75), (5, 3, 0, 1.5)]
+MANY = [(t, n, i, w + i) for t, n, _, w in ONE for i in range(3)]
+LABELS = {"classlabels_int64s": [4, 7, 9]}
+NUMBERS = RNG.standard_normal(18).astype(np.float32).tolist()
+X = {"x": HOLES}
+ONLY, BOTH, WHOLE = ("y:f",), ("y:i", "z:f"), ("y:i",)
+LINEAR = {"coefficients": NUMBERS, "intercepts": [0.1, -0.2, 0.3]}
+PAIR = {"coefficients": NUMBERS[:6], "intercepts": [0.1], "classlabels_ints": [3, 8]}
+
+NODES = {
+    "regressor": ("TreeEnsembleRegressor", X, ONLY, tree(BRANCHES, ONE, "target", n_targets=1, base_values=[0.5])),
+    "regressor-average": (
+        "TreeEnsembleRegressor",
+        X,
+        ONLY,
+        tree(BRANCHES, MANY, "target", n_targets=3, aggregate_function="AVERAGE"),
+    ),
+    "regressor-min": ("TreeEnsembleRegressor", X, ONLY, tree(BRANCHES, MANY, "target", n_targets=3, aggregate_function="MIN")),
+    "regressor-max": ("TreeEnsembleRegressor", X, ONLY, tree(BRANCHES, MANY, "target", n_targets=3, aggregate_function="MAX")),
+    "regressor-double": (
+        "TreeEnsembleRegressor",
+        {"x": ROWS.astype(np.float64)},
+        ONLY,
+        tree(BRANCHES, ONE, "target", n_targets=1),
+    ),
+    "classifier-integers": (
+        "TreeEnsembleClassifier",
+        {"x": 2 * COUNTS.repeat(2, 1)},
+        BOTH,
+        tree(BRANCHES, MANY, "class", **LABELS),
+    ),
+    "classifier": ("TreeEnsembleClassifier", X, BOTH, tree(BRANCHES, MANY, "class", **LABELS)),
+    "classifier-softmax": (
+        "TreeEnsembleClassifier",
+        X,
+        BOTH,
+        tree(BRANCHES, MANY, "class", **LABELS, post_transform="SOFTMAX", base_values=[0.1, 0.2, -1.5]),
+    ),
+    "classifier-pair": ("TreeEnsembleClassifier", X, BOTH, tree(BRANCHES, ONE, "class", classlabels_int64s=[0, 1])),
+    "classifier-half": (
+        "TreeEnsembleClassifier",
+        X,
+        BOTH,
+        tree(BRANCHES, [(t, n, 0, abs(w) / 4) for t, n, _, w in ONE], "class", classlabels_int64s=[0, 1]),
+    ),
+    "classifier-shares": (
+        "TreeEnsembleClassifier",
+        X,
+        BOTH,
+        tree(BRANCHES, [(t, n, 1, abs(w) / 4) for t, n, _, w in ONE], "class", classlabels_int64s=[0, 1]),
+    ),
+    "classifier-logistic": (
+        "TreeEnsembleClassifier",
+        X,
+        BOTH,
+        tree(BRANCHES, ONE, "class", classlabels_int64s=[0, 1], post_transform="LOGISTIC", base_values=[0.3]),
+    ),
+    "linear": ("LinearClassifier", {"x": ROWS}, BOTH, LINEAR | {"classlabels_ints": [1, 5, 6]}),
+    "linear-softmax": (
+        "LinearClassifier",
+        {"x": ROWS},
+        BOTH,
+        LINEAR | {"classlabels_ints": [1, 5, 6], "post_transform": "SOFTMAX"},
+    ),
+    "linear-pair": ("LinearClassifier", {"x": ROWS}, BOTH, PAIR | {"post_transform": "LOGISTIC"}),
+    "linear-regressor": ("LinearRegressor", {"x": ROWS}, ONLY, LINEAR | {"targets": 3}),
+    "scaler": ("Scaler", {"x": COUNTS}, ONLY, {"offset": [1.0, 2.0, 3.0], "scale": [0.5, 2.0, 1.0]}),
+    "normalizer-max": ("Normalizer", {"x": np.abs(ROWS)}, ONLY, {"norm": "MAX"}),
+    "normalizer-l1": ("Normalizer", {"x": ROWS}, ONLY, {"norm": "L1"}),
+    "normalizer-l2": ("Normalizer", {"x": ROWS}, ONLY, {"norm": "L2"}),
+    "imputer-nan": ("Imputer", X, ONLY, {"imputed_value_floats": NUMBERS[:6], "replaced_value_float": float("nan")}),
+    "imputer-integers": ("Imputer", {"x": COUNTS}, WHOLE, {"imputed_value_int64s": [9], "replaced_value_int64": 2}),
+    "binarizer": ("Binarizer", {"x": ROWS}, ONLY, {"threshold": 0.25}),
+    "vectorizer": ("FeatureVectorizer", {"a": ROWS, "b": ROWS[:, :2]}, ONLY, {"inputdimensions": [6, 2]}),
+    "one-hot": ("OneHotEncoder", {"x": COUNTS}, ONLY, {"cats_int64s": [4, 0, 2], "zeros": 1}),
+    "labels": (
+        "LabelEncoder",
+        {"x": COUNTS},
+        ONLY,
+        {"keys_int64s": [0, 3, 2], "values_floats": [0.5, 1.5, -1.0], "default_float": 9.0},
+    ),
+    "labels-nan": (
+        "LabelEncoder",
+        {"x": np.where(COUNTS == 1, np.nan, COUNTS).astype(np.float32)},
+        WHOLE,
+        {"keys_floats": [float("nan"), 3.0], "values_int64s": [5, 6], "default_int64": -7},
+    ),
+}
+
+
+@pytest.mark.parametrize("name", NODES)
+def test_operators(name, tmp_path):
+    operator, inputs, outputs, attributes = NODES[name]
+    version = 4 if operator == "LabelEncoder" else 3
+    agree(tmp_path, single(operator, inputs, outputs, version, **attributes), inputs)
+
+
+def test_nodes_in_any_order():
+    """onnxruntime misreads trees whose nodes are mixed, and gives no error; the reference implementation does not."""
+    attributes = tree(BRANCHES, ONE, "target", n_targets=1)
+    assert attributes["nodes_nodeids"][5] == 0
+    order = [0, 5, *reversed(range(1, 5)), *range(6, len(attributes["nodes_modes"]))]  # roots stay before the rest
+    mixed = {name: [column[i] for i in order] if name.startswith("nodes_") else column for name, column in attributes.items()}
+    edge = edge_graph(from_proto(single("TreeEnsembleRegressor", X, **mixed)), "model")
+    found = penlight_runtime.Program(b"".join(write_program(edge))).session().run(X)["y"]
+    np.testing.assert_array_equal(found, run_onnx(single("TreeEnsembleRegressor", X, **attributes), X)["y"])
+
+
+def test_columns_by_number(tmp_path):
+    proto = single("ArrayFeatureExtractor", {"x": ROWS})
+    proto.graph.node[0].input.append("columns")
+    proto.graph.initializer.append(onnx.numpy_helper.from_array(np.array([[4, 0]], np.int64), "columns"))
+    agree(tmp_path, proto, {"x": ROWS})
+
+
+def test_the_newest_trees(tmp_path):
+    tensor = onnx.numpy_helper.from_array
+    attributes = {
+        "nodes_modes": tensor(np.array([0, 3], np.uint8), "modes"),
+        "nodes_splits": tensor(np.array([0.1, -0.2], np.float32), "splits"),
+        "nodes_featureids": [0, 3],
+        "nodes_truenodeids": [0, 1],
+        "nodes_trueleafs": [1, 1],
+        "nodes_falsenodeids": [1, 2],
+        "nodes_falseleafs": [0, 1],
+        "leaf_targetids": [0, 1, 0],
+        "leaf_weights": tensor(np.array([1.5, 2.5, -1.0], np.float32), "weights"),
+        "tree_roots": [0],
+        "n_targets": 2,
+    }
+    agree(tmp_path, single("TreeEnsemble", {"x": ROWS}, version=5, **attributes), {"x": ROWS})
+
+
+def test_every_lowering_is_tested():
+    assert set(LOWERINGS) <= {operator for operator, *_ in NODES.values()} | {"ArrayFeatureExtractor", "TreeEnsemble"}
+
+
+@pytest.mark.parametrize(
+    ("operator", "attributes", "words"),
+    [
+        ("LinearClassifier", LINEAR | {"classlabels_strings": ["a", "b", "c"]}, "texts as labels"),
+        ("LinearClassifier", LINEAR | {"classlabels_ints": [1]}, "1 labels and 3 scores"),
+        ("LinearClassifier", LINEAR | {"classlabels_ints": [1, 2, 3], "post_transform": "PROBIT"}, "post_transform PROBIT"),
+        (
+            "TreeEnsembleRegressor",
+            tree([(0, 0, "BRANCH_LEQ", 0, 0.1, 1, 0, 0)], [(0, 1, 0, 0.5)], "target", n_targets=1),
+            "reached twice",
+        ),
+        (
+            "TreeEnsembleRegressor",
+            tree([(0, 0, "BRANCH_LEQ", 0, 0.1, 1, 9, 0)], [(0, 1, 0, 0.5)], "target", n_targets=1),
+            "not there",
+        ),
+        ("TreeEnsembleRegressor", tree(BRANCHES, MANY, "target", n_targets=2), "beyond its 2"),
+        (
+            "TreeEnsembleRegressor",
+            tree(BRANCHES[:1], [(0, 1, 0, 0.5), (0, 2, 0, 1.0)], "target", n_targets=1) | {"nodes_modes": ["LEAF"]},
+            "lengths",
+        ),
+        ("OneHotEncoder", {"cats_strings": ["a"]}, "texts as categories"),
+        ("LabelEncoder", {"keys_strings": ["a"], "values_int64s": [1]}, "maps texts"),
+    ],
+)
+def test_what_cannot_be_is_named(operator, attributes, words, tmp_path):
+    outputs = BOTH if "Classifier" in operator else ONLY
+    path = tmp_path / "model.onnx"
+    proto = single(operator, {"x": ROWS}, outputs, **attributes)
+    path.write_bytes(proto.SerializeToString())
+    with pytest.raises(UnsupportedFeatureError, match=words):
+        convert(path, tmp_path / "model.pen")
+
+
+def pipelines():
+    pytest.importorskip("sklearn")
+    from sklearn import ensemble, linear_model, pipeline, preprocessing
+
+    join, forest = pipeline.make_pipeline, {"n_estimators": 30, "random_state": 0}
+    return {
+        "scaler-logistic": (join(preprocessing.StandardScaler(), linear_model.LogisticRegression()), ROWS, CLASSES),
+        "random-forest": (ensemble.RandomForestClassifier(**forest), ROWS, CLASSES),
+        "boosted-regressor": (ensemble.GradientBoostingRegressor(**forest), ROWS, TARGET),
+        "normalizer-ridge": (join(preprocessing.Normalizer(), linear_model.Ridge()), ROWS, TARGET),
+        "one-hot-logistic": (join(preprocessing.OneHotEncoder(), linear_model.LogisticRegression()), COUNTS, CLASSES),
+        "ordinal-forest": (join(preprocessing.OrdinalEncoder(), ensemble.RandomForestClassifier(**forest)), COUNTS, CLASSES),
+    }
+
+
+@pytest.mark.filterwarnings("ignore")  # skl2onnx and NumPy's deprecations
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("scaler-logistic", "random-forest", "boosted-regressor", "normalizer-ridge"),
+        *("one-hot-logistic", "ordinal-forest"),
+    ],
+)
+def test_pipelines_of_scikit_learn(name, tmp_path):
+    skl2onnx = pytest.importorskip("skl2onnx")
+    estimator, rows, answers = pipelines()[name]
+    estimator.fit(rows, answers)
+    opsets = {"": 18, "ai.onnx.ml": 3}
+    kinds = skl2onnx.common.data_types
+    kind = (kinds.FloatTensorType if rows.dtype == np.float32 else kinds.Int64TensorType)([None, rows.shape[1]])
+    proto = skl2onnx.convert_sklearn(estimator, initial_types=[("x", kind)], target_opset=opsets)
+    port = proto.graph.input[0].name
+    result = agree(tmp_path, proto, {port: rows})
+    assert "ZipMap" not in result.summary.operators
+    found = penlight_runtime.Program.open(result.path).session().run({port: rows})
+    first = next(iter(found.values())).ravel()
+    expected = estimator.predict(rows)
+    np.testing.assert_allclose(first, expected, rtol=1e-3, atol=1e-3)
+    assert convert(tmp_path / "model.onnx", tmp_path / "again.pen").report.ok  # with random rows
+    assert verify(tmp_path / "model.onnx", tmp_path / "again.pen").ok
