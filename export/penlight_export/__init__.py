@@ -16,6 +16,9 @@ from penlight_export.errors import UnsupportedOpsetError as UnsupportedOpsetErro
 from penlight_export.errors import VerifyError as VerifyError
 from penlight_export.export import Exported as Exported
 from penlight_export.export import export as export
+from penlight_export.methods import ExportedMethods as ExportedMethods
+from penlight_export.methods import Method as Method
+from penlight_export.methods import export_methods as export_methods
 from penlight_export.onnx.importer import load_onnx as load_onnx
 from penlight_export.summary import ModelSummary as ModelSummary
 from penlight_export.summary import summarize as summarize

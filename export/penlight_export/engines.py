@@ -159,11 +159,13 @@ class EdgeEngine(Engine):
 
     label = "edge"
 
-    def __init__(self, program: penlight_runtime.Program) -> None:
+    def __init__(self, program: penlight_runtime.Program, method: str | None = None) -> None:
+        """`method`: the program's first by default."""
+        name = program.methods[0] if method is None else method
         self.program = program
-        self.session = program.session()
-        self.inputs = tuple(Port(*info) for info in program.inputs())
-        self.outputs = tuple(Port(*info) for info in program.outputs())
+        self.session = program.session(name)
+        self.inputs = tuple(Port(*info) for info in program.inputs(name))
+        self.outputs = tuple(Port(*info) for info in program.outputs(name))
         self.has_states = bool(self.session.states())
 
     def reset(self) -> None:
@@ -171,7 +173,7 @@ class EdgeEngine(Engine):
         self.session.reset()
 
     def run(self, inputs: Mapping[str, np.ndarray]) -> Arrays:
-        """Runs the method "forward"."""
+        """Runs the method."""
         try:
             return self.session.run(inputs)
         except penlight_runtime.RuntimeFailure as error:

@@ -40,6 +40,8 @@ class ModelSummary:
         macs, arena_bytes: of one run at `sizes`, as the file states them; None where it does not.
         tree: modules and nodes.
         metadata: provenance.
+        method, methods: of a .pen file: which method all this is of, and the names of all.
+        states: tensors that the method keeps from run to run.
     """
 
     path: str
@@ -55,11 +57,14 @@ class ModelSummary:
     sizes: dict[str, int] = field(default_factory=dict)
     tree: list[TreeRow] = field(default_factory=list)
     metadata: dict[str, str] = field(default_factory=dict)
+    method: str = ""
+    methods: list[str] = field(default_factory=list)
+    states: list[Port] = field(default_factory=list)
 
     def to_json(self) -> dict[str, Any]:
         """Plain values for `json.dumps`."""
         result = asdict(self)
-        for name in ("inputs", "outputs"):
+        for name in ("inputs", "outputs", "states"):
             result[name] = [{"name": p.name, "dtype": str(p.dtype), "shape": list(p.shape)} for p in getattr(self, name)]
         return result
 
@@ -70,6 +75,8 @@ class ModelSummary:
         lines = [
             f"{self.path}: {self.format}, {self.file_bytes:,} bytes, {self.parameters:,} parameters ({self.weight_bytes:,} bytes)"
         ]
+        if len(self.methods) > 1:
+            lines.append(f"method  {self.method}, one of {', '.join(self.methods)}")
         lines += [f"{kind}  {p.name}  {p.dtype} {_shape_text(p.shape)}" for kind, ports in self._ports() for p in ports]
         lines.append("operators  " + ", ".join(f"{name} x{count}" for name, count in self.operators.items()))
         if self.macs is not None:
@@ -77,22 +84,23 @@ class ModelSummary:
         return "\n".join([*lines, *(_tree_line(row) for row in self.tree)])
 
     def _ports(self) -> list[tuple[str, list[Port]]]:
-        return [("input", self.inputs), ("output", self.outputs)]
+        return [("input", self.inputs), ("output", self.outputs), ("state", self.states)]
 
 
-def summarize(path: str | os.PathLike[str]) -> ModelSummary:
+def summarize(path: str | os.PathLike[str], method: str | None = None) -> ModelSummary:
     """Reads what a model file holds.
 
     Args:
         path: an .onnx or .pen file.
+        method: which one of a .pen file; its first by default.
 
     Raises:
-        OptionError: another suffix.
+        OptionError: another suffix, or the file has no such method.
         ExportError, penlight_runtime.RuntimeFailure: the file is not valid.
     """
     suffix = Path(path).suffix.lower()
     if suffix == ".pen":
-        return summarize_pen(read_pen(path), os.fspath(path))
+        return summarize_pen(read_pen(path), os.fspath(path), method)
     if suffix == ".onnx":
         from penlight_export.summary_onnx import summarize_onnx  # here: a .pen file needs no ONNX packages
 
@@ -100,12 +108,14 @@ def summarize(path: str | os.PathLike[str]) -> ModelSummary:
     raise OptionError(f"{os.fspath(path)}: expected an .onnx or .pen file, came suffix '{suffix}'")
 
 
-def summarize_pen(file: PenFile, path: str) -> ModelSummary:
-    """The summary of a program's first method."""
-    method = file.methods[0]
+def summarize_pen(file: PenFile, path: str, name: str | None = None) -> ModelSummary:
+    """The summary of a method of a program, by default of its first."""
+    number = _method_number(file, path, name)
+    method = file.methods[number]
     constants = [value for value in method.values if value.constant_bytes is not None]
-    resources = file.resources[0] if file.resources else None
+    resources = next((statement for statement in file.resources if statement.method == number), None)
     node_macs = resources.node_macs if resources and len(resources.node_macs) == len(method.nodes) else ()
+    inputs, outputs = file.program.inputs(method.name), file.program.outputs(method.name)
     return ModelSummary(
         path,
         "pen",
@@ -113,14 +123,24 @@ def summarize_pen(file: PenFile, path: str) -> ModelSummary:
         sum(value.constant_bytes or 0 for value in constants),
         sum(_count(value.shape) for value in constants if value.dtype.startswith(("f", "bf"))),
         count_operators(node.operator for node in method.nodes),
-        [Port(*info) for info in file.program.inputs()],
-        [Port(*info) for info in file.program.outputs()],
+        [Port(*info) for info in inputs],
+        [Port(*info) for info in outputs],
         None if resources is None else resources.macs,
         None if resources is None else resources.arena_bytes,
         {} if resources is None else resources.sizes,
         build_tree(_pen_entries(method, node_macs)),
         file.program.metadata,
+        method.name,
+        [each.name for each in file.methods],
+        [Port(*info) for info in method.states],
     )
+
+
+def _method_number(file: PenFile, path: str, name: str | None) -> int:
+    names = [method.name for method in file.methods]
+    if name is not None and name not in names:
+        raise OptionError(f"{path}: there is no method {name!r}; the file has {', '.join(names)}")
+    return 0 if name is None else names.index(name)
 
 
 def _pen_entries(method: PenMethod, node_macs: Sequence[int]) -> list[tuple[str, TreeRow]]:

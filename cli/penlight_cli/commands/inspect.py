@@ -15,6 +15,7 @@ from penlight_cli.output import Result
 def inspect(
     model: Annotated[Path, typer.Argument(metavar="MODEL", help="A .onnx or .pen file.")],
     tree: Annotated[bool, typer.Option("--tree/--no-tree", help="List the layers.")] = True,
+    method: Annotated[str | None, typer.Option(help="Which method of a .pen file with several; the first by default.")] = None,
     html: Annotated[Path | None, typer.Option(help="Write a page with the graph, the memory plan and the weights instead.")] = None,
     measure: Annotated[bool, typer.Option("--measure", help="Time every node for the page.")] = False,
     profile: Annotated[Path | None, typer.Option(help="Times for the page, from 'penlight bench --profile'.")] = None,
@@ -34,7 +35,7 @@ def inspect(
     import penlight_export
 
     with named(model):
-        summary = penlight_export.summarize(model)
+        summary = penlight_export.summarize(model, method)
     shown = summary if tree else replace(summary, tree=[])
     return Result(shown.to_json(), shown.to_text())
 

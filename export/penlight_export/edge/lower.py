@@ -3,8 +3,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 
@@ -50,19 +51,23 @@ DTYPES = {
 }
 
 
-def lower_program(model: Model, weights: SegmentBuilder, metadata: dict[str, str]) -> pen.ProgramT:
-    """Lowers the main graph to the method "forward", its nodes' subgraphs to bodies; constants go into `weights`.
+def lower_program(models: Mapping[str, Model], weights: SegmentBuilder, metadata: dict[str, str]) -> pen.ProgramT:
+    """Lowers each main graph to a method of its name, its nodes' subgraphs to bodies; constants go into `weights`.
 
     Raises:
         UnsupportedFeatureError: element types without a code, or outputs of unknown rank.
     """
-    refuse_features(model)
-    tables = _Tables(model, weights)
-    method = _Lowering(tables, model.graph).method()
+    for model in models.values():
+        refuse_features(model)
+    tables = _Tables(next(iter(models.values())), weights, len(models) > 1)
+    methods = []
+    for name, model in models.items():
+        tables.model = model
+        methods.append(_Lowering(tables, model.graph).method(name))
     return pen.ProgramT(
         operators=[pen.OperatorT(domain=d, name=n, version=v) for d, n, v in tables.operators],
         symbols=[pen.SymbolT(name=name) for name in tables.symbols],
-        methods=[method],
+        methods=methods,
         metadata=[pen.KeyValueT(key=key, value=metadata[key]) for key in sorted(metadata)],
         bodies=tables.bodies or None,
         states=tables.state_tables or None,
@@ -70,11 +75,15 @@ def lower_program(model: Model, weights: SegmentBuilder, metadata: dict[str, str
 
 
 class _Tables:
-    """What all methods and bodies of a program share."""
+    """What all methods and bodies of a program share; `model` is the one that is being lowered.
 
-    def __init__(self, model: Model, weights: SegmentBuilder) -> None:
+    With `merge`, equal constants are written once: each method has its own objects for the weights that they share.
+    """
+
+    def __init__(self, model: Model, weights: SegmentBuilder, merge: bool = False) -> None:
         self.model = model
         self.weights = weights
+        self._contents: dict[tuple[str, bytes], pen.SpanT] | None = {} if merge else None
         self.operators: dict[tuple[str, str, int], int] = {}
         self.symbols: dict[str, int] = {}
         self.bodies: list[pen.MethodT] = []
@@ -106,6 +115,16 @@ class _Tables:
 
     def span(self, array: np.ndarray) -> pen.SpanT:
         """Appends an array to the weights."""
+        if self._contents is None:
+            return self._append(array)
+        dense = np.asarray(array, order="C").reshape(-1)
+        digest = hashlib.blake2b(memoryview(dense.view(np.uint8).data) if dense.size else b"").digest()
+        key = (dense.dtype.str, digest)
+        if key not in self._contents:
+            self._contents[key] = self._append(array)
+        return self._contents[key]
+
+    def _append(self, array: np.ndarray) -> pen.SpanT:
         offset, size = self.weights.add(array)
         return pen.SpanT(segment=WEIGHTS, offset=offset, sizeBytes=size)
 
@@ -121,7 +140,7 @@ class _Lowering:
         self.values: list[pen.ValueT] = []
         self.index: dict[Value, int] = {}
 
-    def method(self) -> pen.MethodT:
+    def method(self, name: str) -> pen.MethodT:
         """The main graph: inputs and outputs declare dtype and shape."""
         inputs = [value for value in self.graph.inputs if not value.is_initializer()]
         for value in inputs:
@@ -129,7 +148,7 @@ class _Lowering:
         nodes = self._nodes(self.graph.initializers.values())
         for value in self.graph.outputs:
             self._need_type(value)
-        table = self._table("forward", inputs, nodes)
+        table = self._table(name, inputs, nodes)
         table.states = [self.tables.state(state) for state in states_of(self.tables.model)] or None
         return table
 

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -36,8 +37,30 @@ def build_program(
         UnsupportedFeatureError: a kernel lacks a dtype or an attribute.
         EngineError: the runtime refuses what was written, which is a defect of Penlight.
     """
-    writer = ProgramWriter(model, metadata)
-    return finish_program(writer, writer.program(), inputs, outputs, sizes, tolerance)
+    return build_methods({"forward": MethodPart(model, inputs, outputs, sizes)}, metadata, tolerance)
+
+
+@dataclass(frozen=True)
+class MethodPart:
+    """One method of a program: its graph from `pipeline.edge_graph`, and a sample with its sizes, as in `build_program`."""
+
+    model: Model
+    inputs: Mapping[str, np.ndarray]
+    outputs: Sequence[np.ndarray]
+    sizes: Mapping[str, int]
+
+
+def build_methods(parts: Mapping[str, MethodPart], metadata: Mapping[str, str], tolerance: float) -> PenFile:
+    """Writes a program of several methods, which share weights and states. Raises as `build_program` does."""
+    writer = ProgramWriter({name: part.model for name, part in parts.items()}, metadata)
+    draft = writer.program()
+    golden, resources = [], []
+    for number, (name, part) in enumerate(parts.items()):
+        arrays = [part.inputs[label] for label in writer.input_names[name]]
+        golden.append(GoldenSample(arrays, list(part.outputs), tolerance, tolerance, number))
+        resources.append(replace(measure(draft, arrays, part.sizes, name), method=number))
+    data = b"".join(writer.chunks(golden, resources))
+    return pen_file(penlight_runtime.Program(data), writer.tables, data)
 
 
 def finish_program(
@@ -49,16 +72,18 @@ def finish_program(
     tolerance: float,
 ) -> PenFile:
     """The same from a draft that is loaded already."""
-    arrays = [inputs[name] for name in writer.input_names]
+    arrays = [inputs[name] for name in writer.input_names["forward"]]
     golden = GoldenSample(arrays, list(outputs), tolerance, tolerance)
     data = b"".join(writer.chunks([golden], [measure(draft, arrays, sizes)]))
     return pen_file(penlight_runtime.Program(data), writer.tables, data)
 
 
-def measure(program: penlight_runtime.Program, inputs: Sequence[np.ndarray], sizes: Mapping[str, int]) -> ResourceStatement:
+def measure(
+    program: penlight_runtime.Program, inputs: Sequence[np.ndarray], sizes: Mapping[str, int], method: str = "forward"
+) -> ResourceStatement:
     """Asks the runtime what a run with these inputs takes."""
     try:
-        session = program.session()
+        session = program.session(method)
         session.prepare(inputs)
         nodes = [node.macs for node in session.profile()]
     except penlight_runtime.UnsupportedOperator as error:

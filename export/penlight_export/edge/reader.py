@@ -14,6 +14,7 @@ import penlight_runtime
 from penlight_export.edge.generated import pen_generated as pen
 from penlight_export.edge.writer import HEADER_BYTES
 from penlight_export.errors import MissingFileError
+from penlight_runtime.dtypes import numpy_dtype
 
 _NAMES = {code: name for name, code in vars(pen.DType).items() if not name.startswith("_")}
 _NUMPY = {"f32": "float32", "f16": "float16", "f64": "float64", "boolean": "bool"}
@@ -50,17 +51,19 @@ class PenMethod:
     inputs: tuple[int, ...]
     outputs: tuple[int, ...]
     nodes: tuple[PenNode, ...]
+    states: tuple[penlight_runtime.TensorInfo, ...] = ()
 
 
 @dataclass(frozen=True)
 class PenResources:
-    """The statement of what one run costs at these sizes."""
+    """The statement of what one run of a method, by its number, costs at these sizes."""
 
     sizes: dict[str, int]
     arena_bytes: int
     weight_bytes: int
     macs: int
     node_macs: tuple[int, ...]
+    method: int = 0
 
 
 @dataclass(frozen=True)
@@ -123,7 +126,12 @@ def _method(method: pen.MethodT, tables: pen.ProgramT, symbols: list[str]) -> Pe
             )
             for node in method.nodes or []
         ),
+        tuple(_state((tables.states or [])[index]) for index in _indices(method.states)),
     )
+
+
+def _state(state: pen.StateT) -> penlight_runtime.TensorInfo:
+    return penlight_runtime.TensorInfo(_text(state.name), numpy_dtype(state.dtype), _indices(state.shape))
 
 
 def _value(value: pen.ValueT, symbols: list[str]) -> PenValue:
@@ -143,7 +151,7 @@ def _dim(dim: pen.DimT, symbols: list[str]) -> int | str:
 
 def _resources(entry: pen.ResourcesT, symbols: list[str]) -> PenResources:
     sizes = {symbols[binding.symbol]: int(binding.size) for binding in entry.bindings or []}
-    return PenResources(sizes, entry.arenaBytes, entry.weightBytes, entry.macs, _indices(entry.nodeMacs))
+    return PenResources(sizes, entry.arenaBytes, entry.weightBytes, entry.macs, _indices(entry.nodeMacs), entry.method)
 
 
 def _indices(values: object) -> tuple[int, ...]:

@@ -35,12 +35,13 @@ _CRC_OFFSET = 56
 
 @dataclass(frozen=True)
 class GoldenSample:
-    """Inputs of the method with the outputs that they must give, each in the method's order, and how exactly."""
+    """Inputs of a method with the outputs that they must give, each in the method's order, and how exactly."""
 
     inputs: Sequence[np.ndarray]
     outputs: Sequence[np.ndarray]
     atol: float = 1e-4
     rtol: float = 1e-4
+    method: int = 0
 
 
 @dataclass(frozen=True)
@@ -51,6 +52,7 @@ class ResourceStatement:
     arena_bytes: int
     macs: int
     node_macs: Sequence[int] = field(default=())
+    method: int = 0
 
 
 def write_program(
@@ -77,12 +79,12 @@ def write_program(
 class ProgramWriter:
     """A program's tables and weights, made once; golden samples and resources can come later, when a draft has been measured."""
 
-    def __init__(self, model: Model, metadata: Mapping[str, str] | None = None) -> None:
+    def __init__(self, model: Model | Mapping[str, Model], metadata: Mapping[str, str] | None = None) -> None:
+        models = {"forward": model} if isinstance(model, Model) else model
         self.weights = SegmentBuilder()
-        self.tables = lower_program(model, self.weights, dict(metadata or {}))
+        self.tables = lower_program(models, self.weights, dict(metadata or {}))
         self._methods = _PackedMethods(self.tables)
-        names = [value.name or "" for value in model.graph.inputs if not value.is_initializer()]
-        self.input_names = names[: len(names) - len(states_of(model))]
+        self.input_names = {name: _input_names(each) for name, each in models.items()}
 
     def chunks(self, golden: Sequence[GoldenSample] = (), resources: Sequence[ResourceStatement] = ()) -> list[bytes | memoryview]:
         """The file in pieces that share the weights' memory."""
@@ -109,6 +111,11 @@ class ProgramWriter:
             raise EngineError(f"the edge runtime refuses the written program: {error}") from error
 
 
+def _input_names(model: Model) -> list[str]:
+    names = [value.name or "" for value in model.graph.inputs if not value.is_initializer()]
+    return names[: len(names) - len(states_of(model))]
+
+
 def reassemble(program: pen.ProgramT, data: bytes) -> bytes:
     """A file with changed tables and the segments of the file `data`, where it came from."""
     base = struct.unpack_from("<Q", data, 24)[0]
@@ -127,7 +134,8 @@ def _golden(sample: GoldenSample, segment: SegmentBuilder) -> pen.GoldenT:
         return pen.GoldenTensorT(shape=list(array.shape), data=pen.SpanT(segment=1, offset=offset, sizeBytes=size))
 
     inputs = [store(array) for array in sample.inputs]
-    return pen.GoldenT(method=0, inputs=inputs, outputs=[store(a) for a in sample.outputs], atol=sample.atol, rtol=sample.rtol)
+    outputs = [store(array) for array in sample.outputs]
+    return pen.GoldenT(method=sample.method, inputs=inputs, outputs=outputs, atol=sample.atol, rtol=sample.rtol)
 
 
 def _resources(statement: ResourceStatement, symbols: list[str], weight_bytes: int) -> pen.ResourcesT:
@@ -135,7 +143,7 @@ def _resources(statement: ResourceStatement, symbols: list[str], weight_bytes: i
         pen.SymbolBindingT(symbol=i, size=statement.sizes[name]) for i, name in enumerate(symbols) if name in statement.sizes
     ]
     return pen.ResourcesT(
-        method=0,
+        method=statement.method,
         bindings=bindings or None,
         arenaBytes=statement.arena_bytes,
         weightBytes=weight_bytes,
