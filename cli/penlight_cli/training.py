@@ -8,9 +8,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 import penlight as pl
 from penlight import distributed, nn
 from penlight.data import DataLoader
+from penlight.errors import DataError
 from penlight.optim import AdamW
 from penlight.optim.lr_scheduler import LambdaLR
 from penlight.train import (
@@ -25,13 +28,14 @@ from penlight.train import (
     load_checkpoint,
 )
 from penlight_cli import output
-from penlight_cli.errors import InputValue, UsageProblem
+from penlight_cli.errors import InputMissing, InputValue, UsageProblem
 from penlight_cli.output import log, progress
 from penlight_cli.recipes import load_recipe
 from penlight_cli.recipes.recipe import Data
 from penlight_cli.runs import Run, load_run, write_history
 
 EVALUATION_BATCH = 200
+HELD_OUT = 16  # samples on which exported models are compared
 RESULTS = ("checkpoint/checkpoint.json", "history.jsonl", "curve.svg", "curve.png", "model.onnx", "model.pen", "verify.json")
 
 
@@ -203,9 +207,22 @@ def trained_model(run: Run) -> nn.Module:
     return model.eval()
 
 
-def export_model(run: Run, model: nn.Module, *, opset: int = 21, verify: bool = True) -> Any:
-    """Exports a model of a run; verified at two sizes per dynamic dimension unless told otherwise."""
+def held_out(run: Run, data: Data | None = None) -> dict[str, np.ndarray]:
+    """Some of the validation inputs by name; nothing where the data are gone."""
+    try:
+        loaded = data or run.recipe.load(Path(run.data) if run.data else None)
+    except (DataError, InputMissing) as error:
+        log(f"compared without the run's data: {error}")
+        return {}
+    inputs, _ = next(iter(DataLoader(loaded.validation, HELD_OUT)))
+    return {run.recipe.input_names[0]: inputs.numpy()}
+
+
+def export_model(run: Run, model: nn.Module, *, opset: int = 21, verify: bool = True, data: Data | None = None) -> Any:
+    """Exports a model of a run; verified at two sizes per dynamic dimension and on held-out data unless told otherwise."""
     import penlight_export
+
+    real = held_out(run, data) if verify else {}
 
     inputs: dict[str, pl.Tensor] = run.recipe.example_inputs(run.config)
     return penlight_export.export(
@@ -216,6 +233,7 @@ def export_model(run: Run, model: nn.Module, *, opset: int = 21, verify: bool = 
         opset=opset,
         verify=verify,
         metadata={"recipe": run.recipe.name, "seed": str(run.seed)},
+        data=[real] if real else [],
     )
 
 

@@ -8,7 +8,10 @@ from typing import Any
 
 import numpy as np
 
+from penlight_export.plots import describe_pair
+
 DEFAULT_TOLERANCE = 1e-4
+WORST_INPUTS = 5  # that a report names
 
 
 @dataclass(frozen=True)
@@ -21,6 +24,9 @@ class Difference:
         scaled: max_abs / max(1, largest magnitude of the reference); what the tolerance is about.
         agreement: share of rows whose largest element along the last dimension is at the same place; None without rows.
         note: what else is wrong, such as different shapes.
+        max_ulp: largest distance in representable numbers of the dtype, of floating point where both are finite.
+        snr_db: signal-to-noise ratio, 10 log10(sum of squares of the reference / of the difference); inf when equal.
+        worst: the element of the largest absolute difference.
     """
 
     max_abs: float
@@ -28,6 +34,9 @@ class Difference:
     scaled: float
     agreement: float | None
     note: str = ""
+    max_ulp: int | None = None
+    snr_db: float | None = None
+    worst: tuple[int, ...] = ()
 
 
 def difference(reference: np.ndarray, other: np.ndarray) -> Difference:
@@ -49,7 +58,37 @@ def difference(reference: np.ndarray, other: np.ndarray) -> Difference:
     note = "" if np.isfinite(max_abs) else "NaN or infinity on one side only"
     exact = reference.dtype.kind in "iub"
     scaled = (np.inf if max_abs else 0.0) if exact else max_abs / max(1.0, largest)
-    return Difference(max_abs, max_rel, scaled, _agreement(reference, other), note)
+    worst = tuple(int(k) for k in np.unravel_index(int(error.argmax()), error.shape)) if max_abs else ()
+    return Difference(
+        max_abs, max_rel, scaled, _agreement(reference, other), note, max_ulp(reference, other), _snr(a, error), worst
+    )
+
+
+def max_ulp(a: np.ndarray, b: np.ndarray) -> int | None:
+    """The largest number of steps between neighbours of the dtype from `a` to `b`, where both are finite; None for integers."""
+    if a.dtype.kind not in "fV" or a.dtype.itemsize not in (2, 4, 8):
+        return None
+    finite = np.isfinite(a) & np.isfinite(b)
+    if not finite.any():
+        return 0
+    left, right = _ordered(a[finite]), _ordered(b[finite])
+    return int((np.maximum(left, right) - np.minimum(left, right)).max())
+
+
+def _ordered(array: np.ndarray) -> np.ndarray:
+    """Unsigned numbers in the order of the floating-point ones, neighbours next to each other; both zeros are one."""
+    unsigned = np.dtype(f"u{array.dtype.itemsize}")
+    bits = array.view(unsigned)
+    sign = unsigned.type(1 << (8 * unsigned.itemsize - 1))
+    return np.where(bits & sign, sign - (bits ^ sign), bits + sign)
+
+
+def _snr(reference: np.ndarray, error: np.ndarray) -> float | None:
+    used = np.isfinite(reference) & np.isfinite(error)
+    signal, noise = float(np.square(reference[used]).sum()), float(np.square(error[used]).sum())
+    if not noise:
+        return np.inf if used.all() else None
+    return 10 * float(np.log10(signal / noise)) if signal else -np.inf
 
 
 def _agreement(reference: np.ndarray, other: np.ndarray) -> float | None:
@@ -71,11 +110,30 @@ class VerifyRow:
     agreement: float | None
     ok: bool
     note: str = ""
+    max_ulp: int | None = None
+    snr_db: float | None = None
+    worst: tuple[int, ...] = ()
+    sample: str = ""
 
     @property
     def pair(self) -> str:
         """'eager / onnxruntime'"""
         return f"{self.reference} / {self.engine}"
+
+
+@dataclass(frozen=True)
+class WorstInput:
+    """An input whose output is far off: `row` is its place along the first dimension, None where outputs have no such dimension."""
+
+    sample: str
+    row: int | None
+    output: str
+    engine: str
+    max_abs: float
+
+    def __str__(self) -> str:
+        place = "" if self.row is None else f"row {self.row} of "
+        return f"worst input: {place}{self.sample or 'the sample'}, max abs {self.max_abs:.3g} in '{self.output}' of {self.engine}"
 
 
 @dataclass(frozen=True)
@@ -105,6 +163,8 @@ class VerifyReport:
     rows: list[VerifyRow] = field(default_factory=list)
     divergence: Divergence | None = None
     notes: list[str] = field(default_factory=list)
+    worst_inputs: list[WorstInput] = field(default_factory=list)
+    plots: dict[str, dict[str, Any]] = field(default_factory=dict, repr=False)  # see `plots.describe_pair`
 
     @property
     def ok(self) -> bool:
@@ -121,34 +181,43 @@ class VerifyReport:
         """The row that is farthest out: a failed one if there is one."""
         return max(self.rows, key=lambda row: (not row.ok, row.max_abs), default=None)
 
-    def add(self, reference: str, engine: str, output: str, sizes: dict[str, int], found: Difference) -> None:
+    def add(
+        self, reference: str, engine: str, output: str, sizes: dict[str, int], found: Difference, sample: str = ""
+    ) -> VerifyRow:
         """Appends a row, judged by the tolerance."""
-        row = VerifyRow(
-            reference,
-            engine,
-            output,
-            sizes,
-            found.max_abs,
-            found.max_rel,
-            found.agreement,
-            found.scaled <= self.tolerance,
-            found.note,
-        )
+        measures = {
+            name: getattr(found, name) for name in ("max_abs", "max_rel", "agreement", "note", "max_ulp", "snr_db", "worst")
+        }
+        row = VerifyRow(reference, engine, output, sizes, ok=found.scaled <= self.tolerance, sample=sample, **measures)
         self.rows.append(row)
+        return row
+
+    def add_pair(self, row: VerifyRow, a: np.ndarray, b: np.ndarray) -> None:
+        """Notes which inputs of the row are worst, and keeps a plot if no other of this output is worse."""
+        self.worst_inputs = sorted([*self.worst_inputs, *_worst_inputs(row, a, b)], key=lambda found: -found.max_abs)[:WORST_INPUTS]
+        name = f"{row.pair}: {row.output}"
+        if a.shape == b.shape and a.size and (name not in self.plots or row.max_abs > self.plots[name]["max_abs"]):
+            self.plots[name] = {"max_abs": row.max_abs, **describe_pair(a, b)}
 
     def to_json(self) -> dict[str, Any]:
         """Plain values for `json.dumps`; a number that JSON lacks becomes a string."""
-        rows = [{key: _plain(value) for key, value in asdict(row).items()} for row in self.rows]
-        found = None if self.divergence is None else {key: _plain(value) for key, value in asdict(self.divergence).items()}
-        return {"ok": self.ok, "tolerance": self.tolerance, "rows": rows, "divergence": found, "notes": list(self.notes)}
+        return {
+            "ok": self.ok,
+            "tolerance": self.tolerance,
+            "rows": [_plain_fields(row) for row in self.rows],
+            "divergence": None if self.divergence is None else _plain_fields(self.divergence),
+            "worst_inputs": [_plain_fields(entry) for entry in self.worst_inputs],
+            "notes": list(self.notes),
+        }
 
     def to_text(self) -> str:
         """A table, one line per row."""
-        head = ("engines", "output", "sizes", "max abs", "max rel", "argmax", "")
+        head = ("engines", "output", "sizes", "max abs", "max rel", "ulp", "snr", "argmax", "")
         table = [head, *(_cells(row) for row in self.rows)]
         widths = [max(len(line[k]) for line in table) for k in range(len(head))]
         lines = ["  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in table]
         lines += [f"note: {note}" for note in self.notes]
+        lines += [] if self.ok else [str(entry) for entry in self.worst_inputs[:3]]
         if self.divergence is not None:
             lines.append(str(self.divergence))
         return "\n".join(lines)
@@ -158,7 +227,26 @@ def _cells(row: VerifyRow) -> tuple[str, ...]:
     sizes = " ".join(f"{name}={size}" for name, size in row.sizes.items()) or "fixed"
     agreement = "-" if row.agreement is None else f"{100 * row.agreement:.1f}%"
     verdict = ("ok" if row.ok else "DIFFERS") + (f" ({row.note})" if row.note else "")
-    return (row.pair, row.output, sizes, f"{row.max_abs:.2e}", f"{row.max_rel:.2e}", agreement, verdict)
+    ulp = "-" if row.max_ulp is None else str(row.max_ulp) if row.max_ulp < 10_000 else f"{row.max_ulp:.1e}"
+    snr = "-" if row.snr_db is None else "equal" if row.snr_db == np.inf else f"{row.snr_db:.0f} dB"
+    return (row.pair, row.output, sizes, f"{row.max_abs:.2e}", f"{row.max_rel:.2e}", ulp, snr, agreement, verdict)
+
+
+def _worst_inputs(row: VerifyRow, a: np.ndarray, b: np.ndarray) -> list[WorstInput]:
+    """The rows along the first dimension that are farthest off; the whole sample where there is none."""
+    if not row.max_abs or a.shape != b.shape:
+        return []
+    if a.ndim < 2:
+        return [WorstInput(row.sample, None, row.output, row.engine, row.max_abs)]
+    with np.errstate(invalid="ignore"):  # inf - inf
+        errors = np.abs(a.astype(np.float64) - b.astype(np.float64)).reshape(len(a), -1).max(1)
+    errors = np.nan_to_num(errors, nan=np.inf)
+    order = np.argsort(-errors, kind="stable")[:WORST_INPUTS]
+    return [WorstInput(row.sample, int(k), row.output, row.engine, float(errors[k])) for k in order if errors[k]]
+
+
+def _plain_fields(entry: Any) -> dict[str, Any]:
+    return {key: _plain(value) for key, value in asdict(entry).items()}
 
 
 def _plain(value: Any) -> Any:

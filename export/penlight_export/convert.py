@@ -14,23 +14,19 @@ import numpy as np
 from penlight.serialize import atomic_write
 from penlight_export.collection import without_collection
 from penlight_export.compare import DEFAULT_TOLERANCE, VerifyReport
+from penlight_export.edge.foreign import foreign_program
 from penlight_export.edge.program import finish_program
-from penlight_export.edge.writer import ProgramWriter
 from penlight_export.engines import Arrays, EdgeEngine, Engine
 from penlight_export.errors import OptionError
 from penlight_export.graph import Model
-from penlight_export.onnx.declared import without_declared_sizes
 from penlight_export.onnx.importer import load_onnx
-from penlight_export.pipeline import edge_graph
 from penlight_export.provenance import file_digest, producer
+from penlight_export.subjects import Subject, onnx_subject, pen_subject
 from penlight_export.summary import ModelSummary, summarize_pen
 from penlight_export.verify import (
-    Subject,
     compare_engines,
-    find_divergence,
+    keep_divergence,
     named_inputs,
-    onnx_subject,
-    pen_subject,
     random_inputs,
     require_ok,
     sizes_of,
@@ -77,11 +73,8 @@ def convert(
     if pen_path.suffix.lower() != ".pen":
         raise OptionError(f"{pen_path}: expected a file name that ends in .pen")
     model = load_onnx(onnx_path)
-    edge = edge_graph(without_declared_sizes(model), os.fspath(onnx_path))
+    writer = foreign_program(model, os.fspath(onnx_path), _metadata(model, Path(onnx_path)))
     original = onnx_subject(model, os.fspath(onnx_path))
-    writer = ProgramWriter(edge, _metadata(model, Path(onnx_path)))
-    for symbol in writer.tables.symbols or []:
-        symbol.minimum = 0  # nothing forbids it in a foreign model: caches of keys and values start empty
     draft = EdgeEngine(writer.program())
     samples = sample_inputs(original, draft, data)
     outputs = original.engine.run(samples[0])
@@ -107,7 +100,7 @@ def check(report: VerifyReport, original: Subject, converted: Subject, samples: 
     for inputs in samples:
         compare_engines(report, [original.engine, converted.engine], inputs)
         if not report.ok:
-            report.divergence = find_divergence(original, converted, inputs, report.tolerance)
+            keep_divergence(report, original, converted, inputs)
             require_ok(report, what)
 
 

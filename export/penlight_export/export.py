@@ -17,9 +17,9 @@ from penlight.dims import Dim
 from penlight.serialize import atomic_write
 from penlight.tracing import TraceGraph, trace
 from penlight_export.collection import without_collection
-from penlight_export.compare import DEFAULT_TOLERANCE, Divergence, VerifyReport
+from penlight_export.compare import DEFAULT_TOLERANCE, VerifyReport
 from penlight_export.eager import evaluation, run_arguments, state_reset
-from penlight_export.edge.program import MethodPart, build_methods
+from penlight_export.edge.program import build_program
 from penlight_export.edge.reader import PenFile
 from penlight_export.engines import Arrays, EagerEngine, Port
 from penlight_export.errors import ExportError, OptionError, UnsupportedFeatureError, UnsupportedOperatorsError
@@ -33,9 +33,10 @@ from penlight_export.pipeline import edge_graph
 from penlight_export.provenance import producer
 from penlight_export.replay import Replay
 from penlight_export.sizes import golden_sample, other_sizes, resize, sizes_in
+from penlight_export.subjects import Subject, onnx_subject, pen_subject
 from penlight_export.summary import ModelSummary, summarize_pen
 from penlight_export.summary_onnx import summarize_model
-from penlight_export.verify import Subject, compare_engines, find_divergence, onnx_subject, pen_subject, require_ok
+from penlight_export.verify import compare_engines, keep_divergence, named_inputs, require_ok
 
 
 @dataclass
@@ -46,7 +47,6 @@ class Exported:
         onnx_model: what `.save("model.onnx")` writes.
         program: the bytes of the .pen file; None when the edge runtime lacks something, see `refusal`.
         refusal: why there is no program.
-        part: what the program was written from, for programs of several methods.
         report: the comparison of all engines.
         summary: operators, cost and tree, of the program if there is one.
     """
@@ -56,7 +56,6 @@ class Exported:
     report: VerifyReport
     summary: ModelSummary
     refusal: ExportError | None = field(default=None, repr=False)
-    part: MethodPart | None = field(default=None, repr=False)
 
     def save(self, path: str | os.PathLike[str]) -> Path:
         """Writes .onnx or .pen by the suffix, atomically: after a failure an older file is still whole.
@@ -92,6 +91,7 @@ def export(
     tolerance: float = DEFAULT_TOLERANCE,
     output_names: Sequence[str] = (),
     metadata: Mapping[str, str] | None = None,
+    data: Sequence[Mapping[str, np.ndarray]] = (),
 ) -> Exported:
     """Exports a module in evaluation mode and compares eager, onnxruntime and the edge runtime before it returns.
 
@@ -108,6 +108,7 @@ def export(
         tolerance: on the absolute difference relative to max(1, largest magnitude of the output).
         output_names: instead of "output" or the keys of the result.
         metadata: provenance for the files, such as a checkpoint's checksum.
+        data: more inputs to compare on, by name, such as held-out data.
 
     Returns:
         The export; nothing is written until `.save(path)`.
@@ -137,7 +138,7 @@ def export(
     _refuse_large(model)
     proto = to_proto(model)
     onnx.checker.check_model(proto)
-    return _Finish(module, graph, arguments, model, proto, tolerance, {"name": name, **(metadata or {})}).run(passes, verify)
+    return _Finish(module, graph, arguments, model, proto, tolerance, {"name": name, **(metadata or {})}).run(passes, verify, data)
 
 
 def _refuse_large(model: Model) -> None:
@@ -199,7 +200,6 @@ class _Finish:
         metadata: dict[str, str],
     ) -> None:
         self.graph = graph
-        self.part: MethodPart | None = None
         self.model, self.proto, self.tolerance, self.metadata = model, proto, tolerance, metadata
         self.inputs = [_port(value.name, value.spec) for value in graph.inputs]
         outputs = [
@@ -208,14 +208,14 @@ class _Finish:
         self.example = {name: np.asarray(t.detach().numpy()) for name, t in arguments.tensors.items()}
         self.eager = EagerEngine(lambda arrays: run_arguments(module, arguments, arrays), self.inputs, outputs, state_reset(module))
 
-    def run(self, passes: Sequence[Pass], verify: bool) -> Exported:
+    def run(self, passes: Sequence[Pass], verify: bool, data: Sequence[Mapping[str, np.ndarray]]) -> Exported:
         """Everything that is left; the module's own states are as before in the end."""
         try:
-            return self._run(passes, verify)
+            return self._run(passes, verify, data)
         finally:
             self.eager.reset()
 
-    def _run(self, passes: Sequence[Pass], verify: bool) -> Exported:
+    def _run(self, passes: Sequence[Pass], verify: bool, data: Sequence[Mapping[str, np.ndarray]]) -> Exported:
         program, refusal = self._program(passes)
         report = VerifyReport(self.tolerance)
         read = {id(value) for node in self.graph.all_nodes() for value in node.inputs} | {id(value) for value in self.graph.outputs}
@@ -224,12 +224,12 @@ class _Finish:
             report.notes.append(f"not on the edge runtime: {refusal}")
         edge = None if program is None else pen_subject(program)
         if verify:
-            self._verify(report, [onnx_subject(self.model), *([] if edge is None else [edge])])
+            self._verify(report, [onnx_subject(self.model), *([] if edge is None else [edge])], data)
         if program is None:
             summary = summarize_model(clone(self.model), self.model.graph.name or "model")
         else:
             summary = summarize_pen(program, "model.pen")
-        return Exported(self.proto, None if program is None else program.data, report, summary, refusal, self.part)
+        return Exported(self.proto, None if program is None else program.data, report, summary, refusal)
 
     def _program(self, passes: Sequence[Pass]) -> tuple[PenFile | None, ExportError | None]:
         """The .pen file, or why there is none: a model that only onnxruntime can run is still an export."""
@@ -240,24 +240,25 @@ class _Finish:
         sizes = sizes_in(self.inputs, sample)
         try:
             edge = edge_graph(self.model, self.metadata["name"], passes)
-            self.part = MethodPart(edge, sample, arrays, sizes)
-            return build_methods({"forward": self.part}, producer() | self.metadata, self.tolerance), None
+            return build_program(edge, producer() | self.metadata, sample, arrays, sizes, self.tolerance), None
         except (UnsupportedOperatorsError, UnsupportedFeatureError) as error:
             return None, error
 
-    def _verify(self, report: VerifyReport, others: list[Subject]) -> None:
-        for sample in (self.example, *self._second()):
-            compare_engines(report, [self.eager, *(subject.engine for subject in others)], sample)
+    def _verify(self, report: VerifyReport, others: list[Subject], data: Sequence[Mapping[str, np.ndarray]]) -> None:
+        samples = [("example", self.example), *(("other sizes", arrays) for arrays in self._second())]
+        for name, arrays in [*samples, *(("data", named_inputs(arrays, self.inputs)) for arrays in data)]:
+            compare_engines(report, [self.eager, *(subject.engine for subject in others)], arrays, name)
             if not report.ok:
-                report.divergence = self._divergence(others)
+                self._find_divergence(report, others)
                 require_ok(report, "the module was not exported")
 
-    def _divergence(self, others: list[Subject]) -> Divergence | None:
+    def _find_divergence(self, report: VerifyReport, others: list[Subject]) -> None:
         """The first operator whose result differs from the module's own, at the sizes of the trace."""
         replay = Replay(self.graph, self.model.graph.meta[TRACED])
         sample = resize(self.inputs, self.example, self.graph.symbols)
-        found = (find_divergence(replay, other, sample, self.tolerance) for other in others)
-        return next((divergence for divergence in found if divergence is not None), None)
+        for other in others:
+            if report.divergence is None:
+                keep_divergence(report, replay, other, sample)
 
     def _second(self) -> list[Arrays]:
         """The example at other sizes of the dynamic dimensions: the first that the module accepts."""

@@ -10,7 +10,7 @@ import numpy as np
 import onnx
 
 import penlight_runtime
-from penlight_export.compare import Divergence, difference
+from penlight_export.compare import Difference, Divergence, difference
 from penlight_export.edge.generated import pen_generated as pen
 from penlight_export.edge.reader import PenFile
 from penlight_export.edge.writer import reassemble
@@ -23,12 +23,13 @@ _TABLE_LIMIT = 64  # outputs per run: all values of a large model at once would 
 
 @dataclass(frozen=True)
 class Layer:
-    """Where a value comes from."""
+    """Where a value comes from, and the names of what it is computed from where they are known."""
 
     value: str
     operator: str
     module_path: str = ""
     source: str = ""
+    inputs: tuple[str, ...] = ()
 
 
 def onnx_layers(proto: onnx.ModelProto) -> list[Layer]:
@@ -36,7 +37,8 @@ def onnx_layers(proto: onnx.ModelProto) -> list[Layer]:
     layers = []
     for node in proto.graph.node:
         notes = {entry.key: entry.value for entry in node.metadata_props}
-        layers += [Layer(name, node.op_type, notes.get(MODULE_PATH, ""), notes.get(SOURCE, "")) for name in node.output if name]
+        place = (node.op_type, notes.get(MODULE_PATH, ""), notes.get(SOURCE, ""), tuple(node.input))
+        layers += [Layer(name, *place) for name in node.output if name]
     return layers
 
 
@@ -47,17 +49,31 @@ def pen_layers(file: PenFile) -> list[Layer]:
     for node in method.nodes:
         for index in node.outputs:
             if index >= 0 and method.values[index].shape is not None:
-                layers.append(Layer(method.values[index].name, node.operator, node.module_path, node.source))
+                inputs = tuple(method.values[k].name for k in node.inputs if k >= 0)
+                layers.append(Layer(method.values[index].name, node.operator, node.module_path, node.source, inputs))
     return layers
 
 
-def onnx_values(proto: onnx.ModelProto, names: list[str], inputs: Mapping[str, np.ndarray]) -> Arrays:
-    """Runs an ONNX model, without onnxruntime's own rewriting, and returns the named values."""
+def onnx_values(proto: onnx.ModelProto, names: list[str], inputs: Mapping[str, np.ndarray], on_reference: bool = False) -> Arrays:
+    """Runs an ONNX model on onnxruntime without its own rewriting, or on ONNX's reference, and returns the named values."""
     copy = onnx.ModelProto()
     copy.CopyFrom(proto)
     del copy.graph.output[:]
     copy.graph.output.extend(onnx.ValueInfoProto(name=name) for name in names)
+    if on_reference:
+        return evaluate_reference(copy, names, inputs)
     return OnnxEngine(copy.SerializeToString(), optimize=False).run(inputs)
+
+
+def evaluate_reference(proto: onnx.ModelProto, names: list[str], inputs: Mapping[str, np.ndarray]) -> Arrays:
+    """The named outputs of a model whose outputs need not be typed."""
+    from onnx.reference import ReferenceEvaluator  # here: slow to import and rarely needed
+
+    try:
+        with np.errstate(all="ignore"):
+            return dict(zip(names, map(np.asarray, ReferenceEvaluator(proto).run(None, dict(inputs))), strict=True))
+    except Exception as error:  # NumPy raises many kinds
+        raise EngineError(f"the reference implementation of ONNX failed while its layers were compared: {error}") from error
 
 
 def pen_values(file: PenFile, names: list[str], inputs: Mapping[str, np.ndarray]) -> Arrays:
@@ -77,19 +93,72 @@ Probe = Callable[[list[str]], Arrays]
 
 
 def first_divergence(layers: list[Layer], reference: Probe, other: Probe, tolerance: float) -> Divergence | None:
-    """Walks layers in order and returns the first whose values differ by more than the tolerance.
+    """The first layer whose values differ by more than the tolerance.
+
+    Looks at some layers spread over the model, then again between the last that agrees and the first that differs, so that a
+    model of 4,000 layers runs twice, and at last whether what the found layer reads agrees; if not, the search goes on there.
 
     Args:
         layers: values that both sides have, in the order of computation.
         reference, other: functions from a list of names to arrays.
         tolerance: on the difference relative to max(1, largest magnitude).
     """
-    for start in range(0, len(layers), _TABLE_LIMIT):
-        part = layers[start : start + _TABLE_LIMIT]
-        names = [layer.value for layer in part]
-        left, right = reference(names), other(names)
-        for layer in part:
-            found = difference(left[layer.value], right[layer.value])
-            if found.scaled > tolerance:
-                return Divergence(layer.value, layer.operator, layer.module_path, layer.source, found.max_abs, len(layers))
-    return None
+    search = _Search(layers, reference, other, tolerance)
+    found = search.between(layers) or search.anywhere()
+    while found is not None:
+        origin = search.between(search.read_by(found))
+        if origin is None:
+            break
+        found = origin
+    if found is None:
+        return None
+    max_abs = search.known[found.value].max_abs
+    return Divergence(found.value, found.operator, found.module_path, found.source, max_abs, len(layers))
+
+
+class _Search:
+    """Looks at layers, each at most once."""
+
+    def __init__(self, layers: list[Layer], reference: Probe, other: Probe, tolerance: float) -> None:
+        self.layers, self.reference, self.other, self.tolerance = layers, reference, other, tolerance
+        self.place = {layer.value: number for number, layer in enumerate(layers)}
+        self.known: dict[str, Difference] = {}
+
+    def between(self, part: list[Layer]) -> Layer | None:
+        """The first of the layers that differs, if differences stay once they are there; None when no looked at one does."""
+        while part:
+            step = -(-len(part) // _TABLE_LIMIT)
+            places = range(len(part) - 1, -1, -step)[::-1]  # the last one among them
+            found = self._first([part[k] for k in places])
+            if found is None or step == 1:
+                return found
+            end = next(k for k in places if part[k] is found)
+            part = part[max(0, end - step + 1) : end + 1]
+        return None
+
+    def anywhere(self) -> Layer | None:
+        """The first of all layers that differs, each looked at."""
+        parts = (self.layers[start : start + _TABLE_LIMIT] for start in range(0, len(self.layers), _TABLE_LIMIT))
+        return next((found for part in parts if (found := self._first(part)) is not None), None)
+
+    def read_by(self, layer: Layer) -> list[Layer]:
+        """The layers before one that it is computed from, in order, if one that it reads directly differs."""
+        direct = [self.layers[self.place[name]] for name in layer.inputs if name in self.place]
+        direct = [each for each in direct if self.place[each.value] < self.place[layer.value]]
+        differs = self._first(direct)
+        if differs is None:
+            return []
+        pending, seen = [differs], {differs.value}
+        while pending:
+            for name in pending.pop().inputs:
+                if name in self.place and name not in seen:
+                    seen.add(name)
+                    pending.append(self.layers[self.place[name]])
+        return [self.layers[number] for number in sorted(self.place[name] for name in seen)]
+
+    def _first(self, part: list[Layer]) -> Layer | None:
+        new = [layer.value for layer in part if layer.value not in self.known]
+        if new:
+            left, right = self.reference(new), self.other(new)
+            self.known.update((name, difference(left[name], right[name])) for name in new)
+        return next((layer for layer in part if self.known[layer.value].scaled > self.tolerance), None)

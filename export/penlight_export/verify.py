@@ -3,53 +3,36 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
-import onnx
 
 from penlight_export.compare import DEFAULT_TOLERANCE, Divergence, VerifyReport, difference
-from penlight_export.edge.reader import PenFile, read_pen
-from penlight_export.engines import Arrays, EagerEngine, EdgeEngine, Engine, Port, open_onnx
+from penlight_export.engines import Arrays, Engine, Port
 from penlight_export.errors import EngineError, OptionError, VerifyError
-from penlight_export.graph import Model, to_proto
-from penlight_export.layers import Layer, first_divergence, onnx_layers, onnx_values, pen_layers, pen_values
-from penlight_export.onnx.importer import load_onnx
-from penlight_export.sampling import candidate_sizes, dimension_name, integer_bounds, make_inputs
+from penlight_export.layers import Layer, first_divergence
+from penlight_export.plots import describe_pair
+from penlight_export.sampling import candidate_sizes, dimension_name, make_inputs
+from penlight_export.subjects import Subject, is_path, module_subject, open_subject
+
+_STEPS = 3  # runs of models with states
 
 
-@dataclass
-class Subject:
-    """A model that takes part in a comparison, with what layer-wise comparison needs of it."""
+class Sample(NamedTuple):
+    """Inputs of one run, with a name for reports, such as the file that they came from."""
 
-    engine: Engine
-    proto: onnx.ModelProto | None = None
-    pen: PenFile | None = None
-    bounds: Mapping[str, int] | None = None
-
-    def layers(self) -> list[Layer]:
-        """The values that can be looked at."""
-        if self.proto is not None:
-            return onnx_layers(self.proto)
-        return [] if self.pen is None else pen_layers(self.pen)
-
-    def values(self, names: list[str], inputs: Mapping[str, np.ndarray]) -> Arrays:
-        """Named intermediate values for one input."""
-        if self.proto is not None:
-            return onnx_values(self.proto, names, inputs)
-        assert self.pen is not None
-        return pen_values(self.pen, names, inputs)
+    name: str
+    arrays: Mapping[str, np.ndarray] | Sequence[np.ndarray]
 
 
 def verify(
     a: Any,
     b: Any,
-    data: Mapping[str, np.ndarray] | Sequence[np.ndarray] | None = None,
+    data: Mapping[str, np.ndarray] | Sequence[np.ndarray] | Sequence[Sample] | None = None,
     *,
+    engines: Sequence[str | None] = (None, None),
     tolerance: float = DEFAULT_TOLERANCE,
     seed: int = 0,
 ) -> VerifyReport:
@@ -57,8 +40,10 @@ def verify(
 
     Args:
         a, b: paths of .onnx or .pen files; one may be a `penlight.nn.Module`.
-        data: inputs by name or in order. None: the golden sample of a .pen file, and random inputs at two sizes of every dimension
-            that varies.
+        data: inputs by name or in order, or a list of `Sample`s. None: the golden sample of a .pen file, and random inputs at two
+            sizes of every dimension that varies.
+        engines: what each model runs on: "onnxruntime" (of an .onnx file by default), "reference" (ONNX's own implementation) or
+            "edge" for .onnx, "edge" for .pen, "eager" for a module.
         tolerance: on the absolute difference relative to max(1, largest magnitude of the reference's output).
         seed: of the random inputs.
 
@@ -66,68 +51,37 @@ def verify(
         A report; `report.ok` tells, `report.divergence` names the first layer that differs.
 
     Raises:
-        OptionError: the models take different inputs, or a suffix is unknown.
+        OptionError: the models take different inputs, a suffix is unknown, or an engine does not run this kind of model.
         EngineError: an engine cannot run its model, or no random input is accepted.
     """
-    if _is_path(b) and not _is_path(a):
-        other = open_subject(b)
-        return _compare(module_subject(a, other.engine), other, data, tolerance, seed)
-    first = open_subject(a)
-    second = open_subject(b) if _is_path(b) else module_subject(b, first.engine)
-    return _compare(first, second, data, tolerance, seed)
+    if not is_path(a) and not is_path(b):
+        raise OptionError("two modules say nothing of their inputs: export one of them and compare with its file")
+    if is_path(a):
+        first = open_subject(a, engines[0])
+        second = open_subject(b, engines[1]) if is_path(b) else module_subject(b, first.engine, engines[1])
+    else:
+        second = open_subject(b, engines[1])
+        first = module_subject(a, second.engine, engines[0])
+    _tell_apart(first, second, a, b)
+    return _compare(first, second, _samples(first, second, data, seed), tolerance)
 
 
-def _is_path(value: Any) -> bool:
-    return isinstance(value, (str, os.PathLike))
+def _tell_apart(first: Subject, second: Subject, a: Any, b: Any) -> None:
+    if first.engine.label == second.engine.label:
+        first.engine.label += f" of {Path(a).name}"
+        second.engine.label += f" of {Path(b).name}"
 
 
-def open_subject(path: str | os.PathLike[str]) -> Subject:
-    """Opens a file by its suffix."""
-    suffix = Path(path).suffix.lower()
-    if suffix == ".onnx":
-        return onnx_subject(load_onnx(path), os.fspath(path))
-    if suffix == ".pen":
-        return pen_subject(path)
-    raise OptionError(f"{os.fspath(path)}: expected an .onnx or .pen file, came suffix '{suffix}'")
-
-
-def onnx_subject(model: Model, path: str | None = None) -> Subject:
-    """A graph on onnxruntime; from its file when it came from one, since weights may lie beside it."""
-    proto = to_proto(model)
-    engine = open_onnx(proto.SerializeToString() if path is None else path)
-    return Subject(engine, proto=proto, bounds=integer_bounds(model))
-
-
-def pen_subject(source: str | os.PathLike[str] | bytes | PenFile) -> Subject:
-    """A program on the edge runtime; its golden sample tells how large integers may be."""
-    file = source if isinstance(source, PenFile) else read_pen(source)
-    bounds: dict[str, int] = {}
-    for sample in file.program.golden():
-        for name, array in sample.inputs.items():
-            if array.dtype.kind in "iu" and array.size:
-                bounds[name] = max(bounds.get(name, 1), int(array.max()) + 1)
-    return Subject(EdgeEngine(file.program), pen=file, bounds=bounds)
-
-
-def module_subject(module: Any, like: Engine) -> Subject:
-    """A module of the framework, called with the inputs of the other model in their order."""
-    from penlight_export.eager import run_module  # here: comparing two files needs no framework
-
-    names = [port.name for port in like.inputs]
-    return Subject(EagerEngine(lambda inputs: run_module(module, [inputs[name] for name in names]), like.inputs, like.outputs))
-
-
-def _compare(a: Subject, b: Subject, data: Any, tolerance: float, seed: int) -> VerifyReport:
-    _check_interfaces(a.engine, b.engine)
+def _compare(a: Subject, b: Subject, samples: Iterable[tuple[str, Arrays]], tolerance: float) -> VerifyReport:
     report = VerifyReport(tolerance)
     failed: Mapping[str, np.ndarray] | None = None
-    for inputs in _inputs(a, b, data, seed):
+    for name, inputs in samples:
         before = len(report.rows)
-        compare_engines(report, [a.engine, b.engine], inputs)
+        compare_engines(report, [a.engine, b.engine], inputs, name)
         if failed is None and any(not row.ok for row in report.rows[before:]):
             failed = inputs
     if failed is not None:
-        report.divergence = find_divergence(a, b, failed, tolerance)
+        keep_divergence(report, a.at(failed), b.at(failed), failed)
     return report
 
 
@@ -138,13 +92,16 @@ def _check_interfaces(a: Engine, b: Engine) -> None:
             raise OptionError(f"the models have different {kind}: {ours} against {theirs}; compare models with the same interface")
 
 
-def _inputs(a: Subject, b: Subject, data: Any, seed: int) -> Iterable[Arrays]:
+def _samples(a: Subject, b: Subject, data: Any, seed: int) -> Iterable[tuple[str, Arrays]]:
     """The given data, or golden samples and random inputs."""
+    _check_interfaces(a.engine, b.engine)
     if data is not None:
-        return [named_inputs(data, a.engine.inputs)]
+        given = data if isinstance(data, Sequence) and data and isinstance(data[0], Sample) else [Sample("data", data)]
+        return [(sample.name, named_inputs(sample.arrays, a.engine.inputs)) for sample in given]
     golden = [sample.inputs for subject in (a, b) if subject.pen is not None for sample in subject.pen.program.golden()]
     bounds = _smallest([subject.bounds for subject in (a, b)])
-    return [*golden[:1], *random_inputs([a.engine, b.engine], _more_fixed(a.engine.inputs, b.engine.inputs), bounds, seed)]
+    drawn = random_inputs([a.engine, b.engine], _more_fixed(a.engine.inputs, b.engine.inputs), bounds, seed)
+    return [*(("golden sample", inputs) for inputs in golden[:1]), *((f"random {k + 1}", each) for k, each in enumerate(drawn))]
 
 
 def _more_fixed(ports: Sequence[Port], others: Sequence[Port]) -> list[Port]:
@@ -198,15 +155,29 @@ def named_inputs(data: Any, ports: Sequence[Port]) -> Arrays:
     return {port.name: np.asarray(data[port.name]) for port in ports}
 
 
-def compare_engines(report: VerifyReport, engines: Sequence[Engine], inputs: Mapping[str, np.ndarray]) -> list[Arrays]:
-    """Runs all engines, adds a row per output and pair, and returns what each gave."""
+def compare_engines(
+    report: VerifyReport, engines: Sequence[Engine], inputs: Mapping[str, np.ndarray], sample: str = ""
+) -> list[Arrays]:
+    """Runs all engines from their first state, adds a row per output and pair, and returns what each gave.
+
+    Those with states run several times on the same inputs, so that what they keep is compared too.
+    """
+    for engine in engines:
+        engine.reset()
+    for _ in range(_STEPS if any(engine.has_states for engine in engines) else 1):
+        results = _compare_run(report, engines, inputs, sample)
+    return results
+
+
+def _compare_run(report: VerifyReport, engines: Sequence[Engine], inputs: Mapping[str, np.ndarray], sample: str) -> list[Arrays]:
     results = [engine.run(inputs) for engine in engines]
     sizes = sizes_of(engines, inputs)
     for left in range(len(engines)):
         for right in range(left + 1, len(engines)):
             for port in engines[0].outputs:
-                found = difference(results[left][port.name], results[right][port.name])
-                report.add(engines[left].label, engines[right].label, port.name, sizes, found)
+                pair = (results[left][port.name], results[right][port.name])
+                row = report.add(engines[left].label, engines[right].label, port.name, sizes, difference(*pair), sample)
+                report.add_pair(row, *pair)
     return results
 
 
@@ -234,13 +205,29 @@ def find_divergence(a: Inspectable, b: Inspectable, inputs: Mapping[str, np.ndar
     """The first layer that differs, None when the two have no values of one name, or layers cannot be looked at."""
     known = {layer.value for layer in b.layers()}
     common = [layer for layer in a.layers() if layer.value in known]
-    if not common:
-        return None
-    probe: list[Callable[[list[str]], Arrays]] = [lambda names, s=s: s.values(names, inputs) for s in (a, b)]  # type: ignore[misc]  # no type of a default
+
+    def reference(names: list[str]) -> Arrays:
+        return a.values(names, inputs)
+
+    def other(names: list[str]) -> Arrays:
+        return b.values(names, inputs)
+
     try:
-        return first_divergence(common, probe[0], probe[1], tolerance)
+        return first_divergence(common, reference, other, tolerance) if common else None
     except EngineError:
         return None  # values of a kind that cannot be outputs: the rows of the report stand on their own
+
+
+def keep_divergence(report: VerifyReport, a: Inspectable, b: Inspectable, inputs: Mapping[str, np.ndarray]) -> None:
+    """Notes in a report the first layer that differs, and what its two tensors are like."""
+    found = report.divergence = find_divergence(a, b, inputs, report.tolerance)
+    if found is not None:
+        left, right = (side.values([found.value], inputs)[found.value] for side in (a, b))
+        if left.shape == right.shape and left.size:
+            report.plots = {
+                f"first difference: {found.value}": {"max_abs": found.max_abs, **describe_pair(left, right)},
+                **report.plots,
+            }
 
 
 def require_ok(report: VerifyReport, what: str) -> None:

@@ -281,6 +281,72 @@ def test_verify_finds_a_difference(capsys, tmp_path):
     assert "scaling" in text.out or "m" in text.out
 
 
+def test_verify_writes_reports(capsys, tmp_path):
+    first, second = scaled_relu(tmp_path / "a.onnx"), scaled_relu(tmp_path / "b.onnx", 2.5)
+    outcome = in_process(capsys, "verify", first, second, "--report", tmp_path / "r.html", "--json")
+    outcome.failed_cleanly(1, "differ")
+    assert outcome.json["written"]["size_bytes"] == (tmp_path / "r.html").stat().st_size
+    assert b"Content-Security-Policy" in (tmp_path / "r.html").read_bytes()
+    assert in_process(capsys, "verify", first, first, "--report", tmp_path / "r.json", "--engines", "reference,edge").code == 0
+    facts = json.loads((tmp_path / "r.json").read_bytes())
+    assert facts["ok"] and [facts["rows"][0][key] for key in ("reference", "engine")] == ["onnx reference", "edge"]
+    in_process(capsys, "verify", first, second, "--report", tmp_path / "r.pdf").failed_cleanly(2, ".html or .json")
+    in_process(capsys, "verify", first, second, "--engines", "edge").failed_cleanly(2, "--engines")
+    in_process(capsys, "verify", first, second, "--engines", "edge,eager").failed_cleanly(2, "eager")
+    in_process(capsys, "verify", first, tmp_path / "none.onnx").failed_cleanly(3, "none.onnx")
+
+
+def test_verify_of_a_run_takes_its_held_out_data(trained, capsys, tmp_path):
+    folder = trained[0]
+    for name in ("model.onnx", "model.pen"):
+        said = in_process(capsys, "verify", folder, folder / name, "--json")
+        assert said.code == 0, said.err
+        assert [(row["reference"], row["sample"]) for row in said.json["report"]["rows"]] == [("eager", "held-out data")]
+    in_process(capsys, "verify", folder, folder).failed_cleanly(2, "at least one")
+
+
+def test_verify_reads_a_folder_of_samples(trained, capsys, tmp_path):
+    for number, images in enumerate(np.split(load_digits().test_images[:6], 3)):
+        np.save(tmp_path / f"{number}.npy", images)
+    model = trained[0] / "model.onnx"
+    said = in_process(capsys, "verify", model, trained[0] / "model.pen", "--data", tmp_path, "--json").json
+    assert [row["sample"] for row in said["report"]["rows"]] == ["0.npy", "1.npy", "2.npy"]
+    (tmp_path / "empty").mkdir()
+    in_process(capsys, "verify", model, model, "--data", tmp_path / "empty").failed_cleanly(2, "found none")
+
+
+NET = """
+import penlight.nn as nn
+
+class Net(nn.Module):
+    def __init__(self):
+        self.scale = nn.Linear(4, 4)
+    def forward(self, x):
+        return self.scale(x).relu()
+
+def wide(size):
+    return nn.Linear(size, size)
+"""
+
+
+def test_verify_of_a_class_in_a_file(capsys, tmp_path):
+    import penlight as pl
+    from penlight_export import export
+
+    (tmp_path / "net.py").write_text(NET)
+    module = {}
+    exec(NET, module)
+    net = module["Net"]()
+    pl.save_safetensors(tmp_path / "net.safetensors", net.state_dict())
+    export(net, pl.randn(2, 4), names=["x"], dynamic={"x": {0: "batch"}}).save(tmp_path / "net.onnx")
+    given = ["verify", f"{tmp_path / 'net.py'}:Net", tmp_path / "net.onnx"]
+    assert in_process(capsys, *given, "--weights", tmp_path / "net.safetensors").code == 0
+    in_process(capsys, *given).failed_cleanly(1, "differ")  # fresh weights
+    in_process(capsys, "verify", f"{tmp_path / 'net.py'}:Nett", given[2]).failed_cleanly(2, "its classes are Net")
+    in_process(capsys, "verify", f"{tmp_path / 'net.py'}:wide", given[2]).failed_cleanly(2, "without arguments")
+    in_process(capsys, "verify", f"{tmp_path / 'none.py'}:Net", given[2]).failed_cleanly(3, "none.py")
+
+
 # bench
 
 

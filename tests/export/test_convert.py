@@ -172,7 +172,7 @@ def test_a_difference_writes_nothing(tmp_path, monkeypatch):
         value.const_value = Tensor(value.const_value.numpy() + 1, name="b")
         return edge
 
-    monkeypatch.setattr(sys.modules["penlight_export.convert"], "edge_graph", broken)
+    monkeypatch.setattr(sys.modules["penlight_export.edge.foreign"], "edge_graph", broken)
     proto = model_from_text("g (float[N,4] x) => (float[N,4] y) { a = Tanh(x) c = Add(a, b) y = Relu(c) }", weights={"b": f32(4)})
     with pytest.raises(VerifyError, match="Add 'c' is the first of"):
         convert(write(tmp_path, proto), tmp_path / "model.pen")

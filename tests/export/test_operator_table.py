@@ -22,7 +22,7 @@ from penlight_export.onnx.composites.registry import composite_names
 from penlight_export.onnx.lower import find_gap, lower_trace
 from penlight_export.onnx.lowerings.registry import lowering_names
 from penlight_export.pipeline import edge_graph
-from penlight_export.verify import pen_subject
+from penlight_export.subjects import pen_subject
 
 TOLERANCE = 1e-5  # float32 functions differ by a few units in the last place between engines
 RANDOM = {name for name, cls in operators().items() if cls.is_random}

@@ -62,7 +62,7 @@ def train(
     if not is_first:
         raise typer.Exit()
     log("exporting: eager mode, onnxruntime and the edge runtime must agree")
-    exported = export_model(run, trained.model)
+    exported = export_model(run, trained.model, data=loaded)
     files = [written(path) for path in save_exports(run, exported)]
     sample = _after_training(run, trained)
     facts: dict[str, Any] = {"recipe": recipe, "path": str(out), "history": trained.history, "files": files, "sample": sample}

@@ -15,7 +15,7 @@ from typing import Any
 
 _ASSETS = Path(__file__).with_name("assets")
 _SCRIPTS = ("dom", "format", "model", "layout", "scene", "view", "details", "charts")  # what every page needs, in this order
-_PAGES = {"inspect": ("memory", "tables", "inspect"), "verify": ("verify",)}
+_PAGES = {"inspect": ("memory", "tables", "inspect"), "verify": ("tables", "verify")}
 
 
 def write_page(title: str, kind: str, data: Mapping[str, Any]) -> bytes:

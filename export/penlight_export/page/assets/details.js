@@ -23,7 +23,7 @@ function describer(weights, extra = () => null) {
     const all = totals(view.model);
     if (box.kind === "port") return [el("h2", {}, box.title), el("p", { class: "muted" }, box.end ? "output of the model" : "input of the model"), facts([["Type", typeText(view.model.values[box.value])], ["Bytes", bytes(view.model.values[box.value].bytes)]])];
     if (box.kind === "module") return moduleDetails(box, view, all);
-    return [...nodeDetails(box.node, view, all, weights), extra(box.node, view)];
+    return [extra(box.node, view), ...nodeDetails(box.node, view, all, weights)];
   };
 }
 

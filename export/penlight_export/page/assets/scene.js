@@ -204,7 +204,7 @@ class Scene {
 
   paintFarBox(box, left, top, hue) {
     const { context, palette } = this;
-    context.fillStyle = this.heat ? this.fillOf(box) : hue;
+    context.fillStyle = this.heat || box.differs ? this.fillOf(box) : hue;
     context.fillRect(left, top, box.width, BOX_HEIGHT);
     if (this.isStrong(box) || box.differs) {
       context.strokeStyle = this.borderOf(box);
@@ -227,6 +227,7 @@ class Scene {
   }
 
   fillOf(box) {
+    if (box.differs) return `color-mix(in srgb, ${this.palette.bad} 30%, ${this.palette.card})`;
     const warmth = this.heat && this.heat.get(box);
     return warmth ? `color-mix(in srgb, ${this.palette.heat} ${Math.round(90 * warmth)}%, ${this.palette.card})` : this.palette.card;
   }

@@ -1,0 +1,134 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The models that a comparison compares, each opened on one of the engines that run its kind."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+
+from penlight_export.edge.foreign import foreign_program
+from penlight_export.edge.reader import PenFile, read_pen
+from penlight_export.engines import Arrays, EagerEngine, EdgeEngine, Engine, OnnxEngine, ReferenceEngine, StatefulEngine, open_onnx
+from penlight_export.errors import OptionError
+from penlight_export.graph import Model, states_of, to_proto
+from penlight_export.layers import Layer, onnx_layers, onnx_values, pen_layers, pen_values
+from penlight_export.onnx.importer import load_onnx
+from penlight_export.sampling import integer_bounds
+
+# What can run which kind of model; the first one does when none is asked for.
+ENGINES = {".onnx": ("onnxruntime", "reference", "edge"), ".pen": ("edge",), "module": ("eager",)}
+
+
+@dataclass
+class Subject:
+    """A model that takes part in a comparison, with what layer-wise comparison needs of it."""
+
+    engine: Engine
+    proto: onnx.ModelProto | None = None
+    pen: PenFile | None = None
+    bounds: Mapping[str, int] | None = None
+    module: Any = None
+
+    def layers(self) -> list[Layer]:
+        """The values that can be looked at."""
+        if self.proto is not None:
+            return onnx_layers(self.proto)
+        return [] if self.pen is None else pen_layers(self.pen)
+
+    def values(self, names: list[str], inputs: Mapping[str, np.ndarray]) -> Arrays:
+        """Named intermediate values for one input."""
+        if self.proto is not None:
+            return onnx_values(self.proto, names, inputs, isinstance(self.engine, ReferenceEngine))
+        assert self.pen is not None
+        return pen_values(self.pen, names, inputs)
+
+    def at(self, inputs: Mapping[str, np.ndarray]) -> Any:
+        """What can be looked into with these inputs: of a module, its trace."""
+        return self if self.module is None else _traced(self.module, inputs)
+
+
+def is_path(value: Any) -> bool:
+    """A file's name, and not a module."""
+    return isinstance(value, (str, os.PathLike))
+
+
+def open_subject(path: str | os.PathLike[str], engine: str | None = None) -> Subject:
+    """Opens a file by its suffix, on an engine of `ENGINES`."""
+    suffix = Path(path).suffix.lower()
+    if suffix not in (".onnx", ".pen"):
+        raise OptionError(f"{os.fspath(path)}: expected an .onnx or .pen file, came suffix '{suffix}'")
+    engine = _checked_engine(suffix, engine, os.fspath(path))
+    if suffix == ".pen":
+        return pen_subject(path)
+    if engine == "edge":
+        return _converted(load_onnx(path), os.fspath(path))
+    return onnx_subject(load_onnx(path), os.fspath(path), engine)
+
+
+def _checked_engine(kind: str, engine: str | None, what: str) -> str | None:
+    if engine is not None and engine not in ENGINES[kind]:
+        raise OptionError(f"{what}: expected the engine {' or '.join(ENGINES[kind])}, came {engine!r}")
+    return engine
+
+
+def onnx_subject(model: Model, path: str | None = None, engine: str | None = None) -> Subject:
+    """A graph on onnxruntime; from its file when it came from one, since weights may lie beside it."""
+    proto = to_proto(model)
+    source = proto.SerializeToString() if path is None else path
+    opened: Engine = (
+        open_onnx(source) if engine is None else {"onnxruntime": OnnxEngine, "reference": ReferenceEngine}[engine](source)
+    )
+    if states_of(model):
+        opened = StatefulEngine(opened, [state.initial for state in states_of(model)])
+    return Subject(opened, proto=proto, bounds=integer_bounds(model))
+
+
+def pen_subject(source: str | os.PathLike[str] | bytes | PenFile) -> Subject:
+    """A program on the edge runtime; its golden sample tells how large integers may be."""
+    file = source if isinstance(source, PenFile) else read_pen(source)
+    bounds: dict[str, int] = {}
+    for sample in file.program.golden():
+        for name, array in sample.inputs.items():
+            if array.dtype.kind in "iu" and array.size:
+                bounds[name] = max(bounds.get(name, 1), int(array.max()) + 1)
+    return Subject(EdgeEngine(file.program), pen=file, bounds=bounds)
+
+
+def _converted(model: Model, name: str) -> Subject:
+    """An .onnx file on the edge runtime, without a file in between."""
+    subject = pen_subject(b"".join(foreign_program(model, name).chunks()))
+    subject.bounds = integer_bounds(model)
+    return subject
+
+
+def module_subject(module: Any, like: Engine, engine: str | None = None) -> Subject:
+    """A module of the framework, called with the inputs of the other model in their order."""
+    from penlight_export.eager import run_module, state_reset  # here: comparing two files needs no framework
+
+    _checked_engine("module", engine, type(module).__name__)
+    names = [port.name for port in like.inputs]
+
+    def run(inputs: Mapping[str, np.ndarray]) -> list[np.ndarray]:
+        return run_module(module, [inputs[name] for name in names])
+
+    return Subject(EagerEngine(run, like.inputs, like.outputs, state_reset(module)), module=module)
+
+
+def _traced(module: Any, inputs: Mapping[str, np.ndarray]) -> Any:
+    """A module's operators one by one, under the names that an export would give to their results."""
+    import penlight as pl  # here, as above
+    from penlight.tracing import trace
+    from penlight_export.eager import evaluation
+    from penlight_export.onnx.lower import TRACED, lower_trace
+    from penlight_export.onnx.opsets import DEFAULT_EXPORT
+    from penlight_export.replay import Replay
+
+    with evaluation(module), pl.no_grad():
+        graph = trace(module, tuple(map(pl.tensor, inputs.values())), names=list(inputs))
+    return Replay(graph, lower_trace(graph, DEFAULT_EXPORT).graph.meta[TRACED])
