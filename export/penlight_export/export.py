@@ -19,7 +19,7 @@ from penlight.tracing import TraceGraph, trace
 from penlight_export.collection import without_collection
 from penlight_export.compare import DEFAULT_TOLERANCE, VerifyReport
 from penlight_export.eager import evaluation, run_arguments, state_reset
-from penlight_export.edge.program import build_program
+from penlight_export.edge.program import MethodPart, build_methods
 from penlight_export.edge.reader import PenFile
 from penlight_export.engines import Arrays, EagerEngine, Port
 from penlight_export.errors import ExportError, OptionError, UnsupportedFeatureError, UnsupportedOperatorsError
@@ -47,6 +47,7 @@ class Exported:
         onnx_model: what `.save("model.onnx")` writes.
         program: the bytes of the .pen file; None when the edge runtime lacks something, see `refusal`.
         refusal: why there is no program.
+        part: what the program was written from, for programs of several methods.
         report: the comparison of all engines.
         summary: operators, cost and tree, of the program if there is one.
     """
@@ -56,6 +57,7 @@ class Exported:
     report: VerifyReport
     summary: ModelSummary
     refusal: ExportError | None = field(default=None, repr=False)
+    part: MethodPart | None = field(default=None, repr=False)
 
     def save(self, path: str | os.PathLike[str]) -> Path:
         """Writes .onnx or .pen by the suffix, atomically: after a failure an older file is still whole.
@@ -200,6 +202,7 @@ class _Finish:
         metadata: dict[str, str],
     ) -> None:
         self.graph = graph
+        self.part: MethodPart | None = None
         self.model, self.proto, self.tolerance, self.metadata = model, proto, tolerance, metadata
         self.inputs = [_port(value.name, value.spec) for value in graph.inputs]
         outputs = [
@@ -229,7 +232,7 @@ class _Finish:
             summary = summarize_model(clone(self.model), self.model.graph.name or "model")
         else:
             summary = summarize_pen(program, "model.pen")
-        return Exported(self.proto, None if program is None else program.data, report, summary, refusal)
+        return Exported(self.proto, None if program is None else program.data, report, summary, refusal, self.part)
 
     def _program(self, passes: Sequence[Pass]) -> tuple[PenFile | None, ExportError | None]:
         """The .pen file, or why there is none: a model that only onnxruntime can run is still an export."""
@@ -240,7 +243,8 @@ class _Finish:
         sizes = sizes_in(self.inputs, sample)
         try:
             edge = edge_graph(self.model, self.metadata["name"], passes)
-            return build_program(edge, producer() | self.metadata, sample, arrays, sizes, self.tolerance), None
+            self.part = MethodPart(edge, sample, arrays, sizes)
+            return build_methods({"forward": self.part}, producer() | self.metadata, self.tolerance), None
         except (UnsupportedOperatorsError, UnsupportedFeatureError) as error:
             return None, error
 
