@@ -18,7 +18,7 @@ from penlight_export.engines import Arrays, EagerEngine, EdgeEngine, Engine, Onn
 from penlight_export.errors import OptionError
 from penlight_export.graph import Model, states_of, to_proto
 from penlight_export.layers import Layer, onnx_layers, onnx_values, pen_layers, pen_values
-from penlight_export.onnx.importer import load_onnx
+from penlight_export.onnx.importer import REWRITTEN, load_onnx
 from penlight_export.sampling import integer_bounds
 
 # What can run which kind of model; the first one does when none is asked for.
@@ -80,7 +80,7 @@ def _checked_engine(kind: str, engine: str | None, what: str) -> str | None:
 def onnx_subject(model: Model, path: str | None = None, engine: str | None = None) -> Subject:
     """A graph on onnxruntime; from its file when it came from one, since weights may lie beside it."""
     proto = to_proto(model)
-    source = proto.SerializeToString() if path is None else path
+    source = proto.SerializeToString() if path is None or model.meta.get(REWRITTEN) else path
     opened: Engine = (
         open_onnx(source) if engine is None else {"onnxruntime": OnnxEngine, "reference": ReferenceEngine}[engine](source)
     )
