@@ -19,3 +19,4 @@ from penlight.distributed.group import init_process_group as init_process_group
 from penlight.distributed.group import is_initialized as is_initialized
 from penlight.distributed.group import is_launched as is_launched
 from penlight.distributed.sampler import DistributedSampler as DistributedSampler
+from penlight.distributed.sync_batch_norm import SyncBatchNorm as SyncBatchNorm

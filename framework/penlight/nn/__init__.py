@@ -1,6 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Layers and models: `Module`, containers, layers, losses; functions in `functional`, first values in `init`."""
 
+import importlib as _importlib
+import typing as _typing
+
 from penlight.nn import functional as functional
 from penlight.nn import init as init
 from penlight.nn import utils as utils
@@ -163,3 +166,12 @@ from penlight.nn.transformer import TransformerDecoder as TransformerDecoder
 from penlight.nn.transformer import TransformerDecoderLayer as TransformerDecoderLayer
 from penlight.nn.transformer import TransformerEncoder as TransformerEncoder
 from penlight.nn.transformer import TransformerEncoderLayer as TransformerEncoderLayer
+
+if _typing.TYPE_CHECKING:
+    from penlight.distributed.sync_batch_norm import SyncBatchNorm as SyncBatchNorm
+
+
+def __getattr__(name: str) -> _typing.Any:
+    if name != "SyncBatchNorm":
+        raise AttributeError(f"module 'penlight.nn' has no attribute {name!r}")
+    return _importlib.import_module("penlight.distributed.sync_batch_norm").SyncBatchNorm  # late: it builds on this package

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from penlight.ops.create import zeros
 from penlight.ops.dispatch import apply
-from penlight.ops.norm import BatchNormTraining, _update, batch_norm, tail_shape
+from penlight.ops.norm import BatchNormTraining, batch_norm, tail_shape, update_running
 from penlight.ops.reduction import mean
 from penlight.tensor import Tensor
 
@@ -60,6 +60,6 @@ def native_batch_norm(
     result, middle, variance = apply(BatchNormTraining(float(eps)), input, weight, bias)
     count = input.numel() // input.shape[1]
     if running_mean is not None and running_var is not None and count:
-        _update(running_mean, middle._data, momentum)
-        _update(running_var, variance._data * (count / max(count - 1, 1)), momentum)
+        update_running(running_mean, middle._data, momentum)
+        update_running(running_var, variance._data * (count / max(count - 1, 1)), momentum)
     return result, middle, (variance + eps).rsqrt()

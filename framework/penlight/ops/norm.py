@@ -329,12 +329,13 @@ def batch_norm(
         raise ShapeError(f"batch_norm: training needs more than one value per channel, came {tuple(map(int, input.shape))}")
     result, mean, var = apply(BatchNormTraining(float(eps)), input, weight, bias)
     if running_mean is not None and running_var is not None and size:  # an empty batch says nothing
-        _update(running_mean, mean._data, momentum)
-        _update(running_var, var._data * (size / max(size - 1, 1)), momentum)
+        update_running(running_mean, mean._data, momentum)
+        update_running(running_var, var._data * (size / max(size - 1, 1)), momentum)
     return result
 
 
-def _update(running: Tensor, batch: Any, momentum: float) -> None:
+def update_running(running: Tensor, batch: Any, momentum: float) -> None:
+    """Moves a running statistic towards that of a batch, an array, in place."""
     if mode.tracer is not None:
         mode.tracer.refuse_write(running, "batch_norm in training mode updates its running statistics; call model.eval() first")
     data = running._data

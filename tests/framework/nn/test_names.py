@@ -31,7 +31,6 @@ LEFT_OUT: dict[str, dict[str, str]] = {
         **dict.fromkeys(("UninitializedBuffer", "UninitializedParameter"), LAZY),
         **dict.fromkeys(("Container", "NLLLoss2d"), DEPRECATED),
         "DataParallel": "several devices in one process; DistributedDataParallel does it with one process each",
-        "SyncBatchNorm": "batch statistics over ranks are not built",
         "LinearCrossEntropyOptions": "names an implementation of PyTorch's fused loss; F.linear_cross_entropy needs no choice",
         "factory_kwargs": NOT_PUBLIC,
     },
