@@ -10,7 +10,6 @@ from typing import Any
 from penlight import _native
 from penlight.autograd import anomaly
 from penlight.autograd.last import end_tape
-from penlight.autograd.mode import set_grad_enabled
 from penlight.backends import half
 from penlight.backends.backend import backend_of
 from penlight.errors import ArgumentError, GradientError
@@ -150,7 +149,8 @@ def _run(
     wanted = None if inputs is None else {_key(t) for t in inputs}
     plan = None if inputs is None else _plan(outputs, inputs)
     starts = [seed_for(t, seed) for t, seed in zip(outputs, seeds, strict=True)]
-    with set_grad_enabled(create_graph):
+    enabled, mode.enabled = mode.enabled, create_graph and not mode.inference
+    try:
         autocast, mode.autocast = mode.autocast, None  # gradients run in the types of the forward calls
         try:
             captured = _native.run_pass(outputs, starts, wanted, plan, retain, create_graph)
@@ -159,6 +159,8 @@ def _run(
             callbacks, mode.after_backward = mode.after_backward, ()
         for callback in callbacks:
             callback()
+    finally:
+        mode.enabled = enabled
     return captured
 
 
