@@ -69,7 +69,8 @@ class DynamicSizes:
         """Sizes for the second run, in the ranges: first those where names of equal size part, to see whether they may."""
         choices = []
         for number, (name, size) in enumerate(self.sizes.items()):
-            found = [size + 1 + number, size + 1, size - 1, 2 * size, size // 2, size + 2]
+            step = size + 1 if size <= 64 else size // 4 + 1  # sizes in the same floor(n / k) would hide a division
+            found = [size + step + number, size + 1 + number, size + 1, size - 1, 2 * size, size // 2, size + 2]
             choices.append([s for s in dict.fromkeys(found) if s >= 2 and s != size and self.dims[name].allows(s)] or [size])
         for chosen in itertools.islice(itertools.product(*choices), 64):
             yield dict(zip(self.sizes, chosen, strict=True))

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from penlight_export.errors import UnsupportedFeatureError
 from penlight_export.graph import (
     MODULE_PATH,
     SOURCE,
@@ -199,6 +200,18 @@ class Builder:
             result = size.evaluate({name: self._symbol(name) for name in names})  # type: ignore[attr-defined]  # likewise
             self._sizes[text] = result.value if isinstance(result, Size) else self.integers(int(result))
         return self._sizes[text]
+
+    def fixed(self, size: int) -> int:
+        """A size that stands in an attribute, or in a constant.
+
+        Raises:
+            UnsupportedFeatureError: it is dynamic.
+        """
+        text = symbol_text(size)
+        if text is not None:
+            place = self._metadata.get(SOURCE, "export")
+            raise UnsupportedFeatureError(f"{place}: {self._scope}: ONNX wants a fixed size for {text!r}; leave it out of dynamic")
+        return int(size)
 
     def sizes(self, sizes: Sequence[int]) -> Value:
         """An int64 vector of sizes; constant when none of them is a SymInt."""

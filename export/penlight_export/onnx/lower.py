@@ -13,7 +13,8 @@ from penlight_export.errors import UnsupportedFeatureError, UnsupportedOperators
 from penlight_export.graph import STATES, Model, State, TensorType, Value, fresh_name
 from penlight_export.onnx import composites, lowerings
 from penlight_export.onnx.builder import Builder, onnx_dtype, symbolic_shape
-from penlight_export.onnx.composites.record import Bodies, all_nodes, find_body, record_bodies
+from penlight_export.onnx.composites.complex_pairs import is_complex, pair_spec
+from penlight_export.onnx.composites.record import Bodies, all_nodes, has_composite, record_bodies, touches_complex
 from penlight_export.onnx.control import CONTROL
 from penlight_export.onnx.lowerings.registry import find_lowering
 from penlight_export.onnx.opsets import MAXIMUM_EXPORT, find_schema
@@ -21,7 +22,6 @@ from penlight_export.onnx.opsets import MAXIMUM_EXPORT, find_schema
 TRACED = "penlight.traced"  # where a lowered graph keeps which value is which traced result
 
 _SHOWN = 12
-_COMPLEX = 3  # dtype.kind of complex64 and complex128
 
 
 def lower_trace(
@@ -53,7 +53,7 @@ def find_gap(operator: Operator, opset: int) -> str | None:
     form = type(operator).onnx
     if isinstance(form, NotExported):
         return form.reason
-    if find_lowering(operator.name) is not None or operator.name in CONTROL or find_body(operator) is not None:
+    if find_lowering(operator.name) is not None or operator.name in CONTROL or has_composite(operator):
         return None
     if form == CUSTOM:
         return "it has no lowering yet"
@@ -74,16 +74,22 @@ def has_form(operator: Operator, opset: int) -> bool:
 
 def _refuse_unsupported(trace: Any, opset: int, bodies: Bodies) -> None:
     for value in trace.inputs:
-        if value.spec.dtype.kind == _COMPLEX:
+        if is_complex(value.spec):
             raise UnsupportedFeatureError(
                 f"the input {value.name!r} is {value.spec.dtype.name}: ONNX engines have no complex numbers; "
-                "take real and imaginary part as inputs, and use them apart"
+                "take the real and the imaginary part as inputs, and join them with penlight.complex"
             )
     found: dict[tuple[str, str], list[str]] = {}
     for node in all_nodes(trace, bodies):
-        reason = find_gap(node.operator, opset)
+        reason = "ONNX engines have no complex numbers" if touches_complex(node) else find_gap(node.operator, opset)
         if reason is not None:
             found.setdefault((node.operator.name, reason), []).append(_place(node))
+    for number, value in enumerate(trace.outputs):
+        if is_complex(value.spec):
+            raise UnsupportedFeatureError(
+                f"output {number} of the model is {value.spec.dtype.name}: ONNX engines have no complex numbers; "
+                "return penlight.view_as_real(...) of it"
+            )
     if found:
         lines = [f"{name} at {', '.join(dict.fromkeys(places[:_SHOWN]))} ({reason})" for (name, reason), places in found.items()]
         raise UnsupportedOperatorsError("these operators have no ONNX form: " + "; ".join(lines) + "; express them through others")
@@ -147,8 +153,9 @@ class TraceLowering:
         for traced, value in zip(node.outputs, results if isinstance(results, tuple) else (results,), strict=True):
             if value is None:
                 continue  # nothing reads it
-            value.type, value.shape = TensorType(onnx_dtype(traced.spec)), symbolic_shape(traced.spec.shape)
-            b.define(value, traced.spec)
+            spec = pair_spec(traced.spec)
+            value.type, value.shape = TensorType(onnx_dtype(spec)), symbolic_shape(spec.shape)
+            b.define(value, spec)
             self.values[id(traced)] = value
 
     def inline(self, body: Any, inputs: Sequence[Value]) -> list[Value]:
@@ -162,15 +169,20 @@ class TraceLowering:
 
     def names(self) -> dict[str, Any]:
         """The traced result behind each value of the graph."""
-        results = [traced for node in self.trace.nodes for traced in node.outputs if id(traced) in self.values]
+        results = [traced for node in self.trace.nodes for traced in node.outputs if self._is_comparable(traced)]
         return {self.values[id(traced)].name or "": traced for traced in results}
+
+    def _is_comparable(self, traced: Any) -> bool:
+        return id(traced) in self.values and not is_complex(traced.spec)
 
     def value(self, traced: Any) -> Value:
         """The value of an operand; constants become initializers when they are first read."""
         if id(traced) not in self.values:
             array = np.asarray(traced.constant.detach().numpy())
+            if is_complex(traced.spec):
+                array = np.stack([array.real, array.imag], -1)
             value = self.builder.weight(array, traced.qualified_name or traced.name)
-            self.builder.specs[value] = traced.spec
+            self.builder.specs[value] = pair_spec(traced.spec)
             self.values[id(traced)] = value
         return self.values[id(traced)]
 

@@ -10,14 +10,12 @@ from penlight.errors import DTypeError, ShapeError
 from penlight.ops.arithmetic import where
 from penlight.ops.dispatch import apply
 from penlight.ops.elementwise import cos, sin
-from penlight.ops.operator import NotExported, Operator, Spec
+from penlight.ops.operator import Operator, Spec
 from penlight.ops.registry import register
 from penlight.ops.samples import shapes
 from penlight.ops.shape import stack
 from penlight.ops.trigonometry import atan2
 from penlight.tensor import Tensor
-
-_NO_ONNX = NotExported("ONNX has no complex numbers")
 
 
 @register
@@ -25,7 +23,6 @@ class ToComplex(Operator):
     """x + 0i"""
 
     name = "to_complex"
-    onnx = _NO_ONNX
     saves_inputs = False
     complex_gradient = True
     samples = (shapes(3, 4), shapes(0))
@@ -54,7 +51,6 @@ class ToImaginary(ToComplex):
 
 
 class _Part(Operator):
-    onnx = _NO_ONNX
     saves_inputs = False
     complex_gradient = True
     samples = (shapes(3, 4), shapes(0))
@@ -94,7 +90,6 @@ class Conj(Operator):
     """The imaginary part turned over"""
 
     name = "conj"
-    onnx = _NO_ONNX
     saves_inputs = False
     complex_gradient = True
     samples = (shapes(3, 4), shapes(0))

@@ -16,7 +16,7 @@ from penlight.errors import ArgumentError
 from penlight.ops import dims as _dims
 from penlight.ops.complex_parts import conj, real, to_complex
 from penlight.ops.dispatch import apply
-from penlight.ops.operator import NotExported, Operator, Spec
+from penlight.ops.operator import Operator, Spec
 from penlight.ops.registry import register
 from penlight.ops.samples import shapes
 from penlight.ops.shape import cat, flip, narrow, roll
@@ -32,7 +32,6 @@ class Fft(Operator):
     """The discrete Fourier transform over `dims`, or its inverse; `norm` says which of the two divides by N"""
 
     name = "fft"
-    onnx = NotExported("ONNX has no complex numbers; its DFT works on pairs of real ones")
     saves_inputs = False
     complex_gradient = True
     samples = (shapes(4, 3, dims=(0,)), shapes(2, 4, 3, dims=(1, 2), inverse=True))

@@ -45,10 +45,15 @@ def input_of_complex_numbers():
     export(lambda x: x * 2, pl.ones(3, dtype=pl.complex64))
 
 
-@fails("PL-E2005")
+@fails("PL-E2006")
 def complex_result():
+    export(lambda x: pl.fft.fft(x), X)
+
+
+@fails("PL-E2005")
+def operator_on_complex_numbers():
     def model(x):
-        return pl.fft.fft(x)  # here
+        return pl.fft.fft(x).exp().real  # here
 
     export(model, X)
 

@@ -4,6 +4,7 @@
 One file per family. A composite is preferred to a lowering where several nodes are needed: it is tested in eager mode as well.
 """
 
+from penlight_export.onnx.composites import complex_pairs as complex_pairs
 from penlight_export.onnx.composites import cumulative as cumulative
 from penlight_export.onnx.composites import elementwise as elementwise
 from penlight_export.onnx.composites import gradient as gradient

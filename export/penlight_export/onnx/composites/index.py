@@ -18,7 +18,8 @@ from penlight_export.onnx.composites.registry import composite
 def diagonal(operator: Any, x: Tensor) -> Tensor:
     """Row and column indices of the two dimensions, moved to the end."""
     moved = x.movedim((operator.dim1, operator.dim2), (-2, -1))
-    return moved[(..., *diagonal_places(operator, moved.shape))]
+    key = (..., *diagonal_places(operator, moved.shape))
+    return moved[key]
 
 
 def diagonal_places(operator: Any, shape: Any) -> tuple[Tensor, Tensor]:

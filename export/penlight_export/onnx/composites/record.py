@@ -3,15 +3,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
 
 from penlight.autograd import no_grad
+from penlight.errors import PenlightError
+from penlight.symbolic import SymInt, contains_symbol, field_names
 from penlight.tape import mode
 from penlight.tensor import Tensor, from_array
 from penlight.tracing import TraceGraph, Tracer
+from penlight.unify import unify
+from penlight_export.errors import UnsupportedFeatureError
+from penlight_export.onnx.composites.complex_pairs import is_complex, pair_spec, paired
 from penlight_export.onnx.composites.registry import find_composite
 
 Bodies = dict[int, TraceGraph]
@@ -25,21 +30,37 @@ def record_bodies(trace: TraceGraph, is_lowered: Callable[[Any], bool]) -> Bodie
     """
     bodies: Bodies = {}
     for node in trace.all_nodes():
-        function = None if node.bodies or is_lowered(node.operator) else find_body(node.operator)
-        if function is not None:
-            graph = _record(node, function, trace)
+        if not node.bodies and find_body(node) is not None and (touches_complex(node) or not is_lowered(node.operator)):
+            graph = _record(node, trace)
             bodies[id(node)] = graph
             bodies |= record_bodies(graph, is_lowered)
     return bodies
 
 
-def find_body(operator: Any) -> Callable[..., Any] | None:
-    """A function of tensors with the result of the operator: its own `composite`, or one of the table."""
-    own = getattr(operator, "composite", None)
-    if own is not None:
-        return lambda *tensors: own(*tensors)
+def touches_complex(node: Any) -> bool:
+    """Whether an input or output is complex, so that the ONNX form of the operator does not do."""
+    return any(value is not None and is_complex(value.spec) for value in (*node.inputs, *node.outputs))
+
+
+def has_composite(operator: Any) -> bool:
+    """Whether an operator has a composite of its own, or one in the table."""
+    return hasattr(operator, "composite") or find_composite(operator.name) is not None
+
+
+def find_body(node: Any, operator: Any = None) -> Callable[..., Any] | None:
+    """A function of tensors with the result of the node: the operator's own `composite`, or one of the tables.
+
+    Args:
+        operator: instead of the node's, with other sizes.
+    """
+    operator = operator or node.operator
+    if touches_complex(node):
+        return paired(operator, [None if value is None else value.spec for value in node.inputs])
     function = find_composite(operator.name)
-    return None if function is None else lambda *tensors: function(operator, *tensors)
+    own = getattr(operator, "composite", None)
+    if own is not None or function is None:
+        return own
+    return lambda *tensors: function(operator, *tensors)
 
 
 def all_nodes(trace: TraceGraph, bodies: Bodies) -> Iterator[Any]:
@@ -51,14 +72,45 @@ def all_nodes(trace: TraceGraph, bodies: Bodies) -> Iterator[Any]:
             yield node
 
 
-def _record(node: Any, function: Callable[..., Any], trace: TraceGraph) -> TraceGraph:
+def _record(node: Any, trace: TraceGraph) -> TraceGraph:
+    """The graph at the sizes of the trace, and that it is the same one at others."""
+    graph = _run(node, find_body(node), trace.symbols, lambda size: size)
+    if contains_symbol([node.operator, *(value.spec for value in node.inputs if value is not None)]):
+        others = {name: 2 * size + 2 * number + 1 for number, (name, size) in enumerate(trace.symbols.items())}
+        try:
+            unify(graph, _run(node, find_body(node, _at(node.operator, others)), others, lambda size: _at(size, others)))
+        except (PenlightError, ValueError, IndexError) as error:
+            raise UnsupportedFeatureError(
+                f"{node.source}: {node.operator.name} has an ONNX form for fixed sizes only; "
+                f"leave its sizes out of dynamic ({error})"
+            ) from error
+    return graph
+
+
+def _at(value: Any, sizes: Mapping[str, int]) -> Any:
+    """A size, or what holds sizes at any depth, with other numbers for the names."""
+    if isinstance(value, SymInt):
+        return SymInt(int(value.evaluate(sizes)), value.expression)
+    if isinstance(value, (tuple, list)):
+        return type(value)(_at(part, sizes) for part in value)
+    if contains_symbol(value):
+        return type(value)(**{name: _at(getattr(value, name), sizes) for name in field_names(value)})
+    return value
+
+
+def _run(node: Any, function: Any, symbols: Mapping[str, int], size_of: Callable[[Any], Any]) -> TraceGraph:
     tracer = Tracer(function)
-    tracer.graph.symbols = dict(trace.symbols)
+    tracer.graph.symbols = dict(symbols)
     tensors: list[Tensor | None] = []
     for number, value in enumerate(node.inputs):
-        tensors.append(None if value is None else _example(tuple(map(int, value.spec.shape)), value.spec.dtype))
-        if value is not None:
-            tracer.add_input(f"operand_{number}", tensors[-1], value.spec.shape)
+        if value is None:
+            tensors.append(None)
+            continue
+        spec = pair_spec(value.spec)
+        shape = tuple(map(size_of, spec.shape))
+        example = _example(tuple(map(int, shape)), spec.dtype)
+        tensors.append(example)
+        tracer.add_input(f"operand_{number}", example, shape)
     mode.tracer = tracer
     try:
         with no_grad(), np.errstate(all="ignore"):  # the values are none of the user's

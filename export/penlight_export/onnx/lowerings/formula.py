@@ -5,8 +5,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from penlight_export.graph import Value
-from penlight_export.onnx.builder import Builder
+from penlight.dtype import float32
+from penlight.ops.operator import Spec
+from penlight_export.graph import DataType, Value
+from penlight_export.onnx.builder import Builder, onnx_dtype
 from penlight_export.onnx.lowerings.registry import lowering
 
 
@@ -101,6 +103,14 @@ class Namespace:
 @lowering("lgamma", "polygamma", "zeta", "i0", "i0e", "i1", "i1e", "erfcx")
 def formula(b: Builder, operator: Any, *inputs: Value) -> Value:
     """The formula in the dtype of the input: in float32 it keeps about six digits."""
-    namespace = Namespace(b, inputs[0])
-    result: Term = operator.formula(namespace, *(Term(namespace, x) for x in inputs))
-    return result.value
+    half = b.specs[inputs[0]].dtype.numpy.itemsize == 2  # the constants of a formula are too large for float16
+    wide = tuple(_widened(b, x) for x in inputs) if half else inputs
+    namespace = Namespace(b, wide[0])
+    result: Term = operator.formula(namespace, *(Term(namespace, x) for x in wide))
+    return b.op("Cast", result.value, to=onnx_dtype(b.outputs[0])) if half else result.value
+
+
+def _widened(b: Builder, x: Value) -> Value:
+    wide: Value = b.op("Cast", x, to=DataType.FLOAT)
+    b.define(wide, Spec(b.specs[x].shape, float32))
+    return wide

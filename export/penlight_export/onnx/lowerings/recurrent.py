@@ -48,7 +48,7 @@ def _sequence(
     w_ih, w_hh, b_ih, b_hh = (None if w is None else _reordered(b, w, order) for w in weights)
     bias = None if b_ih is None or b_hh is None else b.op("Unsqueeze", b.op("Concat", b_ih, b_hh, axis=0), zero)
     w, r, *states = (b.op("Unsqueeze", value, zero) for value in (w_ih, w_hh, *first))
-    hidden = int(b.outputs[1].shape[-1])
+    hidden = b.fixed(b.outputs[1].shape[-1])
     attributes |= {"hidden_size": hidden, "direction": "reverse" if operator.reverse else "forward"}
     packed = operator.sizes is not None
     rows = b.op("Gather", x, b.constant(_padded_rows(operator.sizes), np.int64), axis=0) if packed else x
