@@ -32,6 +32,7 @@ VERBS = {
     "bench": "Time a model on eager, onnxruntime and the edge runtime.",
     "serve": "Serve models over HTTP (Open Inference Protocol v2).",
     "package": "Package a model with the runtime's source.",
+    "operators": "List the operators: ONNX form, edge, dtypes.",
     "doctor": "Tell what is installed and what this machine can do.",
     "explain": "Explain an error code, or list them all.",
 }

@@ -41,6 +41,7 @@ FAILURES = {
     "serve": (["no-such.onnx"], 3),
     "package": (["no-such.pen", "--output", "x"], 3),
     "doctor": (["--no-such-option"], 2),
+    "operators": (["no-such-operator"], 2),
     "explain": (["PL-E9999"], 2),
 }
 

@@ -48,9 +48,9 @@ def lower_trace(
     return TraceLowering(trace, opset, name, bodies).run(input_names, output_names)
 
 
-def find_gap(operator: Operator, opset: int) -> str | None:
+def find_gap(operator: Operator | type[Operator], opset: int) -> str | None:
     """Why an operator has no ONNX form at this operator set; None when it has one."""
-    form = type(operator).onnx
+    form = operator.onnx
     if isinstance(form, NotExported):
         return form.reason
     if find_lowering(operator.name) is not None or operator.name in CONTROL or has_composite(operator):
