@@ -17,18 +17,21 @@ from penlight_export.page.document import write_page
 from penlight_export.profiling import Profile, profile_model, sample_of, shapes, times_of
 from penlight_export.structure import GraphValue, Structure
 from penlight_export.structure_pen import pen_structure
-from penlight_export.summary import ModelSummary, summarize_pen
+from penlight_export.summary import ModelSummary, method_number, summarize_pen
 
 _SMALLEST_WEIGHT = 16  # elements; less is a shape or a scalar
 
 
-def inspect_page(path: str | os.PathLike[str], *, profile: Profile | None = None, measure: bool = False) -> bytes:
+def inspect_page(
+    path: str | os.PathLike[str], *, profile: Profile | None = None, measure: bool = False, method: str | None = None
+) -> bytes:
     """One self-contained HTML page about a model file.
 
     Args:
         path: an .onnx or .pen file.
         profile: measured times to show, from `penlight bench --profile`.
         measure: time every node now instead.
+        method: of a .pen file with several; its first by default.
 
     Raises:
         OptionError: another suffix.
@@ -36,18 +39,19 @@ def inspect_page(path: str | os.PathLike[str], *, profile: Profile | None = None
     """
     if Path(path).suffix.lower() not in (".onnx", ".pen"):
         raise OptionError(f"{os.fspath(path)}: expected an .onnx or .pen file, came suffix '{Path(path).suffix}'")
-    data = inspection(path, profile_model(path) if measure else profile)
+    data = inspection(path, profile_model(path, method=method) if measure else profile, method)
     return write_page(f"{Path(path).name} - Penlight", "inspect", data)
 
 
-def inspection(path: str | os.PathLike[str], profile: Profile | None = None) -> dict[str, Any]:
+def inspection(path: str | os.PathLike[str], profile: Profile | None = None, method: str | None = None) -> dict[str, Any]:
     """The page's data."""
     plan: dict[str, Any] | None = None
     ran: dict[str, list[int]] = {}
     if Path(path).suffix.lower() == ".pen":
         file = read_pen(path)
-        structure, summary = pen_structure(file), summarize_pen(file, Path(path).name)
-        plan, ran = _plan(file, structure)
+        number = method_number(file, os.fspath(path), method)
+        structure, summary = pen_structure(file, number), summarize_pen(file, Path(path).name, method)
+        plan, ran = _plan(file, file.methods[number].name, structure)
     else:
         structure, summary = _onnx(path)
     times = None if profile is None else times_of(profile, [(n.name, n.operator) for n in structure.nodes])
@@ -95,11 +99,11 @@ def graph_facts(structure: Structure, times: list[int | None] | None = None) -> 
     return {"nodes": nodes, "values": values, "inputs": structure.inputs, "outputs": structure.outputs}
 
 
-def _plan(file: PenFile, structure: Structure) -> tuple[dict[str, Any] | None, dict[str, list[int]]]:
+def _plan(file: PenFile, method: str, structure: Structure) -> tuple[dict[str, Any] | None, dict[str, list[int]]]:
     """Asks the runtime for its plan at the sample's sizes; fills in what it knows of shapes and work."""
     try:
-        sample = sample_of(file)
-        session = file.program.session()
+        sample = sample_of(file, method)
+        session = file.program.session(method)
         session.prepare(sample)
     except (EngineError, penlight_runtime.RuntimeFailure):
         return None, {}  # a model that needs special inputs is still worth a look

@@ -18,6 +18,7 @@ from penlight_export.edge.reader import PenFile, read_pen
 from penlight_export.engines import Arrays, EdgeEngine, Engine, OnnxEngine
 from penlight_export.errors import EngineError, OptionError
 from penlight_export.sampling import candidate_sizes, make_inputs
+from penlight_export.summary import method_number
 
 SCHEMA = "penlight.profile/1"
 
@@ -45,26 +46,30 @@ class Profile:
         return {"schema": SCHEMA, **asdict(self)}
 
 
-def profile_model(path: str | os.PathLike[str], inputs: Mapping[str, np.ndarray] | None = None, runs: int = 20) -> Profile:
+def profile_model(
+    path: str | os.PathLike[str], inputs: Mapping[str, np.ndarray] | None = None, runs: int = 20, method: str | None = None
+) -> Profile:
     """Times every node, one thread; the first run warms up.
 
     Args:
         path: a .pen file runs on the edge runtime; an .onnx file on onnxruntime, node by node without its own rewriting.
         inputs: arrays by name; a sample by default.
         runs: how often; the median counts.
+        method: of a .pen file with several; its first by default.
     """
     if Path(path).suffix.lower() == ".pen":
-        return _profile_pen(read_pen(path), inputs, runs)
+        file = read_pen(path)
+        return _profile_pen(file, method_number(file, os.fspath(path), method), inputs, runs)
     from penlight_export.graph import to_proto  # here: a .pen file needs no ONNX packages
     from penlight_export.onnx.importer import load_onnx
 
     return _profile_onnx(to_proto(load_onnx(path)), inputs, runs)
 
 
-def sample_of(file: PenFile) -> Arrays:
-    """Inputs that a program accepts: its golden sample, or random ones."""
-    golden = file.program.golden()
-    return golden[0].inputs if golden else acceptable(EdgeEngine(file.program))
+def sample_of(file: PenFile, method: str) -> Arrays:
+    """Inputs that a method accepts: its golden sample, or random ones."""
+    golden = [sample.inputs for sample in file.program.golden() if sample.method == method]
+    return golden[0] if golden else acceptable(EdgeEngine(file.program, method))
 
 
 def acceptable(engine: Engine) -> Arrays:
@@ -85,17 +90,17 @@ def acceptable(engine: Engine) -> Arrays:
     raise EngineError(f"no sizes of the varying dimensions were accepted; give inputs ({refused})")
 
 
-def _profile_pen(file: PenFile, inputs: Mapping[str, np.ndarray] | None, runs: int) -> Profile:
-    arrays = dict(inputs or sample_of(file))
-    session = file.program.session(profile=True)
+def _profile_pen(file: PenFile, number: int, inputs: Mapping[str, np.ndarray] | None, runs: int) -> Profile:
+    method = file.methods[number]
+    arrays = dict(inputs or sample_of(file, method.name))
+    session = file.program.session(method.name, profile=True)
     session.run(arrays)
     times = []
     for _ in range(runs):
         session.run(arrays)
         times.append([node.nanoseconds for node in session.profile()])
-    nodes = file.methods[0].nodes
-    medians = np.median(np.array(times, np.int64).reshape(runs, len(nodes)), 0)
-    measured = [NodeTime(node.name, node.operator, int(ns)) for node, ns in zip(nodes, medians, strict=True)]
+    medians = np.median(np.array(times, np.int64).reshape(runs, len(method.nodes)), 0)
+    measured = [NodeTime(node.name, node.operator, int(ns)) for node, ns in zip(method.nodes, medians, strict=True)]
     return Profile("edge", runs, shapes(arrays), measured)
 
 

@@ -11,7 +11,7 @@ import ml_dtypes
 import numpy as np
 
 from penlight_export.edge.generated import pen_generated as pen
-from penlight_export.edge.reader import PenFile, PenValue
+from penlight_export.edge.reader import PenFile, PenMethod, PenValue
 from penlight_export.structure import GraphNode, GraphValue, Structure, bytes_of, module_of, shorten
 
 _NUMPY = {"f": "float", "i": "int", "u": "uint"}
@@ -25,9 +25,9 @@ _FIELDS = {
 }
 
 
-def pen_structure(file: PenFile) -> Structure:
-    """Nodes and values of the program's first method."""
-    method, tables = file.methods[0], _tables(file).methods[0]
+def pen_structure(file: PenFile, number: int = 0) -> Structure:
+    """Nodes and values of one of the program's methods."""
+    method, tables = file.methods[number], _tables(file).methods[number]
     values = [_value(file, value, table.constant) for value, table in zip(method.values, tables.values, strict=True)]
     nodes = [
         GraphNode(
@@ -37,7 +37,7 @@ def pen_structure(file: PenFile) -> Structure:
             node.outputs,
             module_of(node.module_path, node.name),
             node.source,
-            {_text(a.name): shorten(_attribute(a, file)) for a in table.attributes or []},
+            {_text(a.name): shorten(_attribute(a, file, method)) for a in table.attributes or []},
         )
         for node, table in zip(method.nodes, tables.nodes, strict=True)
     ]
@@ -70,12 +70,12 @@ def _dtype(name: str) -> np.dtype | None:
     return np.dtype(_NUMPY[name[0]] + name[1:] if name[1:].isdigit() else name)
 
 
-def _attribute(attribute: pen.AttributeT, file: PenFile) -> object:
+def _attribute(attribute: pen.AttributeT, file: PenFile, method: PenMethod) -> object:
     if attribute.kind == pen.AttributeKind.body:
         body = _tables(file).bodies[attribute.body]
         return f"graph of {len(body.nodes or [])} nodes"
     if attribute.kind == pen.AttributeKind.tensor:
-        return f"tensor '{file.methods[0].values[attribute.tensor].name}'"
+        return f"tensor '{method.values[attribute.tensor].name}'"
     value = getattr(attribute, _FIELDS[attribute.kind])
     if isinstance(value, (list, np.ndarray)):
         return [_scalar(entry) for entry in value]

@@ -110,7 +110,7 @@ def summarize(path: str | os.PathLike[str], method: str | None = None) -> ModelS
 
 def summarize_pen(file: PenFile, path: str, name: str | None = None) -> ModelSummary:
     """The summary of a method of a program, by default of its first."""
-    number = _method_number(file, path, name)
+    number = method_number(file, path, name)
     method = file.methods[number]
     constants = [value for value in method.values if value.constant_bytes is not None]
     resources = next((statement for statement in file.resources if statement.method == number), None)
@@ -136,7 +136,8 @@ def summarize_pen(file: PenFile, path: str, name: str | None = None) -> ModelSum
     )
 
 
-def _method_number(file: PenFile, path: str, name: str | None) -> int:
+def method_number(file: PenFile, path: str, name: str | None) -> int:
+    """The place of a method in a file; the first one when no name is given."""
     names = [method.name for method in file.methods]
     if name is not None and name not in names:
         raise OptionError(f"{path}: there is no method {name!r}; the file has {', '.join(names)}")

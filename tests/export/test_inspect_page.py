@@ -12,8 +12,9 @@ from chromium import Chromium, find_chromium
 from onnx_text import model_from_text
 
 import penlight as pl
+import penlight.nn as nn
 from penlight.models import CharGPT, ResNet
-from penlight_export import export
+from penlight_export import Method, export, export_methods
 from penlight_export.errors import OptionError
 from penlight_export.histogram import describe_numbers
 from penlight_export.inspection import graph_facts, inspect_page, inspection
@@ -103,6 +104,32 @@ def test_measured_times_of_every_node(files, tmp_path, name):
         read_profile(path)
 
 
+class TwoMethods(nn.Module):
+    def __init__(self):
+        self.first, self.second = nn.Linear(4, 6), nn.Linear(6, 2)
+
+    def encode(self, x):
+        return self.first(x).relu()
+
+    def answer(self, code):
+        return self.second(code).tanh()
+
+
+def test_methods_of_one_file(tmp_path):
+    module = TwoMethods().eval()
+    methods = {"encode": Method(module.encode, (pl.randn(3, 4),)), "answer": Method(module.answer, (pl.randn(2, 6),))}
+    path = export_methods(methods).save(tmp_path / "m.pen")
+    for name, size in (("encode", [3, 4]), ("answer", [2, 6])):
+        data = inspection(path, profile_model(path, runs=2, method=name), name)
+        assert data["model"]["method"] == name and list(data["sizes"].values()) == [size]
+        assert data["plan"]["steps"] == len(data["graph"]["nodes"]) and all(
+            node["ns"] is not None for node in data["graph"]["nodes"]
+        )
+    assert inspection(path)["model"]["method"] == "encode"
+    with pytest.raises(OptionError, match="there is no method 'decode'"):
+        inspect_page(path, method="decode")
+
+
 def test_numbers_of_tensors():
     facts = describe_numbers(np.array([0, 1, 1, 4, np.nan, -np.inf], np.float32))
     assert facts["size"] == 6 and facts["nonfinite"] == 2 and facts["zeros"] == 0.25 and sum(facts["counts"]) == 4
@@ -119,7 +146,16 @@ def test_other_files_are_refused(tmp_path):
 def evil_page():
     values = [GraphValue(f"{EVIL}{k}", "float32", (EVIL, 2), None if k != 1 else lambda: np.arange(32.0), 8) for k in range(3)]
     nodes = [GraphNode(EVIL, f"{EVIL}.{EVIL}", (0, 1), (2,), (EVIL, "a"), EVIL, {EVIL: EVIL}, 7)]
-    facts = {"path": EVIL, "format": "pen", "operators": {EVIL: 1}, "inputs": [], "outputs": [], "metadata": {EVIL: EVIL}}
+    facts = {
+        "path": EVIL,
+        "format": "pen",
+        "method": EVIL,
+        "methods": [EVIL, EVIL],
+        "operators": {EVIL: 1},
+        "inputs": [],
+        "outputs": [],
+        "metadata": {EVIL: EVIL},
+    }
     facts |= {"file_bytes": 1, "weight_bytes": 1, "parameters": 1, "macs": 7, "arena_bytes": 64}
     plan = {"arena_bytes": 64, "steps": 1, "blocks": [[2, -1, 0, 64, 0, 1]]}
     graph = graph_facts(Structure("pen", values, nodes, [0], [2]))
@@ -294,7 +330,16 @@ def large_structure(count):
 @needs_chromium
 def test_two_thousand_nodes_stay_fluid(shown, record_property):
     """Only what is in the window is drawn; the figures are in the report of the test run, since machines differ."""
-    facts = {"path": "large.onnx", "format": "onnx", "operators": {}, "inputs": [], "outputs": [], "metadata": {}, "parameters": 0}
+    facts = {
+        "path": "large.onnx",
+        "format": "onnx",
+        "methods": [],
+        "operators": {},
+        "inputs": [],
+        "outputs": [],
+        "metadata": {},
+        "parameters": 0,
+    }
     facts |= {"file_bytes": 0, "weight_bytes": 0, "macs": 0, "arena_bytes": None}
     data = {"model": facts, "graph": graph_facts(large_structure(2000)), "plan": None, "weights": {}, "profile": None, "sizes": {}}
     browser = shown(write_page("large", "inspect", data))
@@ -326,7 +371,16 @@ def test_layout_takes_linear_work(shown):
     """Vertices of the layout, passing points included, grow no faster than the graph."""
     counts = []
     for size in (500, 2000):
-        facts = {"path": "m", "format": "onnx", "operators": {}, "inputs": [], "outputs": [], "metadata": {}, "parameters": 0}
+        facts = {
+            "path": "m",
+            "format": "onnx",
+            "methods": [],
+            "operators": {},
+            "inputs": [],
+            "outputs": [],
+            "metadata": {},
+            "parameters": 0,
+        }
         facts |= {"file_bytes": 0, "weight_bytes": 0, "macs": 0, "arena_bytes": None}
         data = {
             "model": facts,

@@ -31,7 +31,7 @@ def inspect(
     if html is None and (measure or profile):
         raise UsageProblem("--measure and --profile are for the page: add --html OUT.html")
     if html is not None:
-        return _write_page(model, html, measure, profile)
+        return _write_page(model, html, measure, profile, method)
     import penlight_export
 
     with named(model):
@@ -40,7 +40,7 @@ def inspect(
     return Result(shown.to_json(), shown.to_text())
 
 
-def _write_page(model: Path, html: Path, measure: bool, profile: Path | None) -> Result:
+def _write_page(model: Path, html: Path, measure: bool, profile: Path | None, method: str | None) -> Result:
     if html.suffix.lower() not in {".html", ".htm"}:
         raise UsageProblem(f"--html {html}: expected a name that ends in .html")
     from penlight.serialize import atomic_write
@@ -49,6 +49,6 @@ def _write_page(model: Path, html: Path, measure: bool, profile: Path | None) ->
 
     with named(model):
         times = None if profile is None else read_profile(existing_file(profile, "profile"))
-        atomic_write(html, inspect_page(model, profile=times, measure=measure))
+        atomic_write(html, inspect_page(model, profile=times, measure=measure, method=method))
     entry = written(html)
     return Result({"model": str(model), "written": entry}, written_line(entry))

@@ -29,7 +29,7 @@ function start() {
 function header(data, list) {
   const { model } = data;
   const chip = (name, value) => (value === null || value === undefined ? null : el("span", { class: "chip" }, el("b", {}, value), ` ${name}`));
-  return el("header", {}, el("div", { class: "title" }, el("h1", {}, model.path), el("span", { class: "badge" }, `.${model.format}`),
+  return el("header", {}, el("div", { class: "title" }, el("h1", {}, model.path), el("span", { class: "badge" }, `.${model.format}`), model.methods.length > 1 ? el("span", { class: "muted" }, `method ${model.method}, one of ${model.methods.join(", ")}`) : null,
     el("div", { class: "chips" }, chip("parameters", count(model.parameters)), chip("MACs", model.macs ? count(model.macs) : null), chip("nodes", number(data.graph.nodes.length)),
       chip("of weights", bytes(model.weight_bytes)), model.arena_bytes ? chip("of arena", bytes(model.arena_bytes)) : null, data.profile ? chip(`measured on ${data.profile.engine}`, duration(data.graph.nodes.reduce((sum, node) => sum + (node.ns || 0), 0))) : null)), list);
 }
