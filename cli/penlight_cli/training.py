@@ -218,9 +218,12 @@ def held_out(run: Run, data: Data | None = None) -> dict[str, np.ndarray]:
     return {run.recipe.input_names[0]: inputs.numpy()}
 
 
-def export_model(run: Run, model: nn.Module, *, opset: int = 21, verify: bool = True, data: Data | None = None) -> Any:
+def export_model(
+    run: Run, model: nn.Module, *, opset: int = 21, verify: bool = True, data: Data | None = None, passes: Any = None
+) -> Any:
     """Exports a model of a run; verified at two sizes per dynamic dimension and on held-out data unless told otherwise."""
     import penlight_export
+    from penlight_export.passes import DEFAULT
 
     real = held_out(run, data) if verify else {}
 
@@ -234,6 +237,7 @@ def export_model(run: Run, model: nn.Module, *, opset: int = 21, verify: bool = 
         verify=verify,
         metadata={"recipe": run.recipe.name, "seed": str(run.seed)},
         data=[real] if real else [],
+        passes=DEFAULT if passes is None else passes,
     )
 
 

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,9 @@ from penlight_export.engines import Arrays, EdgeEngine, Engine
 from penlight_export.errors import OptionError
 from penlight_export.graph import Model
 from penlight_export.onnx.importer import load_onnx
+from penlight_export.passes import DEFAULT, Pass
 from penlight_export.provenance import file_digest, producer
+from penlight_export.stages import stage
 from penlight_export.subjects import Subject, onnx_subject, pen_subject
 from penlight_export.summary import ModelSummary, summarize_pen
 from penlight_export.verify import (
@@ -54,6 +56,7 @@ def convert(
     verify: bool = True,
     data: Mapping[str, np.ndarray] | None = None,
     tolerance: float = DEFAULT_TOLERANCE,
+    passes: Sequence[Pass] = DEFAULT,
 ) -> ConvertResult:
     """Converts a model from any exporter for the edge runtime.
 
@@ -63,6 +66,7 @@ def convert(
         verify: compare with the original at two sizes of every dimension that varies; a difference writes nothing.
         data: inputs by name, instead of random ones.
         tolerance: on the difference relative to max(1, largest magnitude).
+        passes: optimizer passes, see `penlight_export.passes`; `()` writes the graph as it is.
 
     Raises:
         UnsupportedOperatorsError: the runtime lacks operators; all are listed.
@@ -72,8 +76,10 @@ def convert(
     pen_path = Path(pen_path)
     if pen_path.suffix.lower() != ".pen":
         raise OptionError(f"{pen_path}: expected a file name that ends in .pen")
+    stage("optimize")
     model = load_onnx(onnx_path)
-    writer = foreign_program(model, os.fspath(onnx_path), _metadata(model, Path(onnx_path)))
+    writer = foreign_program(model, os.fspath(onnx_path), _metadata(model, Path(onnx_path)), passes)
+    stage("write")
     original = onnx_subject(model, os.fspath(onnx_path))
     draft = EdgeEngine(writer.program())
     samples = sample_inputs(original, draft, data)
@@ -81,6 +87,7 @@ def convert(
     arrays = [outputs[port.name] for port in original.engine.outputs]
     program = finish_program(writer, draft.program, samples[0], arrays, sizes_of([original.engine], samples[0]), tolerance)
     converted = pen_subject(program)
+    stage("compare")
     report = VerifyReport(tolerance)
     if verify:
         check(report, original, converted, samples, f"{os.fspath(onnx_path)} was not converted")

@@ -4,7 +4,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -24,15 +26,18 @@ from penlight_export.edge.reader import PenFile
 from penlight_export.engines import Arrays, EagerEngine, Port
 from penlight_export.errors import ExportError, OptionError, UnsupportedFeatureError, UnsupportedOperatorsError
 from penlight_export.graph import Model, clone, infer_shapes, to_proto
+from penlight_export.onnx import weights
 from penlight_export.onnx.builder import symbol_text
-from penlight_export.onnx.importer import MAXIMUM_FILE_BYTES
 from penlight_export.onnx.lower import TRACED, lower_trace
 from penlight_export.onnx.opsets import DEFAULT_EXPORT, MAXIMUM_EXPORT, MINIMUM_EXPORT
+from penlight_export.onnx.weights import ExternalWeights, weight_bytes
 from penlight_export.passes import DEFAULT, Pass, portable, run_passes
 from penlight_export.pipeline import edge_graph
+from penlight_export.precision import TOLERANCES, in_precision
 from penlight_export.provenance import producer
 from penlight_export.replay import Replay
 from penlight_export.sizes import golden_sample, other_sizes, resize, sizes_in
+from penlight_export.stages import stage
 from penlight_export.subjects import Subject, onnx_subject, pen_subject
 from penlight_export.summary import ModelSummary, summarize_pen
 from penlight_export.summary_onnx import summarize_model
@@ -48,6 +53,7 @@ class Exported:
         program: the bytes of the .pen file; None when the edge runtime lacks something, see `refusal`.
         refusal: why there is no program.
         part: what the program was written from, for programs of several methods.
+        weights: what `.save("model.onnx")` writes into a second file; None where everything is in one.
         report: the comparison of all engines.
         summary: operators, cost and tree, of the program if there is one.
     """
@@ -58,6 +64,7 @@ class Exported:
     summary: ModelSummary
     refusal: ExportError | None = field(default=None, repr=False)
     part: MethodPart | None = field(default=None, repr=False)
+    weights: ExternalWeights | None = field(default=None, repr=False)
 
     def save(self, path: str | os.PathLike[str]) -> Path:
         """Writes .onnx or .pen by the suffix, atomically: after a failure an older file is still whole.
@@ -68,7 +75,9 @@ class Exported:
         """
         path = Path(path)
         suffix = path.suffix.lower()
-        if suffix == ".onnx":
+        if suffix == ".onnx" and self.weights is not None:
+            self.weights.save(path)
+        elif suffix == ".onnx":
             atomic_write(path, self.onnx_model.SerializeToString(deterministic=True))
         elif suffix == ".pen":
             if self.program is None:
@@ -90,10 +99,12 @@ def export(
     opset: int = DEFAULT_EXPORT,
     passes: Sequence[Pass] = DEFAULT,
     verify: bool = True,
-    tolerance: float = DEFAULT_TOLERANCE,
+    tolerance: float | None = None,
     output_names: Sequence[str] = (),
     metadata: Mapping[str, str] | None = None,
+    precision: str = "float32",
     data: Sequence[Mapping[str, np.ndarray]] = (),
+    external_data: bool | None = None,
 ) -> Exported:
     """Exports a module in evaluation mode and compares eager, onnxruntime and the edge runtime before it returns.
 
@@ -107,10 +118,12 @@ def export(
         opset: version of ai.onnx, 17 to 24.
         passes: optimizer passes; `()` writes what was traced.
         verify: run all engines at the example's sizes and at a second size of every dynamic dimension.
-        tolerance: on the absolute difference relative to max(1, largest magnitude of the output).
+        tolerance: on the absolute difference relative to max(1, largest magnitude of the output); 1e-4 by default, more in 16 bits.
         output_names: instead of "output" or the keys of the result.
         metadata: provenance for the files, such as a checkpoint's checksum.
+        precision: "float16" or "bfloat16" convert a copy of the weights and compute in it; inputs and outputs stay as they are.
         data: more inputs to compare on, by name, such as held-out data.
+        external_data: write weights into a file beside the .onnx file; by default above 2 GB, which one file cannot hold.
 
     Returns:
         The export; nothing is written until `.save(path)`.
@@ -126,30 +139,33 @@ def export(
     """
     if not MINIMUM_EXPORT <= opset <= MAXIMUM_EXPORT:
         raise OptionError(f"opset {opset}: expected {MINIMUM_EXPORT} to {MAXIMUM_EXPORT}")
+    if precision != "float32":
+        module = in_precision(module, precision)
+    tolerance = TOLERANCES.get(precision, DEFAULT_TOLERANCE) if tolerance is None else tolerance
     arguments = example_arguments(module, inputs, names)
     if not arguments.tensors:
         raise OptionError("inputs: expected at least one tensor, came none; a model without inputs is a constant")
+    stage("trace")
     with evaluation(module):
         graph = trace(module, inputs, dynamic=dynamic, names=names)
     labels = _checked_names(graph, list(output_names) or default_output_names(graph.output_tree))
     name = type(module).__name__ if hasattr(module, "modules") else getattr(module, "__name__", "model")
     model = lower_trace(graph, opset, name, output_names=labels)
+    stage("optimize")
     infer_shapes(model)
     run_passes(model, portable(passes))
+    stage("write")
     model.metadata_props.update(producer() | dict(metadata or {}))
-    _refuse_large(model)
-    proto = to_proto(model)
-    onnx.checker.check_model(proto)
-    return _Finish(module, graph, arguments, model, proto, tolerance, {"name": name, **(metadata or {})}).run(passes, verify, data)
-
-
-def _refuse_large(model: Model) -> None:
-    """Protobuf ends at 2 GiB; weights beside the file are read, but not written yet."""
-    size = sum(value.const_value.nbytes for value in model.graph.initializers.values() if value.const_value is not None)
-    if size > MAXIMUM_FILE_BYTES - (1 << 24):
-        raise UnsupportedFeatureError(
-            f"the model has {size:,} bytes of weights, an .onnx file holds at most 2 GiB; use a smaller dtype"
-        )
+    outside = weight_bytes(model) > weights.LARGEST_INLINE_BYTES if external_data is None else external_data
+    beside = ExternalWeights(model) if outside else None
+    if beside is None:
+        proto = to_proto(model)
+        onnx.checker.check_model(proto)
+    else:
+        proto = beside.proto
+        beside.check()
+    finish = _Finish(module, graph, arguments, model, proto, tolerance, {"name": name, **(metadata or {})}, beside)
+    return finish.run(passes, verify, data)
 
 
 def _checked_names(graph: TraceGraph, names: list[str]) -> list[str]:
@@ -200,8 +216,10 @@ class _Finish:
         proto: onnx.ModelProto,
         tolerance: float,
         metadata: dict[str, str],
+        weights: ExternalWeights | None,
     ) -> None:
         self.graph = graph
+        self.weights = weights
         self.part: MethodPart | None = None
         self.model, self.proto, self.tolerance, self.metadata = model, proto, tolerance, metadata
         self.inputs = [_port(value.name, value.spec) for value in graph.inputs]
@@ -227,12 +245,25 @@ class _Finish:
             report.notes.append(f"not on the edge runtime: {refusal}")
         edge = None if program is None else pen_subject(program)
         if verify:
-            self._verify(report, [onnx_subject(self.model), *([] if edge is None else [edge])], data)
+            stage("compare")
+            with self._onnx_subject() as plain:
+                self._verify(report, [plain, *([] if edge is None else [edge])], data)
         if program is None:
             summary = summarize_model(clone(self.model), self.model.graph.name or "model")
         else:
             summary = summarize_pen(program, "model.pen")
-        return Exported(self.proto, None if program is None else program.data, report, summary, refusal, self.part)
+        return Exported(self.proto, None if program is None else program.data, report, summary, refusal, self.part, self.weights)
+
+    @contextmanager
+    def _onnx_subject(self) -> Iterator[Subject]:
+        """The model on onnxruntime; with weights beside it, from a file that is there only meanwhile."""
+        if self.weights is None:
+            yield onnx_subject(self.model)
+            return
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / "model.onnx"
+            self.weights.save(path)
+            yield onnx_subject(self.model, os.fspath(path))
 
     def _program(self, passes: Sequence[Pass]) -> tuple[PenFile | None, ExportError | None]:
         """The .pen file, or why there is none: a model that only onnxruntime can run is still an export."""

@@ -7,30 +7,41 @@ from typing import Annotated
 import typer
 
 from penlight_cli.errors import UsageProblem
+from penlight_cli.exporting import LIST, chosen_passes, listed_passes, stage_bar
 from penlight_cli.files import existing_file, written, written_line
 from penlight_cli.output import Result
 
 
 def convert(
-    source: Annotated[Path, typer.Argument(metavar="MODEL.onnx", help="The ONNX file.")],
+    source: Annotated[Path | None, typer.Argument(metavar="MODEL.onnx", help="The ONNX file.")] = None,
     target: Annotated[
         Path | None, typer.Argument(metavar="[MODEL.pen]", help="Where to write; beside the source by default.")
     ] = None,
     output: Annotated[Path | None, typer.Option("--output", "-o", help="The same as the second argument.")] = None,
     verify: Annotated[bool, typer.Option("--verify/--no-verify", help="Run both files and compare the numbers first.")] = True,
+    passes: Annotated[
+        str | None,
+        typer.Option(help="Only these optimizer passes, or all but some: no-attention,no-dead-code. list: names them."),
+    ] = None,
+    optimize: Annotated[bool, typer.Option("--opt/--no-opt", help="Optimize the graph, or convert it as it is.")] = True,
 ) -> Result:
     """The numbers of both files are compared before anything is written. Operators that the edge runtime lacks are listed
     all at once.
 
     Example: penlight convert model.onnx model.pen
     """
+    if passes == LIST:
+        return listed_passes()
+    if source is None:
+        raise UsageProblem("MODEL.onnx: expected the file to convert, came nothing")
     existing_file(source, "model")
     pen = output or target or source.with_suffix(".pen")
     if pen.suffix != ".pen":
         raise UsageProblem(f"output {pen}: expected a name that ends in .pen")
     import penlight_export
 
-    result = penlight_export.convert(source, pen, verify=verify)
+    with stage_bar("convert"):
+        result = penlight_export.convert(source, pen, verify=verify, passes=chosen_passes(passes, optimize))
     entry = written(pen)
     report = result.report.to_json() if result.report else None
     text = result.report.to_text() + "\n" if result.report else ""

@@ -7,23 +7,33 @@ from typing import Annotated
 import typer
 
 from penlight_cli.errors import UsageProblem
+from penlight_cli.exporting import LIST, chosen_passes, listed_passes, stage_bar
 from penlight_cli.files import written, written_line
 from penlight_cli.output import Result
 
 
 def export(
-    folder: Annotated[Path, typer.Argument(metavar="RUN", help="The folder of a training run.")],
+    folder: Annotated[Path | None, typer.Argument(metavar="RUN", help="The folder of a training run.")] = None,
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help="MODEL.onnx or MODEL.pen; RUN/model.pen by default.")
     ] = None,
     opset: Annotated[int, typer.Option(help="ONNX operator set, 17 to 24.")] = 21,
     verify: Annotated[bool, typer.Option("--verify/--no-verify", help="Compare the engines' numbers first.")] = True,
+    passes: Annotated[
+        str | None,
+        typer.Option(help="Only these optimizer passes, or all but some: no-attention,no-dead-code. list: names them."),
+    ] = None,
+    optimize: Annotated[bool, typer.Option("--opt/--no-opt", help="Optimize the graph, or write what was traced.")] = True,
 ) -> Result:
     """The same inputs go through eager mode, onnxruntime and the edge runtime at two sizes per dynamic dimension; when a
     number differs by more than the tolerance, nothing is written and the exit code is 1.
 
     Example: penlight export run/ -o digits.onnx
     """
+    if passes == LIST:
+        return listed_passes()
+    if folder is None:
+        raise UsageProblem("RUN: expected the folder of a training run, came nothing")
     path = output or folder / "model.pen"
     if path.suffix not in {".onnx", ".pen"}:
         raise UsageProblem(f"output {path}: expected a name that ends in .onnx or .pen")
@@ -31,7 +41,9 @@ def export(
     from penlight_cli.training import export_model, trained_model
 
     run = load_run(folder)
-    exported = export_model(run, trained_model(run), opset=opset, verify=verify)
+    with stage_bar("export"):
+        chosen = chosen_passes(passes, optimize)
+        exported = export_model(run, trained_model(run), opset=opset, verify=verify, passes=chosen)
     exported.save(path)
     entry, report = written(path), exported.report
     text = report.to_text() + "\n" if report else ""
