@@ -10,8 +10,9 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from penlight.autograd.function import Function as Autograd
 from penlight.errors import ArgumentError, ControlFlowError, DTypeError, ShapeError
-from penlight.ops.create import empty, zeros
+from penlight.ops.create import empty, zeros, zeros_like
 from penlight.ops.shape import stack
 from penlight.source import function_place
 from penlight.symbolic import SymInt
@@ -113,11 +114,32 @@ def scan(f: Function, init: Any, xs: Any = None, length: int | None = None, reve
     return _run_scan(f, init, xs, count, reverse)
 
 
+class _Slices(Autograd):
+    """The slices of dimension 0; their gradients are joined once, where indexing would fill a whole tensor for each."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Any:
+        ctx.set_materialize_grads(False)
+        return tuple(x[k].clone() for k in range(len(x)))
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Any) -> Any:
+        like = next((g for g in grads if g is not None), None)
+        return None if like is None else stack([zeros_like(like) if g is None else g for g in grads])
+
+
+def _slices(x: Tensor) -> Sequence[Tensor]:
+    if mode.enabled and x.requires_grad and len(x) > 1:
+        return _Slices.apply(x)
+    return [x[k] for k in range(len(x))]
+
+
 def _run_scan(f: Function, init: Any, xs: Any, count: int, reverse: bool) -> tuple[Any, Any]:
     leaves, rebuild, _ = flatten_tensors(xs)
+    slices = [_slices(t) for t in leaves]
     carry, rows = init, []
     for step in range(count - 1, -1, -1) if reverse else range(count):
-        carry, y = pair(f, carry, f(carry, rebuild([t[step] for t in leaves])))
+        carry, y = pair(f, carry, f(carry, rebuild([parts[step] for parts in slices])))
         rows.append(flatten_tensors(as_tensors("scan", "what f returns", y)))
     if not rows:  # one call on zeros tells the structure and the sizes of what it would return
         _, y = pair(f, init, f(init, rebuild([zeros(*t.shape[1:], dtype=t.dtype, device=t.device) for t in leaves])))

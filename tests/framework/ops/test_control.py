@@ -83,6 +83,16 @@ def test_scan_is_a_loop_over_slices(reverse):
         np.testing.assert_allclose(got.numpy(), want.numpy(), rtol=1e-12)
 
 
+def test_second_derivatives_of_a_scan_and_slices_without_a_gradient():
+    x = leaf(4, 3)
+    product = lambda x: pl.scan(lambda c, row: ((c * row).sin(), c), pl.ones(3, dtype=pl.float64), x)[0]  # noqa: E731  # one line
+    assert pl.autograd.gradcheck(product, (x,)) and pl.autograd.gradgradcheck(product, (x,))
+    _, rows = pl.scan(lambda c, row: (c, row), None, x)
+    assert pl.autograd.grad(rows[1].sum(), x)[0].tolist() == [[0] * 3, [1] * 3, [0] * 3, [0] * 3]
+    last, _ = pl.scan(lambda c, row: (row * 1, None), pl.zeros(3, dtype=pl.float64), x)
+    assert pl.autograd.grad(last.sum(), x)[0].tolist() == [[0] * 3] * 3 + [[1] * 3]
+
+
 def test_scan_without_slices_and_without_steps():
     carry, rows = pl.scan(lambda c, _: (c * 2, c), pl.tensor(1.0), length=4, reverse=True)
     assert carry.item() == 16 and rows.tolist() == [8, 4, 2, 1]
