@@ -23,7 +23,7 @@ from penlight_export.graph import (
     fresh_name,
     make_node,
 )
-from penlight_export.onnx.opsets import IR_VERSION
+from penlight_export.onnx.opsets import ir_version
 
 
 class Size:
@@ -76,7 +76,7 @@ class Builder:
 
     def __init__(self, name: str, opset: int) -> None:
         graph = Graph([], [], nodes=[], opset_imports={"": opset}, name=name)
-        self.model = Model(graph, ir_version=IR_VERSION, producer_name="penlight")
+        self.model = Model(graph, ir_version=ir_version(opset), producer_name="penlight")
         self._graph = graph
         self.specs: dict[Value, Any] = {}
         self.outputs: tuple[Any, ...] = ()

@@ -15,7 +15,11 @@ MAXIMUM_IMPORT = 28
 MINIMUM_EXPORT = 17
 MAXIMUM_EXPORT = 24
 DEFAULT_EXPORT = 21
-IR_VERSION = 10
+
+
+def ir_version(opset: int) -> int:
+    """The oldest version of the file format that has an operator set, so that older engines read the file."""
+    return onnx.helper.find_min_ir_version_for([onnx.helper.make_opsetid("", opset)])
 
 
 @functools.cache
