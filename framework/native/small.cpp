@@ -137,8 +137,28 @@ PyObject* relu_backward(PyObject*, PyObject* const* args, Py_ssize_t count) {
   return PyTuple_Pack(1, dx.get());
 }
 
+constexpr int64_t kTiny = 512;          // elements of the right side; packing it would take longer than the product
+constexpr int64_t kTinyProduct = 4096;  // multiply-adds
+
+/// The same for sizes of a few, row by row and without packing.
+void multiply_tiny(const Gemm& gemm) {
+  float right[kTiny], row[kTiny];
+  const int64_t n = gemm.n;
+  for (int64_t p = 0; p < gemm.k; ++p)
+    for (int64_t j = 0; j < n; ++j) right[p * n + j] = gemm.b[p * gemm.b_depth + j * gemm.b_column];
+  for (int64_t i = 0; i < gemm.m; ++i) {
+    for (int64_t j = 0; j < n; ++j) row[j] = gemm.bias == nullptr ? 0.0f : gemm.bias[j * gemm.bias_column];
+    for (int64_t p = 0; p < gemm.k; ++p) {
+      const float factor = gemm.a[i * gemm.a_row + p * gemm.a_depth];
+      for (int64_t j = 0; j < n; ++j) row[j] += factor * right[p * n + j];
+    }
+    std::copy_n(row, n, gemm.c + i * gemm.c_row);
+  }
+}
+
 /// C = A B on this thread.
 void multiply(Gemm gemm) {
+  if (gemm.n * gemm.k <= kTiny && gemm.m * gemm.n * gemm.k <= kTinyProduct) return multiply_tiny(gemm);
   thread_local std::vector<float> scratch;
   int64_t wanted = 0;
   if (!gemm_scratch_floats(gemm.n, gemm.k, &wanted)) return;  // sizes here are small
