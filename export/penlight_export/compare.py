@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from penlight_export.plots import describe_pair
+from penlight_export.structure import Structure
 
 DEFAULT_TOLERANCE = 1e-4
 WORST_INPUTS = 5  # that a report names
@@ -165,6 +166,7 @@ class VerifyReport:
     notes: list[str] = field(default_factory=list)
     worst_inputs: list[WorstInput] = field(default_factory=list)
     plots: dict[str, dict[str, Any]] = field(default_factory=dict, repr=False)  # see `plots.describe_pair`
+    structure: Structure | None = field(default=None, repr=False)  # of a failed export, whose graph is in no file
 
     @property
     def ok(self) -> bool:

@@ -38,6 +38,7 @@ from penlight_export.provenance import producer
 from penlight_export.replay import Replay
 from penlight_export.sizes import golden_sample, other_sizes, resize, sizes_in
 from penlight_export.stages import stage
+from penlight_export.structure_onnx import onnx_structure
 from penlight_export.subjects import Subject, onnx_subject, pen_subject
 from penlight_export.summary import ModelSummary, summarize_pen
 from penlight_export.summary_onnx import summarize_model
@@ -294,6 +295,7 @@ class _Finish:
         for other in others:
             if report.divergence is None:
                 keep_divergence(report, replay, other, sample)
+        report.structure = onnx_structure(clone(self.model))
 
     def _second(self) -> list[Arrays]:
         """The example at other sizes of the dynamic dimensions: the first that the module accepts."""

@@ -23,7 +23,8 @@ def report_file(report: VerifyReport, models: Sequence[str | os.PathLike[str]], 
 
     Args:
         report: from `verify`, `convert` or `export`, also from the error of one that failed.
-        models: what was compared, the reference first; the graph is that of the last one that is a model file.
+        models: what was compared, the reference first; the graph is that of the last one that is a model file, or of
+            a failed export the one that the report holds.
         path: where it will be written.
 
     Raises:
@@ -51,9 +52,9 @@ def check_report_suffix(path: str | os.PathLike[str]) -> str:
 def _graph(report: VerifyReport, models: Sequence[str | os.PathLike[str]]) -> dict[str, Any]:
     """The graph in which the value that differs can be pointed at."""
     files = [model for model in models if Path(model).suffix.lower() in (".onnx", ".pen") and Path(model).is_file()]
-    if not files:
+    if not files and report.structure is None:
         return {"graph": None, "marked": None}
-    structures = [read_structure(file) for file in reversed(files)]
+    structures = [report.structure] if report.structure else [read_structure(file) for file in reversed(files)]
     value = None if report.divergence is None else report.divergence.value
     found = next(((s, place) for s in structures if (place := _producer(s, value)) is not None), (structures[0], None))
     return {"graph": graph_facts(found[0]), "marked": found[1]}

@@ -19,6 +19,7 @@ from cli_runner import command_line, in_process
 from onnx import TensorProto, helper
 from PIL import Image
 
+import penlight_export
 from penlight.data import load_digits
 
 
@@ -294,6 +295,23 @@ def test_verify_writes_reports(capsys, tmp_path):
     in_process(capsys, "verify", first, second, "--engines", "edge").failed_cleanly(2, "--engines")
     in_process(capsys, "verify", first, second, "--engines", "edge,eager").failed_cleanly(2, "eager")
     in_process(capsys, "verify", first, tmp_path / "none.onnx").failed_cleanly(3, "none.onnx")
+
+
+def test_export_and_convert_write_their_report(trained, capsys, tmp_path, monkeypatch):
+    report = tmp_path / "r.html"
+    assert in_process(capsys, "export", trained[0], "-o", tmp_path / "m.onnx", "--report", report).code == 0
+    assert b"held-out" not in report.read_bytes() and b'"sample":"data"' in report.read_bytes()
+    assert in_process(capsys, "convert", tmp_path / "m.onnx", "--report", tmp_path / "r.json").code == 0
+    assert json.loads((tmp_path / "r.json").read_bytes())["models"] == ["m.onnx", "m.pen"]
+    in_process(capsys, "convert", tmp_path / "m.onnx", "--report", tmp_path / "r.txt").failed_cleanly(2, ".html or .json")
+    right = penlight_export.engines.EdgeEngine.run
+    wrong = lambda engine, inputs: {name: array + 1 for name, array in right(engine, inputs).items()}  # noqa: E731  # short
+    monkeypatch.setattr("penlight_export.engines.EdgeEngine.run", wrong)
+    for verb, source in (("export", trained[0]), ("convert", tmp_path / "m.onnx")):
+        report.unlink(missing_ok=True)
+        outcome = in_process(capsys, verb, source, "-o", tmp_path / "new.pen", "--report", report)
+        outcome.failed_cleanly(1, "differs")
+        assert not (tmp_path / "new.pen").exists() and b'"graph":{"nodes"' in report.read_bytes()
 
 
 def test_verify_of_a_run_takes_its_held_out_data(trained, capsys, tmp_path):

@@ -10,6 +10,7 @@ from penlight_cli.errors import UsageProblem
 from penlight_cli.exporting import LIST, chosen_passes, listed_passes, stage_bar
 from penlight_cli.files import existing_file, written, written_line
 from penlight_cli.output import Result
+from penlight_cli.reports import report_of_failure, write_report
 
 
 def convert(
@@ -24,6 +25,9 @@ def convert(
         typer.Option(help="Only these optimizer passes, or all but some: no-attention,no-dead-code. list: names them."),
     ] = None,
     optimize: Annotated[bool, typer.Option("--opt/--no-opt", help="Optimize the graph, or convert it as it is.")] = True,
+    report: Annotated[
+        Path | None, typer.Option(metavar="OUT.html|OUT.json", help="Write the comparison, also a failed one.")
+    ] = None,
 ) -> Result:
     """The numbers of both files are compared before anything is written. Operators that the edge runtime lacks are listed
     all at once.
@@ -40,11 +44,11 @@ def convert(
         raise UsageProblem(f"output {pen}: expected a name that ends in .pen")
     import penlight_export
 
-    with stage_bar("convert"):
+    with report_of_failure(report, [source, pen]), stage_bar("convert"):
         result = penlight_export.convert(source, pen, verify=verify, passes=chosen_passes(passes, optimize))
     entry = written(pen)
-    report = result.report.to_json() if result.report else None
-    text = result.report.to_text() + "\n" if result.report else ""
-    return Result(
-        {"source": str(source), "written": entry, "report": report}, text + written_line(entry, f"penlight inspect {pen}")
-    )
+    text = result.report.to_text() + "\n"
+    data = {"source": str(source), "written": entry, "report": result.report.to_json()}
+    if report is not None:
+        text += written_line(write_report(report, result.report, [source, pen])) + "\n"
+    return Result(data, text + written_line(entry, f"penlight inspect {pen}"))

@@ -10,6 +10,7 @@ from penlight_cli.errors import UsageProblem
 from penlight_cli.exporting import LIST, chosen_passes, listed_passes, stage_bar
 from penlight_cli.files import written, written_line
 from penlight_cli.output import Result
+from penlight_cli.reports import report_of_failure, write_report
 
 
 def export(
@@ -24,6 +25,9 @@ def export(
         typer.Option(help="Only these optimizer passes, or all but some: no-attention,no-dead-code. list: names them."),
     ] = None,
     optimize: Annotated[bool, typer.Option("--opt/--no-opt", help="Optimize the graph, or write what was traced.")] = True,
+    report: Annotated[
+        Path | None, typer.Option(metavar="OUT.html|OUT.json", help="Write the comparison, also a failed one.")
+    ] = None,
 ) -> Result:
     """The same inputs go through eager mode, onnxruntime and the edge runtime at two sizes per dynamic dimension; when a
     number differs by more than the tolerance, nothing is written and the exit code is 1.
@@ -41,11 +45,12 @@ def export(
     from penlight_cli.training import export_model, trained_model
 
     run = load_run(folder)
-    with stage_bar("export"):
+    with report_of_failure(report, [folder, path]), stage_bar("export"):
         chosen = chosen_passes(passes, optimize)
         exported = export_model(run, trained_model(run), opset=opset, verify=verify, passes=chosen)
     exported.save(path)
-    entry, report = written(path), exported.report
-    text = report.to_text() + "\n" if report else ""
-    data = {"source": str(folder), "written": entry, "report": report.to_json() if report else None}
+    entry, text = written(path), exported.report.to_text() + "\n"
+    data = {"source": str(folder), "written": entry, "report": exported.report.to_json()}
+    if report is not None:
+        text += written_line(write_report(report, exported.report, [folder, path])) + "\n"
     return Result(data, text + written_line(entry, f"penlight inspect {path}"))

@@ -7,9 +7,10 @@ from typing import Annotated, Any
 import typer
 
 from penlight_cli.errors import CheckFailed, UsageProblem
-from penlight_cli.files import existing_file, written, written_line
+from penlight_cli.files import existing_file, written_line
 from penlight_cli.modules import is_module, open_module
 from penlight_cli.output import Result
+from penlight_cli.reports import write_report
 
 
 def verify(
@@ -41,7 +42,7 @@ def verify(
     if len(chosen) != 2:
         raise UsageProblem(f"--engines {engines}: expected two names, such as onnxruntime,edge")
     import penlight_export
-    from penlight_export.report_page import check_report_suffix, report_file
+    from penlight_export.report_page import check_report_suffix
 
     if report is not None:
         check_report_suffix(report)
@@ -51,9 +52,7 @@ def verify(
     facts: dict[str, Any] = {"first": first, "second": second, "report": found.to_json()}
     text = found.to_text()
     if report is not None:
-        from penlight.serialize import atomic_write
-
-        facts["written"] = written(atomic_write(report, report_file(found, [first, second], report)))
+        facts["written"] = write_report(report, found, [first, second])
         text += "\n" + written_line(facts["written"])
     if not found.ok:
         raise CheckFailed(f"{first} and {second} differ by more than the tolerance", facts, text)

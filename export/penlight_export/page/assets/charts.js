@@ -45,7 +45,7 @@ function ticks(low, high, wanted) {
 
 // A pair of axes; marks(place) returns what is drawn in it, place(x, y) gives coordinates.
 function axes(range, titles, marks, label, size = { width: 460, height: 260 }) {
-  const frame = { left: 58, right: 12, top: 10, bottom: 38 };
+  const frame = { left: 58, right: 28, top: 10, bottom: 38 };
   const inner = { width: size.width - frame.left - frame.right, height: size.height - frame.top - frame.bottom };
   const spread = (low, high) => (high > low ? [low, high] : [low - 0.5, high + 0.5]);
   const [x0, x1] = spread(...range.x);

@@ -84,7 +84,7 @@ function scatter({ points, worst }, all, name) {
 
 function errorPlot({ points }, name) {
   const errors = points.a.map((value, k) => (typeof value === "number" && typeof points.b[k] === "number" ? Math.abs(value - points.b[k]) : null));
-  return axes({ x: extent(points.place), y: [0, extent(errors)[1]] }, ["element", ""], (at) => svg("path", { d: linePath(points.place, errors, at), class: "line b" }), `Differences of ${name}`);
+  return axes({ x: extent(points.place), y: [0, extent(errors)[1]] }, ["element", ""], (at) => svg("path", { d: linePath(points.place, errors, at), class: "line error" }), `Differences of ${name}`);
 }
 
 start();
