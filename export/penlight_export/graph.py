@@ -148,6 +148,22 @@ def make_node(
     return node
 
 
+def separate_names(model: Model) -> None:
+    """Gives nodes that took over the name of one node names of their own: onnxruntime refuses two of one name."""
+    taken = {node.name for node in all_nodes(model.graph)}
+    seen: set[str] = set()
+    for node in all_nodes(model.graph):
+        if not node.name:
+            continue
+        if node.name in seen:
+            number = 2
+            while f"{node.name}.{number}" in taken:
+                number += 1
+            node.name = f"{node.name}.{number}"
+            taken.add(node.name)
+        seen.add(node.name)
+
+
 def replace_node(old: Node, new: Sequence[Node], outputs: Sequence[Value | None]) -> None:
     """Puts `new` in the place of `old`; every use of an output of `old` now reads the value at the same place of `outputs`.
 

@@ -10,6 +10,7 @@ from penlight_export.graph import FUSED_DOMAIN, Model, all_nodes, clone, infer_s
 from penlight_export.onnx.functions import expand_functions
 from penlight_export.onnx.ml import lower_ml
 from penlight_export.onnx.opsets import find_schema
+from penlight_export.onnx.sequences import resolve_sequences
 from penlight_export.onnx.upgrade import TARGET, upgrade
 from penlight_export.passes import DEFAULT, LiftConstants, Pass, portable, run_passes
 
@@ -34,7 +35,7 @@ def edge_graph(model: Model, where: str, passes: Sequence[Pass] = DEFAULT) -> Mo
     model = expand_functions(model, lambda *_: True)  # the model's own functions
     infer_shapes(model)
     run_passes(model, (LiftConstants(),))
-    if upgrade(model) + lower_ml(model):
+    if upgrade(model) + lower_ml(model) + resolve_sequences(model):
         infer_shapes(model)
     declared = model.graph.opset_imports[""]
     if passes:

@@ -71,7 +71,15 @@ def load_onnx(path: str | os.PathLike[str]) -> Model:
     if has_external:
         set_base_folder(model, path.absolute().parent)
     model.meta[REWRITTEN] = rewritten
+    _drop_default_inputs(model)
     return model
+
+
+def _drop_default_inputs(model: Model) -> None:
+    """Before IR version 4 every weight was an input as well; callers could replace it, which no .pen file offers."""
+    for value in [value for value in model.graph.inputs if value.is_initializer()]:
+        model.graph.inputs.remove(value)
+    model.ir_version = max(model.ir_version, 4)
 
 
 def check_opset(proto: onnx.ModelProto, where: str | os.PathLike[str]) -> None:

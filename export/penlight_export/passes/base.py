@@ -18,6 +18,7 @@ from penlight_export.graph import (
     bodies_of,
     describe,
     remove_unused_constants,
+    separate_names,
 )
 
 
@@ -86,6 +87,8 @@ def run_passes(model: Model, passes: Iterable[Pass]) -> list[PassResult]:
                 )
         each.ensures(model)
         results.append(PassResult(each.name, changes))
+    if any(result.changes for result in results):
+        separate_names(model)
     return results
 
 
