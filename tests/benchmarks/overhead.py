@@ -118,22 +118,28 @@ print(seconds, pages * os.sysconf("SC_PAGE_SIZE") / 2**20)
 """
 
 
+def measure_import(package: str, environment: dict[str, str]) -> tuple[float, ...]:
+    """Processor seconds of an import in a fresh process, and MiB in memory after it."""
+    command = [sys.executable, "-c", _IMPORT.format(package=package)]
+    output = subprocess.run(command, capture_output=True, text=True, check=True, env=environment).stdout
+    return tuple(map(float, output.split()))
+
+
 def measure_imports(rounds: int) -> dict[str, dict[str, float]]:
     """Package -> processor seconds of its import in a fresh process, and MiB in memory after it; the least of all rounds.
 
-    Compiled Python is kept between the processes, as it is for an installed package; a first round makes it and does not count.
+    Installed packages come with their Python compiled. For penlight, which may be a source tree, a first import that does not
+    count compiles it into a folder of its own.
     """
     found: dict[str, list[tuple[float, ...]]] = {package: [] for package in (*FRAMEWORKS, "numpy")}
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
     environment.pop("PYTHONDONTWRITEBYTECODE", None)
     with tempfile.TemporaryDirectory() as folder:
-        environment["PYTHONPYCACHEPREFIX"] = folder
-        for counts in [False] + [True] * rounds:
+        compiled = {**environment, "PYTHONPYCACHEPREFIX": folder}
+        measure_import("penlight", compiled)
+        for _ in range(rounds):
             for package, runs in found.items():
-                command = [sys.executable, "-c", _IMPORT.format(package=package)]
-                output = subprocess.run(command, capture_output=True, text=True, check=True, env=environment).stdout
-                if counts:
-                    runs.append(tuple(map(float, output.split())))
+                runs.append(measure_import(package, compiled if package == "penlight" else environment))
     return {
         package: {"seconds": round(min(r[0] for r in runs), 3), "mib": round(min(r[1] for r in runs), 1)}
         for package, runs in found.items()
