@@ -155,12 +155,19 @@ class Builder:
                 self._symbols.setdefault(text, (value, axis))
 
     def op(
-        self, operator: str, *inputs: Value | None, count: int = 1, dtype: Any = None, shape: Any = None, **attributes: Any
+        self,
+        operator: str,
+        *inputs: Value | None,
+        count: int = 1,
+        dtype: Any = None,
+        shape: Any = None,
+        domain: str = "",
+        **attributes: Any,
     ) -> Any:
         """Appends a node. Returns its output, or a tuple of them when `count` is above 1. Attributes that are None are left out."""
         names = [self.fresh(self._scope if count == 1 else f"{self._scope}.{i}") for i in range(count)]
         kept = {name: value for name, value in attributes.items() if value is not None}
-        node = make_node(operator, _trimmed(inputs), kept, output_names=names)
+        node = make_node(operator, _trimmed(inputs), kept, output_names=names, domain=domain)
         node.name = names[0]
         node.metadata_props.update(self._metadata)
         self.graph.append(node)

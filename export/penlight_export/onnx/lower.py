@@ -14,8 +14,16 @@ from penlight_export.graph import STATES, Model, State, TensorType, Value, fresh
 from penlight_export.onnx import composites, lowerings
 from penlight_export.onnx.builder import Builder, onnx_dtype, symbolic_shape
 from penlight_export.onnx.composites.complex_pairs import is_complex, pair_spec
-from penlight_export.onnx.composites.record import Bodies, all_nodes, has_composite, record_bodies, touches_complex
+from penlight_export.onnx.composites.record import (
+    Bodies,
+    all_nodes,
+    has_composite,
+    has_own_composite,
+    record_bodies,
+    touches_complex,
+)
 from penlight_export.onnx.control import CONTROL
+from penlight_export.onnx.local_functions import DOMAIN, LocalFunctions
 from penlight_export.onnx.lowerings.registry import find_lowering
 from penlight_export.onnx.opsets import MAXIMUM_EXPORT, find_schema
 
@@ -56,7 +64,7 @@ def find_gap(operator: Operator | type[Operator], opset: int) -> str | None:
     if find_lowering(operator.name) is not None or operator.name in CONTROL or has_composite(operator):
         return None
     if form == CUSTOM:
-        return "it has no lowering yet"
+        return 'it has no ONNX form: give its class composite(self, *inputs), written in other operators, or onnx = "Name"'
     target = parse_onnx(form)[0]
     if find_schema("", target, opset) is not None:
         return None
@@ -104,9 +112,10 @@ def _place(node: Any) -> str:
 class TraceLowering:
     """The values of one trace and what they became."""
 
-    def __init__(self, trace: Any, opset: int, name: str, bodies: Bodies) -> None:
+    def __init__(self, trace: Any, opset: int, name: str, bodies: Bodies, functions: LocalFunctions | None = None) -> None:
         self.trace, self.bodies = trace, bodies
         self.builder = Builder(name, opset)
+        self.functions = functions or LocalFunctions(self.builder.model)
         self.values: dict[int, Value] = {}
         self.read = {id(traced) for traced in trace.outputs} | {id(state.after) for state in trace.states}
         for body in bodies.values():
@@ -143,7 +152,9 @@ class TraceLowering:
         inputs = [None if traced is None else self.value(traced) for traced in node.inputs]
         wanted = [id(traced) in self.read for traced in node.outputs]
         b.enter(node.operator.name, node.module_path, node.source, [traced.spec for traced in node.outputs], wanted)
-        if id(node) in self.bodies:
+        if id(node) in self.bodies and has_own_composite(node):
+            results = self._call(node, inputs)
+        elif id(node) in self.bodies:
             results = tuple(self.inline(self.bodies[id(node)], [value for value in inputs if value is not None]))
         elif node.bodies:
             results = CONTROL[node.operator.name](self, node)
@@ -157,6 +168,16 @@ class TraceLowering:
             value.type, value.shape = TensorType(onnx_dtype(spec)), symbolic_shape(spec.shape)
             b.define(value, spec)
             self.values[id(traced)] = value
+
+    def _call(self, node: Any, inputs: Sequence[Value | None]) -> Any:
+        """A node that calls the body as a function of the model."""
+        body = self.bodies[id(node)]
+        for inner in body.all_nodes():
+            inner.source = inner.module_path = ""  # a body serves all places that call it
+        written = TraceLowering(body, self.builder.opset, type(node.operator).__name__, self.bodies, self.functions).run((), ())
+        name = self.functions.add(type(node.operator).__name__, written)
+        given = [value for value in inputs if value is not None]
+        return self.builder.op(name, *given, count=len(body.outputs), domain=DOMAIN)
 
     def inline(self, body: Any, inputs: Sequence[Value]) -> list[Value]:
         """Writes the nodes of a body where the builder is, with these values as its inputs. Returns its outputs."""

@@ -95,7 +95,8 @@ class Operator(OperatorBase, metaclass=OperatorType):
     Class attributes:
         name: the unique name, snake case.
         onnx: `"LeakyRelu(alpha=slope)"` for a one-to-one form (inputs in order, attributes from fields), `CUSTOM`, or
-            `NotExported(reason)`.
+            `NotExported(reason)`. An operator of your own needs neither when it has a method `composite(self, *inputs)`, the
+            same result by other operators: an exported model then has a function of the class's name.
         edge: `AVAILABLE`, or `NotOnEdge(reason)`.
         gradient: `AVAILABLE`, or `NotDifferentiable(reason)`.
         second_derivative: `AVAILABLE`, or `NotDifferentiable(reason)`.

@@ -47,6 +47,11 @@ def has_composite(operator: Any) -> bool:
     return hasattr(operator, "composite") or find_composite(operator.name) is not None
 
 
+def has_own_composite(node: Any) -> bool:
+    """Whether a user's class defines the composite, so that the model gets a function of its name."""
+    return hasattr(node.operator, "composite") and not touches_complex(node)
+
+
 def find_body(node: Any, operator: Any = None) -> Callable[..., Any] | None:
     """A function of tensors with the result of the node: the operator's own `composite`, or one of the tables.
 
