@@ -207,3 +207,23 @@ def test_only_declared_buffers_may_be_written():
 def test_the_summary_of_a_program_with_states(tmp_path):
     path = export(Counter(), (pl.ones(3),)).save(tmp_path / "counter.pen")
     assert [port.name for port in summarize(path).inputs] == ["x"]
+
+
+@pytest.mark.parametrize("index", [np.array(2), np.array(-1), np.array([1, 3]), np.array([0, -2])])
+def test_writes_along_a_dimension_in_the_middle(index):
+    """They move neither the tensor nor its dimensions."""
+
+    def model(x, index, value):
+        y = x * 1
+        y[:, :, index] = value
+        return y
+
+    x, value = np.arange(40, dtype=np.float32).reshape(2, 1, 4, 5), np.float32([7, 8, 9, 10, 11])
+    exported = export(
+        model, tuple(map(pl.tensor, (x, index, value))), dynamic={"x": {0: "batch", 3: "width"}, "value": {0: "width"}}
+    )
+    assert exported.refusal is None and [n.op_type for n in exported.onnx_model.graph.node].count("Transpose") == 0
+    expected = x.copy()
+    expected[:, :, index] = value
+    session = penlight_runtime.Program(exported.program).session()
+    np.testing.assert_array_equal(session.run({"x": x, "index": index, "value": value})["output"], expected)

@@ -109,9 +109,11 @@ def advanced_index(b: Builder, operator: Any, x: Value, *indices: Value) -> Valu
 
 @lowering("advanced_index_put")
 def advanced_index_put(b: Builder, operator: Any, x: Value, value: Value, *indices: Value) -> Value:
-    """ScatterND on the indexed dimensions in front, then the dimensions go back."""
+    """ScatterND on the indexed dimensions in front, then they go back; ScatterElements for one list in another dimension."""
     dims = operator.dims
     shape = b.specs[x].shape
+    if len(dims) == 1 and dims[0] > 0 and len(b.specs[indices[0]].shape) < 2:
+        return _put_along(b, operator, x, value, indices[0])
     order, common = _to_front(b, len(shape), dims, indices)
     moved = order != list(range(len(shape)))
     front = b.op("Transpose", x, perm=order) if moved else x
@@ -126,6 +128,19 @@ def advanced_index_put(b: Builder, operator: Any, x: Value, value: Value, *indic
         )
     result = b.op("ScatterND", front, _index_grid(b, indices), updates, reduction="add" if operator.accumulate else None)
     return b.op("Transpose", result, perm=[order.index(d) for d in range(len(order))]) if moved else result
+
+
+def _put_along(b: Builder, operator: Any, x: Value, value: Value, index: Value) -> Value:
+    """x[:, :, index] = value without moving x, which may be a large cache; the index is a number or a list."""
+    (dim,), shape, single = operator.dims, b.specs[x].shape, not b.specs[index].shape
+    count = 1 if single else b.specs[index].shape[0]
+    if single:
+        value = b.op("Unsqueeze", b.op("Expand", value, b.sizes([*shape[:dim], *shape[dim + 1 :]])), b.integers([dim]))
+    wanted = b.sizes([*shape[:dim], count, *shape[dim + 1 :]])
+    places = b.op("Reshape", index, b.integers([1] * dim + [-1] + [1] * (len(shape) - dim - 1)))
+    updates = value if single else b.op("Expand", value, wanted)
+    reduction = "add" if operator.accumulate else None
+    return b.op("ScatterElements", x, b.op("Expand", places, wanted), updates, axis=dim, reduction=reduction)
 
 
 def _to_front(b: Builder, rank: int, dims: Sequence[int], indices: Sequence[Value]) -> tuple[list[int], int]:
