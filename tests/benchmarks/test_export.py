@@ -11,10 +11,13 @@ SCRIPT = Path(__file__).with_name("export.py")
 
 def test_small_chains_write_their_results(tmp_path):
     output = tmp_path / "export.json"
-    arguments = ["--nodes", "40", "80", "--rounds", "1", "--output", output]
+    arguments = ["--nodes", "40", "80", "--rounds", "1", "--models", "bert-written-out-17", "--output", output]
     done = subprocess.run([sys.executable, SCRIPT, *arguments], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     report = json.loads(output.read_text())
     assert [row["nodes"] for row in report["rows"]] == [40, 80]
     assert all(row["total"] > 0 and row["convert"] > 0 for row in report["rows"])
     assert "growth 40 to 80" in done.stdout
+    (model,) = report["models"]
+    assert model["after"]["pen_nodes"] < model["after"]["onnx_nodes"] < model["before"]["onnx_nodes"]
+    assert set(report["peers"]) == {"onnxscript", "onnxslim"}

@@ -6,11 +6,23 @@ A chain whose result is known becomes a constant; a Reshape to sizes of which al
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from penlight_export.graph import Model, Node, SymbolicDim, Value, add_constant, all_nodes, constant_of, find_attribute, graph_of
+from penlight_export.graph import (
+    Model,
+    Node,
+    Shape,
+    SymbolicDim,
+    Value,
+    add_constant,
+    all_nodes,
+    constant_of,
+    find_attribute,
+    graph_of,
+)
 from penlight_export.passes.base import Pass, require_opset
 from penlight_export.passes.fold_constants import replace_by_constants
 
@@ -38,6 +50,9 @@ class FoldShapes(Pass):
                 continue
             if node.op_type == "Reshape":
                 changes += _fix_reshape(node, known)
+                _refine_reshape(node)
+            elif node.op_type == "Transpose":
+                _refine_transpose(node)
             rule = _RULES.get(node.op_type)
             sizes = rule(node, known) if rule is not None else None
             if sizes is None or len(sizes) > _LONGEST:
@@ -141,6 +156,35 @@ def _fix_reshape(node: Node, known: Sizes) -> int:
     constant = np.asarray([-1 if number is None else number for number in numbers], np.int64)
     node.replace_input_with(1, add_constant(graph_of(node), constant, f"{node.outputs[0].name}.shape"))
     return 1
+
+
+def _refine_reshape(node: Node) -> None:
+    """Writes down what the constant sizes say about the result: 0 is a copy, and -1 what the copied sizes leave over."""
+    x, target = node.inputs[0], constant_of(node.inputs[1])
+    if x is None or x.shape is None or target is None or find_attribute(node, "allowzero", 0):
+        return
+    before, sizes = list(x.shape), [int(size) for size in target.reshape(-1)]
+    if any(size == 0 and axis >= len(before) for axis, size in enumerate(sizes)):
+        return
+    copied = [axis for axis, size in enumerate(sizes) if size == 0]
+    left = [size for axis, size in enumerate(before) if axis not in copied]
+    written = math.prod(size for size in sizes if size > 0)
+    whole = all(isinstance(size, int) for size in left) and written > 0
+    rest = math.prod(int(size) for size in left) // written if whole else None  # type: ignore[arg-type]  # ints, as just asked
+    known = [before[axis] if size == 0 else rest if size == -1 else size for axis, size in enumerate(sizes)]
+    _refine(node.outputs[0], known)
+
+
+def _refine_transpose(node: Node) -> None:
+    x, order = node.inputs[0], find_attribute(node, "perm")
+    if x is not None and x.shape is not None and order is not None and len(order) == len(x.shape):
+        _refine(node.outputs[0], [x.shape[axis] for axis in order])
+
+
+def _refine(value: Value, sizes: Sequence[Size]) -> None:
+    """Puts numbers, and names of the model's own, in the place of unknown sizes."""
+    old = list(value.shape) if value.shape is not None and len(value.shape) == len(sizes) else [None] * len(sizes)
+    value.shape = Shape([a if isinstance(a, int) or b is None else b for a, b in zip(old, sizes, strict=True)])
 
 
 def _copy_or_number(size: Size, before: int | SymbolicDim | None) -> int | None:
