@@ -53,6 +53,7 @@ void bind_softmax(nb::module_& module);
 void bind_optimizer(nb::module_& module);
 void bind_half(nb::module_& module);
 void bind_blas(nb::module_& module);
+void bind_blocks(nb::module_& module);
 void bind_attention(nb::module_& module);
 void bind_product(nb::module_& module);
 void bind_recurrent(nb::module_& module);

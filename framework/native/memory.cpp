@@ -37,6 +37,7 @@ void keep_freed_memory() {
 }
 
 void release_freed_memory() {
+  release_blocks();
 #if defined(__GLIBC__)
   malloc_trim(0);
 #endif

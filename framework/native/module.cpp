@@ -45,6 +45,7 @@ NB_MODULE(_native, module) {
   penlight::bind_optimizer(module);
   penlight::bind_half(module);
   penlight::bind_blas(module);
+  penlight::bind_blocks(module);
   penlight::bind_attention(module);
   penlight::bind_product(module);
   penlight::bind_recurrent(module);

@@ -90,6 +90,23 @@ assert again < first / 10 < faults(1), (first, again)
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
+def test_large_arrays_use_freed_memory_again():
+    first, second = native.large_floats((2 << 20, 4)), native.large_floats((8 << 20,))
+    places = {first.ctypes.data, second.ctypes.data}
+    first[:], second[:] = 1, 2
+    assert first.shape == (2 << 20, 4) and first.dtype == np.float32 and first.flags.c_contiguous and first.flags.writeable
+    assert len(places) == 2 and first.min() == first.max() == 1
+    view = second[5:]
+    del first, second
+    third = native.large_floats((8 << 20,))
+    assert third.ctypes.data in places and third.ctypes.data != view.base.ctypes.data  # the view holds its memory
+    assert view.min() == view.max() == 2
+    del third, view
+    native.release_freed_memory()
+    with pytest.raises(ValueError, match="fits into memory"):
+        native.large_floats((1 << 40, 1 << 40))
+
+
 UNARY = [Relu(), LeakyRelu(0.2), Gelu(), Gelu("tanh"), Silu(), Sigmoid(), Tanh(), Exp(), Erf()]
 
 

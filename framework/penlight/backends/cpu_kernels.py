@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from penlight import _native
-from penlight.backends.product_kernels import product_kernels
+from penlight.backends.product_kernels import empty, product_kernels
 from penlight.backends.recurrent_kernels import recurrent_kernels
 
 SMALLEST = 1024  # elements; below this NumPy's call is as fast
@@ -65,11 +65,15 @@ def _optional(*arrays: Any) -> bool:
     return all(a is None or _takes(a) for a in arrays)
 
 
+def _empty_like(x: Any) -> Any:
+    return empty(x.shape)
+
+
 def _unary(function: Callable[..., None]) -> Kernel:
     def kernel(operator: Any, x: Any) -> Any:
         if x.size < SMALLEST or not _takes(x):
             return NotImplemented
-        result = np.empty_like(x)
+        result = _empty_like(x)
         function(x, result)
         return result
 
@@ -89,7 +93,7 @@ _UNARY = {
 def _leaky_relu(operator: Any, x: Any) -> Any:
     if x.size < SMALLEST or not _takes(x):
         return NotImplemented
-    result = np.empty_like(x)
+    result = _empty_like(x)
     _native.leaky_relu(x, result, operator.slope)
     return result
 
@@ -101,7 +105,7 @@ def _bounds(operator: Any) -> tuple[float, float]:
 def _clamp(operator: Any, x: Any) -> Any:
     if x.size < SMALLEST or not _takes(x):
         return NotImplemented
-    result = np.empty_like(x)
+    result = _empty_like(x)
     _native.clip(x, result, *_bounds(operator))
     return result
 
@@ -109,7 +113,7 @@ def _clamp(operator: Any, x: Any) -> Any:
 def _clamp_backward(operator: Any, needs: Any, grad: Any, output: Any, x: Any) -> Any:
     if grad.size < SMALLEST or not _takes(grad, x):
         return NotImplemented
-    result = np.empty_like(grad)
+    result = _empty_like(grad)
     _native.clip_grad(grad, x, *_bounds(operator), result)
     return (result,)
 
@@ -117,7 +121,7 @@ def _clamp_backward(operator: Any, needs: Any, grad: Any, output: Any, x: Any) -
 def _relu_backward(operator: Any, needs: Any, grad: Any, output: Any, x: Any) -> Any:
     if grad.size < SMALLEST or not _takes(grad, output):
         return NotImplemented
-    result = np.empty_like(grad)
+    result = _empty_like(grad)
     _native.relu_grad(grad, output, result)
     return (result,)
 
@@ -125,7 +129,7 @@ def _relu_backward(operator: Any, needs: Any, grad: Any, output: Any, x: Any) ->
 def _gelu(operator: Any, x: Any) -> Any:
     if x.size < SMALLEST or not _takes(x):
         return NotImplemented
-    result = np.empty_like(x)
+    result = _empty_like(x)
     (_native.gelu_tanh if operator.approximate == "tanh" else _native.gelu)(x, result)
     return result
 
@@ -133,7 +137,7 @@ def _gelu(operator: Any, x: Any) -> Any:
 def _gelu_backward(operator: Any, needs: Any, grad: Any, output: Any, x: Any) -> Any:
     if grad.size < SMALLEST or not _takes(grad, x):
         return NotImplemented
-    result = np.empty_like(grad)
+    result = _empty_like(grad)
     _native.gelu_grad(grad, x, operator.approximate == "tanh", result)
     return (result,)
 
@@ -142,7 +146,7 @@ def _softmax(logarithm: bool) -> Kernel:
     def kernel(operator: Any, x: Any) -> Any:
         if not x.size or not _takes(x) or operator.dim % max(x.ndim, 1) != x.ndim - 1:
             return NotImplemented
-        result = np.empty_like(x)
+        result = _empty_like(x)
         _native.softmax(x, x.shape[-1], logarithm, result)
         return result
 
@@ -153,7 +157,7 @@ def _softmax_backward(logarithm: bool) -> Kernel:
     def kernel(operator: Any, needs: Any, grad: Any, output: Any, x: Any) -> Any:
         if not grad.size or not _takes(grad, output) or operator.dim % max(grad.ndim, 1) != grad.ndim - 1:
             return NotImplemented
-        result = np.empty_like(grad)
+        result = _empty_like(grad)
         _native.softmax_grad(grad, output, grad.shape[-1], logarithm, result)
         return (result,)
 
@@ -170,7 +174,7 @@ def _takes_classes(logits: Any, target: Any, ignore_index: int) -> bool:
 def _cross_entropy(operator: Any, x: Any, target: Any) -> Any:
     if x.ndim != 2 or target.shape != x.shape[:1] or not _takes_classes(x, target, operator.ignore_index):
         return NotImplemented
-    loss, logp = np.empty(x.shape[0], np.float32), np.empty_like(x)
+    loss, logp = np.empty(x.shape[0], np.float32), _empty_like(x)
     _native.cross_entropy(x, target, operator.ignore_index, operator.label_smoothing, loss, logp)
     return loss, logp
 
@@ -178,7 +182,7 @@ def _cross_entropy(operator: Any, x: Any, target: Any) -> Any:
 def _cross_entropy_backward(operator: Any, needs: Any, grad: Any, output: Any, x: Any, target: Any) -> Any:
     if grad[1] is not None or grad[0] is None or not _takes_classes(output[1], target, operator.ignore_index):
         return NotImplemented
-    result, losses = np.empty_like(output[1]), np.ascontiguousarray(grad[0])
+    result, losses = _empty_like(output[1]), np.ascontiguousarray(grad[0])
     if not _takes(losses):
         return NotImplemented
     _native.cross_entropy_grad(losses, output[1], target, operator.ignore_index, operator.label_smoothing, result)
@@ -221,7 +225,7 @@ def _layer_norm(operator: Any, x: Any, weight: Any, bias: Any) -> Any:
     if not x.size or not _takes(x) or not _optional(weight, bias) or any(p is not None and p.shape != tail for p in (weight, bias)):
         return NotImplemented
     rows = (*x.shape[: x.ndim - operator.dims], *(1,) * operator.dims)
-    result, rstd, mean = np.empty_like(x), np.empty(rows, np.float32), np.empty(rows, np.float32)
+    result, rstd, mean = _empty_like(x), np.empty(rows, np.float32), np.empty(rows, np.float32)
     _native.layer_norm(x, weight, bias, operator.eps, result, rstd, mean)
     return result, rstd, mean
 
@@ -231,7 +235,7 @@ def _layer_norm_backward(operator: Any, needs: Any, grad: Any, output: Any, x: A
         return NotImplemented
     if not _takes(grad[0], x, output[1], output[2]) or not _optional(weight):
         return NotImplemented
-    gx = np.empty_like(x)
+    gx = _empty_like(x)
     tail = x.shape[x.ndim - operator.dims :]
     parameters = needs[1] or needs[2]
     gw, gb = (np.empty(tail, np.float32), np.empty(tail, np.float32)) if parameters else (None, None)
@@ -248,7 +252,7 @@ def _batch_norm_training(operator: Any, x: Any, weight: Any, bias: Any) -> Any:
         return NotImplemented
     if not _optional(weight, bias) or any(p is not None and p.shape != channels for p in (weight, bias)):
         return NotImplemented
-    result, mean, variance = np.empty_like(x), np.empty(channels, np.float32), np.empty(channels, np.float32)
+    result, mean, variance = _empty_like(x), np.empty(channels, np.float32), np.empty(channels, np.float32)
     _native.batch_norm(x, weight, bias, operator.eps, result, mean, variance)
     return result, mean, variance
 
@@ -258,7 +262,7 @@ def _batch_norm_training_backward(operator: Any, needs: Any, grad: Any, output: 
         return NotImplemented
     if not x.size or x.size < _SHORTEST_PLANE * x.shape[0] * x.shape[1] or not _takes(grad[0], x) or not _optional(weight):
         return NotImplemented
-    gx, gw, gb = np.empty_like(x), np.empty(x.shape[1], np.float32), np.empty(x.shape[1], np.float32)
+    gx, gw, gb = _empty_like(x), np.empty(x.shape[1], np.float32), np.empty(x.shape[1], np.float32)
     _native.batch_norm_grad(grad[0], x, weight, output[1], output[2], operator.eps, gx, gw, gb)
     return gx if needs[0] else None, gw if needs[1] else None, gb if needs[2] else None
 
@@ -326,7 +330,7 @@ def _max_pool2d_backward(operator: Any, needs: Any, grad: Any, output: Any, x: A
     grad = np.ascontiguousarray(grad)
     if x.ndim != 4 or not x.size or not _takes(x, grad):
         return NotImplemented
-    result = np.empty_like(x)
+    result = _empty_like(x)
     _native.max_pool2d_backward(grad, x, result, *_window(operator))
     return (result,)
 

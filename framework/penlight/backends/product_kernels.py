@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -11,6 +12,7 @@ import numpy as np
 from penlight import _native
 
 SMALLEST = 1 << 20  # multiply-adds; below this NumPy's call is as fast
+LARGE = 8 << 20  # elements; from here on the C library would map every array anew
 
 
 def product_kernels() -> dict[str, Callable[..., Any]]:
@@ -23,9 +25,14 @@ def product_kernels() -> dict[str, Callable[..., Any]]:
     }
 
 
+def empty(shape: tuple[int, ...]) -> Any:
+    """Uninitialised float32."""
+    return np.empty(shape, np.float32) if math.prod(shape) < LARGE else _native.large_floats(shape)
+
+
 def multiply(a: Any, b: Any, bias: Any = None) -> Any:
     """a (M, K) times b (K, N), of any strides, plus bias (N)."""
-    result = np.empty((a.shape[0], b.shape[1]), np.float32)
+    result = empty((a.shape[0], b.shape[1]))
     _native.matmul(a, b, bias, result)
     return result
 
