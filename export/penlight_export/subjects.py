@@ -14,7 +14,17 @@ import onnx
 
 from penlight_export.edge.foreign import foreign_program
 from penlight_export.edge.reader import PenFile, read_pen
-from penlight_export.engines import Arrays, EagerEngine, EdgeEngine, Engine, OnnxEngine, ReferenceEngine, StatefulEngine, open_onnx
+from penlight_export.engines import (
+    Arrays,
+    EagerEngine,
+    EdgeEngine,
+    Engine,
+    OnnxEngine,
+    Port,
+    ReferenceEngine,
+    StatefulEngine,
+    open_onnx,
+)
 from penlight_export.errors import OptionError
 from penlight_export.graph import Model, states_of, to_proto
 from penlight_export.layers import Layer, onnx_layers, onnx_values, pen_layers, pen_values
@@ -105,6 +115,19 @@ def _converted(model: Model, name: str) -> Subject:
     subject = pen_subject(b"".join(foreign_program(model, name).chunks()))
     subject.bounds = integer_bounds(model)
     return subject
+
+
+def example_interface(module: Any, arrays: Mapping[str, np.ndarray]) -> Engine:
+    """What inputs and outputs a module has when it is called with these arrays, all sizes open."""
+    from penlight_export.eager import run_module  # here, as below
+
+    def ports(named: Mapping[str, np.ndarray]) -> list[Port]:
+        return [Port(name, array.dtype, ("?",) * array.ndim) for name, array in named.items()]
+
+    inputs = {name: np.asarray(array) for name, array in arrays.items()}
+    outputs = run_module(module, list(inputs.values()))
+    names = ["output"] if len(outputs) == 1 else [f"output_{k}" for k in range(len(outputs))]
+    return EagerEngine(lambda given: outputs, ports(inputs), ports(dict(zip(names, outputs, strict=True))))
 
 
 def module_subject(module: Any, like: Engine, engine: str | None = None) -> Subject:

@@ -15,7 +15,7 @@ from penlight_export.errors import EngineError, OptionError, VerifyError
 from penlight_export.layers import Layer, first_divergence
 from penlight_export.plots import describe_pair
 from penlight_export.sampling import candidate_sizes, dimension_name, make_inputs
-from penlight_export.subjects import Subject, is_path, module_subject, open_subject
+from penlight_export.subjects import Subject, example_interface, is_path, module_subject, open_subject
 
 _STEPS = 3  # runs of models with states
 
@@ -39,7 +39,7 @@ def verify(
     """Compares two models on the same inputs; the first one is the reference.
 
     Args:
-        a, b: paths of .onnx or .pen files; one may be a `penlight.nn.Module`.
+        a, b: paths of .onnx or .pen files, or modules of the framework; two modules need data by name.
         data: inputs by name or in order, or a list of `Sample`s. None: the golden sample of a .pen file, and random inputs at two
             sizes of every dimension that varies.
         engines: what each model runs on: "onnxruntime" (of an .onnx file by default), "reference" (ONNX's own implementation) or
@@ -55,8 +55,8 @@ def verify(
         EngineError: an engine cannot run its model, or no random input is accepted.
     """
     if not is_path(a) and not is_path(b):
-        raise OptionError("two modules say nothing of their inputs: export one of them and compare with its file")
-    if is_path(a):
+        first, second = _module_pair(a, b, data, engines)
+    elif is_path(a):
         first = open_subject(a, engines[0])
         second = open_subject(b, engines[1]) if is_path(b) else module_subject(b, first.engine, engines[1])
     else:
@@ -66,10 +66,24 @@ def verify(
     return _compare(first, second, _samples(first, second, data, seed), tolerance)
 
 
+def _module_pair(a: Any, b: Any, data: Any, engines: Sequence[str | None]) -> tuple[Subject, Subject]:
+    """Two modules, with the interface that the data have."""
+    samples = [] if data is None else _named_samples(data)
+    if not samples or not isinstance(samples[0].arrays, Mapping):
+        raise OptionError("two modules say nothing of their inputs: pass data by name, or compare with the file of an export")
+    like = example_interface(a, samples[0].arrays)
+    return module_subject(a, like, engines[0]), module_subject(b, like, engines[1])
+
+
+def _named_samples(data: Any) -> Sequence[Sample]:
+    return data if isinstance(data, Sequence) and data and isinstance(data[0], Sample) else [Sample("data", data)]
+
+
 def _tell_apart(first: Subject, second: Subject, a: Any, b: Any) -> None:
     if first.engine.label == second.engine.label:
-        first.engine.label += f" of {Path(a).name}"
-        second.engine.label += f" of {Path(b).name}"
+        names = [Path(each).name if is_path(each) else type(each).__name__ for each in (a, b)]
+        for subject, name, place in zip((first, second), names, ("first", "second"), strict=True):
+            subject.engine.label += f" of {name}" if names[0] != names[1] else f" of the {place} {name}"
 
 
 def _compare(a: Subject, b: Subject, samples: Iterable[tuple[str, Arrays]], tolerance: float) -> VerifyReport:
@@ -96,8 +110,7 @@ def _samples(a: Subject, b: Subject, data: Any, seed: int) -> Iterable[tuple[str
     """The given data, or golden samples and random inputs."""
     _check_interfaces(a.engine, b.engine)
     if data is not None:
-        given = data if isinstance(data, Sequence) and data and isinstance(data[0], Sample) else [Sample("data", data)]
-        return [(sample.name, named_inputs(sample.arrays, a.engine.inputs)) for sample in given]
+        return [(sample.name, named_inputs(sample.arrays, a.engine.inputs)) for sample in _named_samples(data)]
     golden = [sample.inputs for subject in (a, b) if subject.pen is not None for sample in subject.pen.program.golden()]
     bounds = _smallest([subject.bounds for subject in (a, b)])
     drawn = random_inputs([a.engine, b.engine], _more_fixed(a.engine.inputs, b.engine.inputs), bounds, seed)

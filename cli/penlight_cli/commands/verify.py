@@ -15,7 +15,7 @@ from penlight_cli.reports import write_report
 
 def verify(
     first: Annotated[str, typer.Argument(help="The reference: a .onnx or .pen file, a training run, or FILE.py:CLASS.")],
-    second: Annotated[str, typer.Argument(help="What is compared with it; one of both is a file.")],
+    second: Annotated[str, typer.Argument(help="What is compared with it.")],
     data: Annotated[Path | None, typer.Option(help=".npy, .npz, a picture or a folder of them; seeded random by default.")] = None,
     engines: Annotated[str, typer.Option(metavar="A,B", help="onnxruntime, reference or edge for .onnx; edge for .pen.")] = ",",
     weights: Annotated[Path | None, typer.Option(help="The .safetensors file of FILE.py:CLASS.")] = None,
@@ -33,11 +33,13 @@ def verify(
 
     Example: penlight verify model.onnx model.onnx --engines reference,edge
     """
-    given = [text for text in (first, second) if not is_module(text)]
-    if not given:
-        raise UsageProblem("verify: expected at least one .onnx or .pen file; export the module first")
-    for text in given:
-        existing_file(Path(text), "model")
+    for text in (first, second):
+        if not is_module(text):
+            existing_file(Path(text), "model")
+    # What declares inputs: a file, or else the folder of a run.
+    declaring = sorted((Path(text) for text in (first, second) if ".py:" not in text), key=Path.is_dir)
+    if not declaring:
+        raise UsageProblem("verify: expected at least one model file or training run, came two classes; export one of them first")
     chosen = [name.strip() or None for name in engines.split(",")]
     if len(chosen) != 2:
         raise UsageProblem(f"--engines {engines}: expected two names, such as onnxruntime,edge")
@@ -47,7 +49,7 @@ def verify(
     if report is not None:
         check_report_suffix(report)
     a, b = (open_module(text, weights) if is_module(text) else Path(text) for text in (first, second))
-    samples = _read(data, Path(given[0])) if data else _held_out([text for text in (first, second) if Path(text).is_dir()])
+    samples = _read(data, declaring[0]) if data else _held_out([text for text in (first, second) if Path(text).is_dir()])
     found = penlight_export.verify(a, b, data=samples, engines=chosen, tolerance=tolerance)
     facts: dict[str, Any] = {"first": first, "second": second, "report": found.to_json()}
     text = found.to_text()
