@@ -47,9 +47,8 @@ def ctc_loss(
     frames, spans = _numbers(input_lengths), _numbers(target_lengths)
     labels = _padded(targets, spans, blank)
     losses = _losses(log_probs, labels, frames, spans, blank) + _normalisation(log_probs, frames)
-    lost = losses._data > -LOWEST / 2
-    if lost.any():
-        losses = where(from_numpy(lost), 0.0 if zero_infinity else float("inf"), losses)
+    if losses._traced is not None or (losses._data > -LOWEST / 2).any():
+        losses = where(losses > -LOWEST / 2, 0.0 if zero_infinity else float("inf"), losses)
     return reduce_loss(_over_length(losses, spans) if reduction == "mean" else losses, reduction, "ctc_loss")
 
 

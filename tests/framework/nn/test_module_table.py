@@ -9,7 +9,7 @@ import warnings
 
 import numpy as np
 import pytest
-from torch_databases import module_db
+from torch_modules import INFOS, flat, translate
 
 import penlight as pl
 
@@ -20,36 +20,6 @@ MISSES: dict[str, str] = {}
 MINIMUM = 105
 # Both sides sum in float64, in different orders; what passes through exp, pow and long products loses a few more digits.
 TOLERANCE = {"rtol": 1e-7, "atol": 1e-9}
-INFOS = {info.name.removeprefix("nn."): info for info in module_db}
-DTYPES = {torch.float64: pl.float64, torch.float32: pl.float32, torch.int64: pl.int64, torch.bool: pl.bool}
-
-
-def translate(value):
-    """The same thing on our side: tensors are copied, torch's functions and modules found by name."""
-    if isinstance(value, torch.Tensor):
-        ours = pl.tensor(value.detach().numpy().copy())
-        return ours.requires_grad_() if value.requires_grad else ours
-    if isinstance(value, torch.nn.utils.rnn.PackedSequence):
-        return pl.nn.utils.rnn.PackedSequence(*map(translate, value))
-    if isinstance(value, torch.dtype):
-        return DTYPES[value]
-    if isinstance(value, torch.nn.TransformerEncoderLayer):  # the encoder is built from one
-        sizes = (value.self_attn.embed_dim, value.self_attn.num_heads, value.linear1.out_features, value.dropout.p)
-        activation = {torch.nn.functional.gelu: "gelu"}.get(value.activation, "relu")
-        more = {"batch_first": value.self_attn.batch_first, "norm_first": value.norm_first}
-        return pl.nn.TransformerEncoderLayer(*sizes, activation, bias=value.linear1.bias is not None, **more)
-    if callable(value) and hasattr(value, "__name__") and not isinstance(value, type):
-        return getattr(pl.nn.functional, value.__name__, None) or getattr(pl, value.__name__)
-    return value
-
-
-def flat(value, kind):
-    """All tensors in nested results, in order."""
-    if isinstance(value, kind):
-        return [value]
-    if isinstance(value, (tuple, list)):
-        return [tensor for item in value for tensor in flat(item, kind)]
-    return []
 
 
 def compare(label, theirs, ours):

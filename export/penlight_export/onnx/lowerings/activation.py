@@ -33,10 +33,24 @@ def gelu(b: Builder, operator: Any, x: Value) -> Value:
 
 @lowering("softplus")
 def softplus(b: Builder, operator: Any, x: Value) -> Value:
-    """Above the threshold the formula equals x up to rounding, so that it needs no branch."""
-    if operator.beta == 1:
-        return b.op("Softplus", x)
-    return b.op("Div", b.op("Softplus", b.op("Mul", x, b.like(operator.beta, x))), b.like(operator.beta, x))
+    """Above a threshold of 15 the formula equals x up to rounding, so that it needs no branch."""
+    scaled = x if operator.beta == 1 else b.op("Mul", x, b.like(operator.beta, x))
+    result: Value = b.op("Softplus", scaled)
+    if operator.beta != 1:
+        result = b.op("Div", result, b.like(operator.beta, x))
+    if operator.threshold < 15:
+        result = b.op("Where", b.op("Greater", scaled, b.like(operator.threshold, x)), x, result)
+    return result
+
+
+@lowering("softmax", "log_softmax")
+def softmax(b: Builder, operator: Any, x: Value) -> Value:
+    """Softmax or LogSoftmax, which take no scalars."""
+    name = "Softmax" if operator.name == "softmax" else "LogSoftmax"
+    if b.specs[x].shape:
+        return b.op(name, x, axis=operator.dim)
+    row = b.op(name, b.op("Reshape", x, b.integers([1])), axis=0)
+    return b.op("Reshape", row, b.integers([]))
 
 
 @lowering("hardsigmoid")
