@@ -274,7 +274,7 @@ class _Finish:
         arrays = [outputs[port.name] for port in self.eager.outputs]
         sizes = sizes_in(self.inputs, sample)
         try:
-            edge = edge_graph(self.model, self.metadata["name"], passes)
+            edge = edge_graph(self.model, self.metadata["name"], passes, optimized=True)
             self.part = MethodPart(edge, sample, arrays, sizes)
             return build_methods({"forward": self.part}, producer() | self.metadata, self.tolerance), None
         except (UnsupportedOperatorsError, UnsupportedFeatureError) as error:

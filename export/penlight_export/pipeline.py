@@ -18,13 +18,14 @@ from penlight_export.passes import DEFAULT, LiftConstants, Pass, portable, run_p
 NEWEST = 24
 
 
-def edge_graph(model: Model, where: str, passes: Sequence[Pass] = DEFAULT) -> Model:
+def edge_graph(model: Model, where: str, passes: Sequence[Pass] = DEFAULT, optimized: bool = False) -> Model:
     """Returns a copy in the form of a .pen file: operator set >= 21, functions expanded, optimised, activations fused.
 
     Args:
         model: any checked graph; not changed.
         where: how messages name the model.
         passes: what to run; none at all writes the graph as it is.
+        optimized: these passes have run on the model; only what a newer operator set offers is left to do.
 
     Raises:
         UnsupportedOperatorsError: the runtime lacks operators; all are listed.
@@ -37,10 +38,11 @@ def edge_graph(model: Model, where: str, passes: Sequence[Pass] = DEFAULT) -> Mo
     run_passes(model, (LiftConstants(),))
     if upgrade(model) + lower_ml(model) + resolve_sequences(model):
         infer_shapes(model)
+        optimized = False
     declared = model.graph.opset_imports[""]
     if passes:
         model.graph.opset_imports[""] = max(NEWEST, declared)
-    run_passes(model, portable(passes))
+    run_passes(model, [each for each in portable(passes) if each.finds_newer or not optimized])
     expanded = expand_functions(model, has_kernel)
     if expanded is not model:
         model = expanded

@@ -58,7 +58,7 @@ class FuseAttention(Pass):
     """Float32 with four axes. With the Transposes of all of q, k and v the fused node reads and writes (B, T, H * D) directly."""
 
     name = "attention"
-    opset = ATTENTION_OPSET
+    finds_newer = True
 
     def requires(self, model: Model) -> None:
         """Axes and the like are inputs, not attributes."""

@@ -31,6 +31,7 @@ class Pass(ABC):
 
     name: str
     edge_only: bool = False
+    finds_newer: bool = False  # has more to do in an optimised graph when the operator set is raised
     kernels: tuple[str, ...] = ()  # of domain ai.penlight, which the runtime must have
 
     def requires(self, model: Model) -> None:  # noqa: B027  # most passes need nothing

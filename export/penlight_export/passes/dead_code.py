@@ -15,6 +15,7 @@ class RemoveDeadCode(Pass):
     """Walks the nodes once from the end, so that a chain without a reader goes in one run; bodies before the graph around them."""
 
     name = "dead code"
+    finds_newer = True  # after those that do
 
     def run(self, model: Model) -> int:
         """Returns the number of removed nodes and initializers."""

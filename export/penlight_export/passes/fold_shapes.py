@@ -168,9 +168,9 @@ def _refine_reshape(node: Node) -> None:
         return
     copied = [axis for axis, size in enumerate(sizes) if size == 0]
     left = [size for axis, size in enumerate(before) if axis not in copied]
-    written = math.prod(size for size in sizes if size > 0)
-    whole = all(isinstance(size, int) for size in left) and written > 0
-    rest = math.prod(int(size) for size in left) // written if whole else None  # type: ignore[arg-type]  # ints, as just asked
+    numbers = [int(size) for size in left if isinstance(size, int)]
+    written = math.prod([size for size in sizes if size > 0])
+    rest = math.prod(numbers) // written if len(numbers) == len(left) and written > 0 else None
     known = [before[axis] if size == 0 else rest if size == -1 else size for axis, size in enumerate(sizes)]
     _refine(node.outputs[0], known)
 

@@ -46,6 +46,7 @@ class RecogniseOperators(Pass):
     """Looks from the outputs to the inputs, so that the largest formula is found first; what it leaves unread goes at once."""
 
     name = "recognise"
+    finds_newer = True
 
     def __init__(self, opset: int | None = None) -> None:
         self.opset = opset
