@@ -90,6 +90,7 @@ from penlight.ops.alias import subtract as subtract
 from penlight.ops.alias import swapaxes as swapaxes
 from penlight.ops.alias import swapdims as swapdims
 from penlight.ops.alias import t as t
+from penlight.ops.alias import where as where
 from penlight.ops.arithmetic import add as add
 from penlight.ops.arithmetic import clamp as clamp
 from penlight.ops.arithmetic import div as div
@@ -101,7 +102,6 @@ from penlight.ops.arithmetic import pow as pow
 from penlight.ops.arithmetic import remainder as remainder
 from penlight.ops.arithmetic import square as square
 from penlight.ops.arithmetic import sub as sub
-from penlight.ops.arithmetic import where as where
 from penlight.ops.bessel import i0 as i0
 from penlight.ops.bitwise import bitwise_and as bitwise_and
 from penlight.ops.bitwise import bitwise_left_shift as bitwise_left_shift
@@ -417,6 +417,12 @@ if _typing.TYPE_CHECKING:  # what __getattr__ finds
     from penlight.amp import get_autocast_dtype as get_autocast_dtype
     from penlight.amp import is_autocast_available as is_autocast_available
     from penlight.amp import is_autocast_enabled as is_autocast_enabled
+    from penlight.constants import Size as Size
+    from penlight.constants import e as e
+    from penlight.constants import inf as inf
+    from penlight.constants import nan as nan
+    from penlight.constants import newaxis as newaxis
+    from penlight.constants import pi as pi
     from penlight.dims import Dim as Dim
     from penlight.dtype_names import BFloat16Tensor as BFloat16Tensor
     from penlight.dtype_names import BoolTensor as BoolTensor

@@ -148,14 +148,22 @@ def randn(
 
 
 def randint(
-    low: int, high: Any = None, size: Any = None, *, generator: Generator | None = None, dtype: Any = int64, device: Any = None
+    low: Any = None,
+    high: Any = None,
+    size: Any = None,
+    *,
+    generator: Generator | None = None,
+    dtype: Any = int64,
+    device: Any = None,
 ) -> Tensor:
-    """Returns integers in [low, high), or in [0, low) for `randint(high, size)`.
+    """Returns integers in [low, high), or in [0, high) for `randint(high, size)`, where also `high=` may be named.
 
     Raises:
         ArgumentError: the range is empty.
     """
-    if size is None or isinstance(high, (tuple, list)):
+    if low is None:
+        low = 0
+    elif size is None or high is None or isinstance(high, (tuple, list)):
         low, high, size = 0, low, size if high is None else high
     if high <= low:
         raise ArgumentError(f"randint: the range [{low}, {high}) is empty")

@@ -9,6 +9,7 @@ import numpy as np
 
 from penlight.errors import ArgumentError
 from penlight.limits import iinfo
+from penlight.ops import out as _out
 from penlight.ops.arithmetic import add, mul
 from penlight.ops.create import device_as_given
 from penlight.random import Generator, _numpy, default_generator, rand, randint, randn
@@ -86,3 +87,6 @@ def cauchy_(self: Tensor, median: float = 0.0, sigma: float = 1.0, *, generator:
 
 def _filled(target: Tensor, values: Any) -> Tensor:
     return target.copy_(device_as_given(np.asarray(values).astype(target.dtype.numpy), target.device))
+
+
+_out.accept_out(globals(), "normal")

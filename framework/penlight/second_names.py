@@ -15,6 +15,7 @@ _BY_MODULE = {
     "penlight.switches": """
         set_default_dtype set_printoptions use_deterministic_algorithms are_deterministic_algorithms_enabled
     """,
+    "penlight.constants": "e inf nan newaxis pi Size",
     "penlight.random_fill": "normal poisson randint_like initial_seed",
     "penlight.ops.variants": "is_nonzero is_same_size is_signed",
     "penlight.version": "__version__",

@@ -13,7 +13,7 @@ from penlight.errors import ArgumentError, DTypeError
 
 @pytest.mark.parametrize("name", second_names.PLACES)
 def test_every_name_is_there_as_in_torch(name):
-    assert getattr(pl, name) is not None
+    assert hasattr(pl, name)
     torch = pytest.importorskip("torch")
     theirs = getattr(torch, name)
     if isinstance(theirs, torch.dtype):
@@ -46,6 +46,18 @@ def test_questions_have_torchs_answers():
     assert pl.can_cast(pl.int64, pl.float16) and not pl.can_cast(pl.float32, pl.int64)
     with pytest.raises(DTypeError, match=r"there is no type 'torch.OddTensor'"):
         x.type("torch.OddTensor")
+
+
+def test_places_and_calls_in_other_forms():
+    x = pl.tensor([[0.0, 2.0], [3.0, 0.0]])
+    rows, columns = pl.where(x > 0)
+    assert (
+        rows.tolist() == [0, 1] and columns.tolist() == [1, 0] and pl.where(x > 0, x, -1.0).tolist() == [[-1.0, 2.0], [3.0, -1.0]]
+    )
+    for draw in (pl.randint(high=2, size=(50,)), pl.randint(2, size=(50,)), pl.randint(2, (50,)), pl.randint(0, 2, (50,))):
+        assert sorted(set(draw.tolist())) == [0, 1]
+    assert isinstance(x.shape, pl.Size) and pl.inf > 0 and x[:, pl.newaxis].shape == (2, 1, 2) and pl.pi > 3 > pl.e
+    assert isinstance(pl.distributed.is_available(), bool)
 
 
 def test_switches():

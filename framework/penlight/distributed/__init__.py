@@ -16,6 +16,7 @@ from penlight.distributed.group import destroy_process_group as destroy_process_
 from penlight.distributed.group import get_rank as get_rank
 from penlight.distributed.group import get_world_size as get_world_size
 from penlight.distributed.group import init_process_group as init_process_group
+from penlight.distributed.group import is_available as is_available
 from penlight.distributed.group import is_initialized as is_initialized
 from penlight.distributed.group import is_launched as is_launched
 from penlight.distributed.sampler import DistributedSampler as DistributedSampler

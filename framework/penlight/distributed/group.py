@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import sys
 from types import TracebackType
@@ -90,6 +91,11 @@ def engine() -> MpiEngine:
     if _engine is None:
         raise DistributedError("distributed: there is no process group; call penlight.distributed.init_process_group() first")
     return _engine
+
+
+def is_available() -> bool:
+    """Whether mpi4py, which every backend starts with, is installed."""
+    return importlib.util.find_spec("mpi4py") is not None
 
 
 def is_initialized() -> bool:

@@ -8,11 +8,13 @@ from typing import Any
 from penlight.dtype import dtype as DType
 from penlight.ops.activation import sigmoid
 from penlight.ops.arithmetic import clamp, div, mul, sub
+from penlight.ops.arithmetic import where as _chosen
 from penlight.ops.broadcast import operand, promoted_type
 from penlight.ops.compare import ge, gt, le, lt, ne
 from penlight.ops.elementwise import abs as magnitude
 from penlight.ops.elementwise import neg
 from penlight.ops.gamma import digamma, lgamma, multigammaln
+from penlight.ops.mask import nonzero
 from penlight.ops.matmul import outer
 from penlight.ops.rearrange import movedim, vstack
 from penlight.ops.rounding import trunc
@@ -50,6 +52,14 @@ row_stack = vstack
 subtract = sub
 swapaxes = transpose
 swapdims = transpose
+
+
+def where(condition: Tensor, input: Any = None, other: Any = None) -> Any:
+    """Returns `input` where `condition` (bool) holds, else `other`; all three broadcast.
+
+    With the condition alone it returns its places: one vector of indices for each dimension.
+    """
+    return nonzero(condition, as_tuple=True) if input is None and other is None else _chosen(condition, input, other)
 
 
 def equal(input: Tensor, other: Tensor) -> bool:
