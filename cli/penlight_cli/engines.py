@@ -30,13 +30,15 @@ class Engine(Protocol):
     def run(self, inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]: ...
 
 
-def open_model(path: Path, threads: int = 1) -> Engine:
-    """Opens a model file or a run folder with the engine that its suffix says."""
+def open_model(path: Path, threads: int = 1, method: str | None = None) -> Engine:
+    """Opens a model file or a run folder with the engine that its suffix says; `method` is one of a .pen file's."""
+    if method is not None and path.suffix != ".pen":
+        raise UsageProblem(f"--method {method}: only .pen files have methods, came {path}")
     if path.is_dir() and (path / "run.json").exists():
         return EagerEngine.open(path)
     existing_file(path, "model")
     if path.suffix == ".pen":
-        return EdgeEngine(path, threads)
+        return EdgeEngine(path, threads, method=method)
     if path.suffix == ".onnx":
         return OnnxEngine(path, threads)
     raise UsageProblem(f"model {path}: expected a .pen or .onnx file, or the folder of a training run")
@@ -89,13 +91,15 @@ class EdgeEngine:
 
     name = "edge"
 
-    def __init__(self, path: Path, threads: int = 1, profile: bool = False) -> None:
+    def __init__(self, path: Path, threads: int = 1, profile: bool = False, method: str | None = None) -> None:
+        """`method`: the file's first by default."""
         import penlight_runtime
 
         with named(path):
             self.program = penlight_runtime.Program.open(path)
-        self.session = self.program.session(threads=threads, profile=profile)
-        self.inputs = [InputInfo(i.name, np.dtype(i.dtype), tuple(i.shape)) for i in self.program.inputs()]
+            name = self.program.methods[0] if method is None else method
+            self.session = self.program.session(name, threads=threads, profile=profile)
+        self.inputs = [InputInfo(i.name, np.dtype(i.dtype), tuple(i.shape)) for i in self.program.inputs(name)]
 
     @property
     def arena_bytes(self) -> int | None:

@@ -20,6 +20,7 @@ def run(
     allow_nan: Annotated[bool, typer.Option("--allow-nan", help="Let NaN and infinity through.")] = False,
     scale: Annotated[float, typer.Option(help="Factor on the 0..255 of a picture's values.")] = 1 / 255,
     threads: Annotated[int, typer.Option(min=1, help="Threads of the engine.")] = 1,
+    method: Annotated[str | None, typer.Option(help="Which method of a .pen file with several; the first by default.")] = None,
 ) -> Result:
     """A picture becomes (1, C, H, W), grey or RGB and resized as the model declares; a sample without its batch dimension gets one.
 
@@ -30,7 +31,7 @@ def run(
 
     if output and output.suffix not in {".npz", ".npy", ".json"}:
         raise UsageProblem(f"output {output}: expected a name that ends in .npz, .npy or .json")
-    engine = open_model(model, threads)
+    engine = open_model(model, threads, method)
     arrays = read_inputs(inputs, engine.inputs, Reading(cast, allow_nan, scale))
     answers = engine.run(arrays)
     if not allow_nan:

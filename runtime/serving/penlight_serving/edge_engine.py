@@ -34,11 +34,16 @@ class EdgeEngine:
         try:
             self._program = penlight_runtime.Program.open(path, memory_budget=options.pen_memory_bytes)
             self._program.self_test()  # wrong numbers on this machine are found before anybody gets them
+            method = self._program.methods[0]
             self._idle.append(self._session())
         except penlight_runtime.RuntimeFailure as error:
             raise invalid_model(path, error) from error
-        self.inputs = tuple(_tensor_info(path, info) for info in self._program.inputs())
-        self.outputs = tuple(_tensor_info(path, info) for info in self._program.outputs())
+        if len(self._program.methods) > 1 or self._idle[0].states():
+            raise invalid_model(
+                path, "it has several methods, or keeps tensors from run to run; a server answers each request alone"
+            )
+        self.inputs = tuple(_tensor_info(path, info) for info in self._program.inputs(method))
+        self.outputs = tuple(_tensor_info(path, info) for info in self._program.outputs(method))
 
     def run(self, inputs: Mapping[str, np.ndarray], outputs: Sequence[str]) -> list[np.ndarray]:
         try:
@@ -56,7 +61,9 @@ class EdgeEngine:
             session.cancel()
 
     def _session(self) -> Any:
-        session = self._program.session(threads=self._options.run_threads, mac_budget=self._options.pen_mac_budget)
+        session = self._program.session(
+            self._program.methods[0], threads=self._options.run_threads, mac_budget=self._options.pen_mac_budget
+        )
         self._sessions.append(session)
         return session
 
