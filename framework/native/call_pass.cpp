@@ -311,7 +311,7 @@ Ref Pass::hooked(PyObject* hooks, PyObject* gradient) {
 }
 
 Ref Pass::add(PyObject* held, PyObject* gradient, bool is_owned) {
-  if (!on_tape_ && add_small(held, gradient, is_owned)) return Ref::share(held);
+  if (!on_tape_ && add_plain(held, gradient, is_owned)) return Ref::share(held);
   if (!on_tape_ && has_half(&gradient, 1)) return Ref(PyObject_CallFunctionObjArgs(callbacks.half_add, held, gradient, nullptr));
   if (on_tape_ || !is_owned) {
     Ref total(PyNumber_Add(held, gradient));

@@ -16,6 +16,16 @@ void unary(Unary function, In x, Out y, float alpha, float beta = 0.0f) {
   unary_f32(function, UnaryParameters{alpha, beta}, x.data(), y.data(), x.size(), workers());
 }
 
+void add(In a, In b, Out y) {
+  require(a.size() == b.size() && a.size() == y.size(), "arrays of one size");
+  nb::gil_scoped_release unlocked;
+  parallel_ranges(workers(), a.size(), kGrain, [&](size_t begin, size_t end) {
+    const float *left = a.data(), *right = b.data();
+    float* to = y.data();
+    for (size_t i = begin; i < end; ++i) to[i] = left[i] + right[i];
+  });
+}
+
 void clip(In x, Out y, float low, float high) { unary(Unary::kClip, std::move(x), std::move(y), low, high); }
 
 void clip_grad(In grad, In x, float low, float high, Out dx) {
@@ -61,6 +71,7 @@ void bind_elementwise(nb::module_& module) {
   bind_unary<Unary::kTanh>(module, "tanh");
   bind_unary<Unary::kExp>(module, "exp");
   bind_unary<Unary::kErf>(module, "erf");
+  module.def("add", &add, nb::arg("a").noconvert(), nb::arg("b").noconvert(), nb::arg("y").noconvert());
   module.def("clip", &clip, nb::arg("x").noconvert(), nb::arg("y").noconvert(), nb::arg("low"), nb::arg("high"));
   module.def("clip_grad", &clip_grad, nb::arg("grad").noconvert(), nb::arg("x").noconvert(), nb::arg("low"), nb::arg("high"),
              nb::arg("dx").noconvert());

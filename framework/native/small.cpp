@@ -14,6 +14,7 @@ namespace penlight {
 
 namespace {
 
+constexpr size_t kGrain = 16384;               // elements of a thread
 constexpr double kSmallProduct = 1024 * 1024;  // multiply-adds; beyond them the BLAS of NumPy is as fast
 
 bool is_number(PyObject* array) { return is_plain(array) && PyArray_NDIM(as_array(array)) == 0; }
@@ -127,7 +128,6 @@ PyObject* relu_backward(PyObject*, PyObject* const* args, Py_ssize_t count) {
   Ref dx(new_like(args[2]));
   if (!dx) return nullptr;
   const npy_intp n = PyArray_SIZE(as_array(args[2]));
-  constexpr size_t kGrain = 16384;
   run_loop(n, [&] {
     parallel_ranges(n < kThreaded ? Parallel{} : workers(), static_cast<size_t>(n), kGrain, [&](size_t begin, size_t end) {
       training_table().relu_gradient(floats(args[2]) + begin, floats(args[3]) + begin, writable_floats(dx.get()) + begin,
@@ -385,12 +385,22 @@ PyMethodDef kernels[] = {
 
 }  // namespace
 
-bool add_small(PyObject* held, PyObject* gradient, bool is_owned) {
-  if (!is_owned || !is_small(held) || !is_small(gradient) || !same_shape(held, gradient)) return false;
+bool add_plain(PyObject* held, PyObject* gradient, bool is_owned) {
+  if (!is_owned || !is_plain(held) || !is_plain(gradient) || !same_shape(held, gradient)) return false;
   const npy_intp n = PyArray_SIZE(as_array(held));
+  if (n > kSmall && n < kThreaded) return false;
   const float* from = floats(gradient);
   float* to = writable_floats(held);
-  for (npy_intp i = 0; i < n; ++i) to[i] += from[i];
+  const auto add = [from, to](size_t begin, size_t end) {
+    for (size_t i = begin; i < end; ++i) to[i] += from[i];
+  };
+  if (n <= kSmall) {
+    add(0, static_cast<size_t>(n));
+    return true;
+  }
+  Py_BEGIN_ALLOW_THREADS;
+  parallel_ranges(workers(), static_cast<size_t>(n), kGrain, add);
+  Py_END_ALLOW_THREADS;
   return true;
 }
 

@@ -33,7 +33,8 @@ inline PyCFunction fast(PyObject* (*function)(PyObject*, PyObject* const*, Py_ss
   return reinterpret_cast<PyCFunction>(reinterpret_cast<void (*)()>(function));
 }
 
-/// Adds `gradient` to `held` in place if both are plain, small and of one shape, and `is_owned`; false where they are not.
-bool add_small(PyObject* held, PyObject* gradient, bool is_owned);
+/// Adds `gradient` to `held` in place if both are plain, of one shape, and small or worth several threads, and `is_owned`; false
+/// where they are not.
+bool add_plain(PyObject* held, PyObject* gradient, bool is_owned);
 
 }  // namespace penlight

@@ -14,7 +14,7 @@ from penlight import _native as native
 from penlight.backends import cpu_kernels
 from penlight.backends.cpu import CPU
 from penlight.ops.activation import Gelu, LeakyRelu, Relu, Sigmoid, Silu, Tanh
-from penlight.ops.arithmetic import Clamp
+from penlight.ops.arithmetic import Add, Clamp
 from penlight.ops.attention import Attention
 from penlight.ops.conv import Conv2d, Conv2dInputGrad, Conv2dWeightGrad
 from penlight.ops.elementwise import Erf, Exp
@@ -117,6 +117,15 @@ def test_unary(operator, size, threads):
     x[:4] = [0.0, -0.0, 88.0, -88.0]
     # 4 units in the last place: the C library's own functions reach 1 to 2
     check_forward(operator, x, rtol=5e-7, atol=1e-6)
+
+
+def test_add(threads):
+    a, b = rand(181, 203), rand(181, 203, seed=1)
+    np.testing.assert_array_equal(KERNELS["add"](Add(), a, b), a + b)
+    x, grads = pl.ones(181, 203, requires_grad=True), [rand(181, 203, seed=seed) for seed in range(3)]
+    for grad in grads:
+        x.backward(pl.from_numpy(grad))
+    np.testing.assert_array_equal(x.grad.numpy(), grads[0] + grads[1] + grads[2])
 
 
 @pytest.mark.parametrize("operator", [Relu(), Gelu(), Gelu("tanh")], ids=lambda o: str(o))

@@ -17,6 +17,7 @@ from penlight.backends.product_kernels import empty, product_kernels
 from penlight.backends.recurrent_kernels import recurrent_kernels
 
 SMALLEST = 1024  # elements; below this NumPy's call is as fast
+THREADED = 1 << 15  # elements of a sum or more are worth several threads
 
 Kernel = Callable[..., Any]
 
@@ -25,6 +26,7 @@ def kernels() -> dict[str, Kernel]:
     """Operator name -> kernel, and `<name>.backward` -> kernel of its gradient; see `Backend.kernels`."""
     found: dict[str, Kernel] = {name: _unary(function) for name, function in _UNARY.items()}
     found |= {
+        "add": _add,
         "relu.backward": _relu_backward,
         "gelu": _gelu,
         "gelu.backward": _gelu_backward,
@@ -88,6 +90,14 @@ _UNARY = {
     "exp": _native.exp,
     "erf": _native.erf,
 }
+
+
+def _add(operator: Any, a: Any, b: Any) -> Any:
+    if a.size < THREADED or a.shape != b.shape or not _takes(a, b):
+        return NotImplemented
+    result = _empty_like(a)
+    _native.add(a, b, result)
+    return result
 
 
 def _leaky_relu(operator: Any, x: Any) -> Any:
