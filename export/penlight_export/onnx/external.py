@@ -24,7 +24,7 @@ def check_external_data(proto: onnx.ModelProto, folder: Path) -> int:
     """
     count = 0
     sizes: dict[str, int] = {}
-    for tensor in _tensors(proto):
+    for tensor in tensors_of(proto):
         if tensor.data_location == onnx.TensorProto.EXTERNAL:
             _check_tensor(tensor, folder, sizes)
             count += 1
@@ -111,7 +111,7 @@ def _number(name: str, field: str, text: str) -> int:
     return int(text)
 
 
-def _tensors(proto: onnx.ModelProto) -> Iterator[onnx.TensorProto]:
+def tensors_of(proto: onnx.ModelProto) -> Iterator[onnx.TensorProto]:
     """Every tensor of a model: initializers, attributes, subgraphs and functions."""
     pending: list[onnx.GraphProto] = [proto.graph]
     for function in proto.functions:

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -17,8 +18,8 @@ from penlight_export.errors import (
     UnsupportedOperatorsError,
     UnsupportedOpsetError,
 )
-from penlight_export.graph import Model, from_proto
-from penlight_export.onnx.external import check_external_data, set_base_folder
+from penlight_export.graph import DataType, Model, from_proto
+from penlight_export.onnx.external import check_external_data, set_base_folder, tensors_of
 from penlight_export.onnx.ml import strip_zip_maps
 from penlight_export.onnx.opsets import MAXIMUM_IMPORT, MINIMUM_IMPORT, find_schema
 
@@ -61,6 +62,7 @@ def load_onnx(path: str | os.PathLike[str]) -> Model:
     _refuse_unknown_operators(proto, path)
     rewritten = strip_zip_maps(proto) > 0
     has_external = check_external_data(proto, path.absolute().parent) > 0
+    _check_tensors(proto, path)
     _check(proto, path, has_external)
     try:
         model = from_proto(proto)
@@ -159,6 +161,28 @@ def list_operators(nodes: dict[str, list[str]], shown: int = 3) -> str:
         quoted = ", ".join(name if name.startswith("'") else f"'{name}'" for name in names[:shown])
         parts.append(f"{operator} ({word} {quoted}{more})")
     return ", ".join(parts)
+
+
+def _check_tensors(proto: onnx.ModelProto, path: Path) -> None:
+    """Every tensor in the file must have as many elements as its shape says; the checker counts only some of them."""
+    for tensor in tensors_of(proto):
+        if tensor.data_location == onnx.TensorProto.EXTERNAL:
+            continue
+        try:
+            dtype = DataType(tensor.data_type)
+            width, field = dtype.bitwidth, onnx.helper.tensor_dtype_to_field(tensor.data_type)
+        except (KeyError, TypeError, ValueError):  # texts have no width; onnx.checker names types that there are not
+            continue
+        count, whole = math.prod(tensor.dims), "complex" in dtype.name.lower()
+        if tensor.HasField("raw_data"):
+            fits = len(tensor.raw_data) == (count * width + 7) // 8
+        else:
+            fits = width < 8 or len(getattr(tensor, field)) == count * (1 + whole)
+        if min(tensor.dims, default=0) < 0 or not fits:
+            raise InvalidModelError(
+                f"{path}: tensor '{tensor.name}' has not as many elements as its shape {list(tensor.dims)} says; "
+                "the file is damaged, export it again"
+            )
 
 
 def _nodes(nodes: Iterable[onnx.NodeProto]) -> Iterator[onnx.NodeProto]:

@@ -177,7 +177,7 @@ def _refine_reshape(node: Node) -> None:
 
 def _refine_transpose(node: Node) -> None:
     x, order = node.inputs[0], find_attribute(node, "perm")
-    if x is not None and x.shape is not None and order is not None and len(order) == len(x.shape):
+    if x is not None and x.shape is not None and order is not None and sorted(order) == list(range(len(x.shape))):
         _refine(node.outputs[0], [x.shape[axis] for axis in order])
 
 

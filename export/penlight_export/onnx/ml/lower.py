@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from penlight_export.errors import ExportError
 from penlight_export.graph import Model, all_nodes
 from penlight_export.onnx.ml import features, linear, trees
 from penlight_export.onnx.ml.body import Body
@@ -35,5 +36,15 @@ def lower_ml(model: Model) -> int:
     """
     nodes = [node for node in all_nodes(model.graph) if node.domain == ML_DOMAIN and node.op_type in LOWERINGS]
     for node in nodes:
-        LOWERINGS[node.op_type](Body(node))
+        _lower(Body(node))
     return len(nodes)
+
+
+def _lower(body: Body) -> None:
+    try:
+        LOWERINGS[body.node.op_type](body)
+    except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
+        if isinstance(error, ExportError):
+            raise
+        # attributes come from anybody: lists of other lengths or kinds than the operator says
+        raise body.refusal(f"has attributes that do not fit together: {error}") from error

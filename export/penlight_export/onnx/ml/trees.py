@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from penlight_export.graph import FUSED_DOMAIN, DataType, Shape, TensorType, Value, graph_of
+from penlight_export.graph import FUSED_DOMAIN, DataType, Shape, TensorType, Value, graph_of, rank_of
 from penlight_export.onnx.ml.body import Body, both_classes, pick_label, transform
 from penlight_export.onnx.ml.linear import positive
 
@@ -149,6 +149,8 @@ def _aggregate(body: Body, trees: Trees, targets: int, how: str) -> Value:
     """The kernel's node: (N, targets) of the operand's type, without base values."""
     if how not in _KERNEL_AGGREGATES:
         raise body.refusal(f"has the aggregate function {how}, expected {', '.join(_KERNEL_AGGREGATES)}")
+    if rank_of(body.input()) not in (None, 2):
+        raise body.refusal(f"has an operand of rank {rank_of(body.input())}, expected rows and columns")
     order = _walk(body, trees)
     place = np.full(trees.modes.size + 1, -1)
     place[order] = np.arange(order.size)  # and index -1, the child of a leaf, stays -1
@@ -174,7 +176,8 @@ def _aggregate(body: Body, trees: Trees, targets: int, how: str) -> Value:
     graph_of(body.node).opset_imports.setdefault(FUSED_DOMAIN, 1)
     inputs = [body.constant(array, dtype) for array, dtype in tables]
     scores = body.add("TreeEnsemble", x, *inputs, domain=FUSED_DOMAIN, targets=targets, aggregate=_KERNEL_AGGREGATES[how])
-    rows = None if body.input().shape is None else body.input().shape[0]  # type: ignore[index]  # mypy forgets the check for a property
+    shape = body.input().shape
+    rows = None if shape is None else shape[0]
     scores.type, scores.shape = TensorType(x.dtype or DataType.FLOAT), Shape([rows, targets])
     return scores
 
