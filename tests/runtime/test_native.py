@@ -45,7 +45,7 @@ def test_unit_tests(asan):
     assert "ok" in run(asan / "penlight_unit_tests")
 
 
-@pytest.mark.parametrize("name", ["small", "shapes", "arithmetic", "branches", "loops"])
+@pytest.mark.parametrize("name", ["small", "shapes", "arithmetic", "branches", "loops", "states"])
 def test_every_mutation_runs_or_is_refused(asan, files, name):
     output = run(asan / "penlight_mutate_file", files[name], timeout=120)
     ran, refused = map(int, re.search(r"behind the checksums: (\d+) ran, (\d+) refused", output).groups())

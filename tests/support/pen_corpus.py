@@ -177,6 +177,7 @@ def corpus() -> dict[str, bytes]:
         "scans": scans,
         "boxes": boxes,
         "gathered": gathered,
+        "states": pen_builder.counting_program,
     }
     known = {entry.name for entry in penlight_runtime.operators()}
     missing = {"Conv", "MaxPool", "Gemm", "Shape", "Slice", "Gather", "Expand", "LayerNormalization"} - known

@@ -43,6 +43,8 @@ static void check_null_arguments(void) {
   CHECK(penlight_program_self_test(NULL, NULL) == PENLIGHT_INVALID_ARGUMENT);
   CHECK(penlight_program_metadata(NULL, "key") == NULL && penlight_program_method_name(NULL, 0) == NULL);
   CHECK(penlight_program_method_count(NULL) == 0 && penlight_session_node_count(NULL) == 0);
+  CHECK(penlight_session_state_count(NULL) == 0 && penlight_session_state(NULL, 0, NULL, &tensor) == PENLIGHT_INVALID_ARGUMENT);
+  penlight_session_reset(NULL);
   penlight_program_free(NULL);
   penlight_session_free(NULL);
 }

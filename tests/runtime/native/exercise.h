@@ -53,6 +53,31 @@ inline void run_on_hostile_data(penlight_session* session, penlight_tensor* inpu
   }
 }
 
+/// Reads the states and writes them, as a caller may between runs.
+inline unsigned use_states(penlight_session* session) {
+  unsigned sum = 0;
+  penlight_tensor state;
+  const char* name = nullptr;
+  for (size_t i = 0; penlight_session_state(session, i, &name, &state) == PENLIGHT_OK; ++i) {
+    for (size_t j = 0; j < state.size_bytes; ++j) sum += static_cast<unsigned char*>(state.data)[j]++;
+    sum += static_cast<unsigned>(strlen(name));
+  }
+  return sum;
+}
+
+/// A second session on the states of the first.
+inline void run_on_states_of(penlight_session* keeper, const penlight_program* program, size_t method, penlight_tensor* inputs,
+                             size_t count) {
+  penlight_session_options options = {};
+  options.struct_size = sizeof(options);
+  options.mac_budget = kExerciseMacs;
+  options.states_of = keeper;
+  penlight_session* session = nullptr;
+  if (penlight_session_create(program, method, &options, &session, nullptr) != PENLIGHT_OK) return;
+  penlight_session_run(session, inputs, count, nullptr, 0, nullptr);
+  penlight_session_free(session);
+}
+
 inline penlight_status exercise_method(const penlight_program* program, size_t method, penlight_error* error) {
   if (penlight_program_input_count(program, method) > kExerciseOperands) return PENLIGHT_OK;
   penlight_session_options options = {};
@@ -66,7 +91,9 @@ inline penlight_status exercise_method(const penlight_program* program, size_t m
     if (make_inputs(program, method, size, inputs)) {
       status = penlight_session_run(session, inputs, count, nullptr, 0, error);
       if (status == PENLIGHT_OK) read_outputs(session, penlight_program_output_count(program, method));
+      if (use_states(session) > 0) run_on_states_of(session, program, method, inputs, count);
       run_on_hostile_data(session, inputs, count, penlight_program_output_count(program, method));
+      penlight_session_reset(session);
     }
     for (size_t i = 0; i < count; ++i) free(inputs[i].data);
   }
