@@ -42,4 +42,4 @@ def in_float32(parameters: Iterable[Tensor]) -> Iterator[None]:
     finally:
         for (p, array, grad, gradient), result in zip(narrow, wide, strict=True):
             p._data, grad._data = array, gradient
-            array[...] = half.rounded(result, array.dtype) if isinstance(array, np.ndarray) else result
+            array[...] = half.rounded(result, array.dtype) if isinstance(array, np.ndarray) else result.astype(array.dtype)
