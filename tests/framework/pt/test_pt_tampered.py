@@ -163,11 +163,11 @@ PROGRAMS = {
 def test_hostile_programs(name, path):
     body, message = PROGRAMS[name]
     build.write(path, body)
-    start = time.monotonic()
+    start = time.process_time()
     with pytest.raises(FileFormatError) as caught:
         pl.load(path)
     assert message in str(caught.value) and str(path) in str(caught.value)
-    assert time.monotonic() - start < 5
+    assert time.process_time() - start < 5
 
 
 def test_a_thousand_random_programs_raise_nothing_else(path):
@@ -194,9 +194,9 @@ def test_a_thousand_random_programs_raise_nothing_else(path):
 def test_billions_of_laughs_cost_nothing(path):
     """Sixty doublings of a tuple are sixty tuples in memory, and no check walks them 2^60 times."""
     build.write(path, b"(" + LAUGHS + b"t")
-    start = time.monotonic()
+    start = time.process_time()
     assert len(pl.load(path)) == 61
-    assert time.monotonic() - start < 5
+    assert time.process_time() - start < 5
 
 
 def test_truncated_at_every_length(path):
