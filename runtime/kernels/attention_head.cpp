@@ -10,6 +10,7 @@ namespace penlight {
 namespace {
 
 constexpr int64_t kHeadQueries = 24;  // of a block, a multiple of every tile's rows
+constexpr int64_t kHeadFew = 2;       // queries that are computed one by one
 
 int64_t head_panels(int64_t columns) { return (columns + kPanel - 1) / kPanel * kPanel; }
 
@@ -56,6 +57,20 @@ void head_row(const AttentionHead& head, int64_t i, int64_t reach, float* row) {
   for (int64_t j = reach; j < head.keys; ++j) row[j] = 0.0f;
 }
 
+/// Query `i` alone, as in decoding with a cache: bringing keys and values together would take longer than the products.
+void head_alone(const AttentionHead& head, int64_t i, float* row) {
+  const int64_t reach = head_reach(head, i);
+  const float* q = head.q + i * head.q_row;
+  for (int64_t j = 0; j < reach; ++j) row[j] = head.scale * dot_f32(q, head.k + j * head.k_row, head.size);
+  head_row(head, i, reach, row);
+  float* y = head.y + i * head.y_row;
+  for (int64_t d = 0; d < head.value_size; ++d) y[d] = 0.0f;
+  for (int64_t j = 0; j < reach; ++j) {
+    const float weight = row[j], *v = head.v + j * head.v_row;
+    for (int64_t d = 0; d < head.value_size; ++d) y[d] += weight * v[d];
+  }
+}
+
 }  // namespace
 
 bool attention_head_floats(int64_t keys, int64_t size, int64_t value_size, int64_t* floats) {
@@ -66,6 +81,10 @@ bool attention_head_floats(int64_t keys, int64_t size, int64_t value_size, int64
 }
 
 void attention_head_f32(const AttentionHead& head, float* room) {
+  if (head.queries <= kHeadFew) {
+    for (int64_t i = 0; i < head.queries; ++i) head_alone(head, i, room);
+    return;
+  }
   float *keys = room, *values = keys + head_panels(head.keys) * head.size;
   float* scores = values + head_panels(head.value_size) * head.keys;
   gemm_pack(head.k, 1, head.k_row, head.size, 0, head.keys, keys);

@@ -211,7 +211,7 @@ def reduced_axes(node: Node) -> tuple[int, ...] | None:
     if given is None and len(node.inputs) > 1:
         array = constant_of(node.inputs[1])
         given = None if array is None else array.reshape(-1).tolist()
-    if rank is None or not given or not find_attribute(node, "keepdims", 1):
+    if not rank or not given or not find_attribute(node, "keepdims", 1):
         return None
     return tuple(sorted(int(axis) % rank for axis in given))
 

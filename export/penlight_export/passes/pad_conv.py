@@ -31,6 +31,8 @@ def _fold(conv: Node) -> bool:
     if more is None:
         return False
     own = find_attribute(conv, "pads") or [0] * len(more)
+    if len(own) != len(more):
+        return False
     pads = [int(a) + b for a, b in zip(own, more, strict=True)]
     conv.attributes.add(Attr("pads", AttributeType.INTS, pads))
     conv.replace_input_with(0, pad.inputs[0])
@@ -50,6 +52,8 @@ def _image_pads(pad: Node) -> list[int] | None:
         return None
     begin, end = [0] * rank, [0] * rank
     half = len(pads) // 2
+    if len(pads) != 2 * len(axes):
+        return None
     for number, axis in enumerate(axes):
         begin[int(axis) % rank], end[int(axis) % rank] = int(pads[number]), int(pads[half + number])
     if any(begin[:2]) or any(end[:2]) or min(begin + end) < 0:

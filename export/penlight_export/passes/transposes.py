@@ -89,7 +89,8 @@ def permutation_of(value: Value | None) -> Permutation | None:
     given, rank = find_attribute(node, "perm"), rank_of(node.inputs[0])
     if given is None:
         return None if rank is None else tuple(reversed(range(rank)))
-    return tuple(int(axis) for axis in given)
+    order = tuple(int(axis) for axis in given)
+    return order if sorted(order) == list(range(len(order))) and rank in (None, len(order)) else None
 
 
 def _meet(node: Node) -> bool:
@@ -99,9 +100,9 @@ def _meet(node: Node) -> bool:
         return False
     producer = node.inputs[0].producer()
     source = producer.inputs[0] if producer is not None else None
-    joined = tuple(inner[axis] for axis in outer)
-    if source is None:
+    if source is None or len(inner) != len(outer):
         return False
+    joined = tuple(inner[axis] for axis in outer)
     if joined == tuple(range(len(joined))) and bypass_node(node, source):
         return True
     node.replace_input_with(0, source)
