@@ -1,14 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
 """Models of old operator sets give the same numbers after they were lifted to 21."""
 
+import itertools
+
 import numpy as np
 import onnx
 import pytest
 from onnx_text import model_from_text, run_onnx
 
 from penlight_export import graph as g
+from penlight_export.edge.kernels import has_kernel
 from penlight_export.errors import UnsupportedFeatureError
-from penlight_export.onnx.upgrade import upgrade
+from penlight_export.onnx.upgrade import _CHANGES, TARGET, upgrade
 
 RNG = np.random.default_rng(3)
 FIVE = {name: np.abs(RNG.standard_normal(3)).astype(np.float32) for name in ("scale", "shift", "mean", "var")}
@@ -121,3 +124,58 @@ def test_newer_models_stay_as_they_are():
     model = g.from_proto(proto)
     assert upgrade(model) == 0
     assert model.opset_imports[""] == 23
+
+
+HARMLESS = {("Constant", 11): "the value may come under other names", ("MaxPool", 8): "indices became a second, optional output"}
+
+
+def declared(schema):
+    """What a newer version must keep for older nodes to mean the same: operands, number of outputs, attributes with defaults."""
+    operands = [(operand.name.lower(), str(operand.option)) for operand in schema.inputs]
+    attributes = {name: (str(a.type), a.required, a.default_value.SerializeToString()) for name, a in schema.attributes.items()}
+    return operands, len(schema.outputs), attributes
+
+
+def changes_meaning(old, new):
+    """Whether a node of the old version could be read otherwise, or not at all, by the new one."""
+    (operands, outputs, attributes), (later, more, others) = declared(old), declared(new)
+    optional = all("Optional" in option or "Variadic" in option for _, option in later[len(operands) :])
+    same = all(new in (old, (old[0], "FormalParameterOption.Optional")) for old, new in zip(operands, later, strict=False))
+    if len(later) < len(operands) or not same or not optional or more != outputs:
+        return True
+    return any(others.get(name) != attribute for name, attribute in attributes.items())
+
+
+def history():
+    """Pairs of successive versions of ai.onnx operators that the runtime has, from operator set 7 to the target."""
+    versions = {}
+    for schema in onnx.defs.get_all_schemas_with_history():
+        if schema.domain == "" and has_kernel("", schema.name):
+            versions.setdefault(schema.name, []).append(schema)
+    for name, schemas in versions.items():
+        schemas.sort(key=lambda schema: schema.since_version)
+        for old, new in itertools.pairwise(schemas):
+            if 7 < new.since_version <= TARGET:
+                yield name, old, new
+
+
+def test_no_change_of_a_declaration_is_forgotten():
+    """Each (operator, version) whose declaration changed beyond new types and options has a line in the table or a reason here."""
+    pairs = list(history())
+    assert len(pairs) > 200
+    forgotten = [
+        (name, new.since_version)
+        for name, old, new in pairs
+        if changes_meaning(old, new)
+        and name not in _CHANGES.get(new.since_version, {})
+        and (name, new.since_version) not in HARMLESS
+    ]
+    assert not forgotten
+
+
+def test_no_line_of_the_table_is_out_of_date():
+    """Each line stands at a version that the operator really has."""
+    for version, changes in _CHANGES.items():
+        for name in changes:
+            found = {s.since_version for s in onnx.defs.get_all_schemas_with_history() if (s.domain, s.name) == ("", name)}
+            assert version in found, (name, version)
