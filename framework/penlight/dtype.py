@@ -59,6 +59,11 @@ _INTEGERS = (uint8, int8, int16, int32, int64, uint16, uint32, uint64)
 ALL = (bool_, *_INTEGERS, float16, bfloat16, float32, float64, complex64, complex128)
 FROM_NUMPY: dict[Any, dtype] = {d.numpy: d for d in ALL}
 _BY_NAME = {d.name: d for d in ALL} | {"float": float32, "double": float64, "half": float16, "long": int64, "int": int32}
+# PyTorch's words in FloatTensor and FloatStorage.
+WORDS = {
+    "Float": float32, "Double": float64, "Half": float16, "BFloat16": bfloat16, "Long": int64, "Int": int32, "Short": int16,
+    "Char": int8, "Byte": uint8, "Bool": bool_, "ComplexFloat": complex64, "ComplexDouble": complex128,
+}  # fmt: skip
 _FROM_PYTHON = {bool: bool_, int: int64, float: float32, complex: complex64}
 
 default_dtype = float32  # of Python floats and of true division of integers

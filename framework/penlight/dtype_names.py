@@ -7,21 +7,7 @@ import builtins
 from collections.abc import Callable
 from typing import Any
 
-from penlight.dtype import (
-    bfloat16,
-    bool_,
-    complex64,
-    complex128,
-    default_dtype,
-    float16,
-    float32,
-    float64,
-    int8,
-    int16,
-    int32,
-    int64,
-    uint8,
-)
+from penlight.dtype import WORDS, complex64, complex128, default_dtype, float16, float32, float64, int16, int32, int64
 from penlight.dtype import dtype as DType
 from penlight.dtype import promote_types as promote_types
 from penlight.ops.create import zeros
@@ -42,19 +28,17 @@ def get_default_dtype() -> DType:
     return default_dtype
 
 
-def _constructor(name: str, kind: DType) -> Callable[..., Tensor]:
+def _constructor(word: str) -> Callable[..., Tensor]:
     def make(*arguments: Any) -> Tensor:
         if all(isinstance(a, builtins.int) for a in arguments):
-            return zeros(*(arguments or (0,)), dtype=kind)
-        return tensor(arguments[0], dtype=kind)
+            return zeros(*(arguments or (0,)), dtype=WORDS[word])
+        return tensor(arguments[0], dtype=WORDS[word])
 
-    make.__name__ = make.__qualname__ = name
-    make.__doc__ = f"Returns a {kind.name} tensor of data, or of sizes (filled with 0); `tensor(data, dtype=...)` says it clearer."
+    make.__name__ = make.__qualname__ = f"{word}Tensor"
+    make.__doc__ = f"Returns a {WORDS[word].name} tensor of data, or of sizes (zeros); `tensor(data, dtype=...)` says it clearer."
     return make
 
 
-FloatTensor, DoubleTensor = _constructor("FloatTensor", float), _constructor("DoubleTensor", double)
-HalfTensor, BFloat16Tensor = _constructor("HalfTensor", half), _constructor("BFloat16Tensor", bfloat16)
-LongTensor, IntTensor, ShortTensor = (_constructor(f"{n}Tensor", k) for n, k in (("Long", long), ("Int", int), ("Short", short)))
-CharTensor, ByteTensor = _constructor("CharTensor", int8), _constructor("ByteTensor", uint8)
-BoolTensor = _constructor("BoolTensor", bool_)
+FloatTensor, DoubleTensor, HalfTensor, BFloat16Tensor = map(_constructor, ("Float", "Double", "Half", "BFloat16"))
+LongTensor, IntTensor, ShortTensor = map(_constructor, ("Long", "Int", "Short"))
+CharTensor, ByteTensor, BoolTensor = map(_constructor, ("Char", "Byte", "Bool"))

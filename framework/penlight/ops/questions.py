@@ -6,16 +6,13 @@ from __future__ import annotations
 from typing import Any
 
 from penlight import random, random_fill
-from penlight.dtype import as_dtype
+from penlight.dtype import WORDS, as_dtype
 from penlight.errors import DTypeError
 from penlight.ops import count
 from penlight.ops.complex_parts import conj
 from penlight.tensor import Tensor
 
-_TYPES = {
-    "float32": "Float", "float64": "Double", "float16": "Half", "bfloat16": "BFloat16", "int64": "Long", "int32": "Int",
-    "int16": "Short", "int8": "Char", "uint8": "Byte", "bool": "Bool", "complex64": "ComplexFloat", "complex128": "ComplexDouble",
-}  # fmt: skip
+_TYPES = {kind.name: word for word, kind in WORDS.items()}
 
 
 def type_(self: Tensor, dtype: Any = None, non_blocking: bool = False) -> Any:
@@ -29,10 +26,9 @@ def type_(self: Tensor, dtype: Any = None, non_blocking: bool = False) -> Any:
         return f"penlight.{place}{_TYPES.get(self.dtype.name, self.dtype.name.capitalize())}Tensor"
     if isinstance(dtype, str) and dtype.endswith("Tensor"):
         word = dtype.removesuffix("Tensor").rpartition(".")[2]
-        found = [name for name, known in _TYPES.items() if known == word]
-        if not found:
+        if word not in WORDS:
             raise DTypeError(f"type: there is no type {dtype!r}; pass a dtype such as penlight.float32")
-        dtype = found[0]
+        dtype = WORDS[word]
     return self.to(as_dtype(dtype))
 
 

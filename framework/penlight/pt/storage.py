@@ -9,20 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from penlight.dtype import (
-    bfloat16,
-    bool_,
-    complex64,
-    complex128,
-    float16,
-    float32,
-    float64,
-    int8,
-    int16,
-    int32,
-    int64,
-    uint8,
-)
+from penlight.dtype import WORDS
 from penlight.dtype import dtype as DType
 from penlight.nn.parameter import Parameter
 from penlight.pt.archive import Archive
@@ -32,20 +19,7 @@ MAX_REPEATED_BYTES = 1 << 30  # an expanded tensor (stride 0) may stand for more
 MAX_DIMS = 64
 
 # PyTorch's names of storages; https://github.com/pytorch/pytorch/blob/main/torch/storage.py
-STORAGE_TYPES: dict[str, DType] = {
-    "DoubleStorage": float64,
-    "FloatStorage": float32,
-    "HalfStorage": float16,
-    "BFloat16Storage": bfloat16,
-    "LongStorage": int64,
-    "IntStorage": int32,
-    "ShortStorage": int16,
-    "CharStorage": int8,
-    "ByteStorage": uint8,
-    "BoolStorage": bool_,
-    "ComplexFloatStorage": complex64,
-    "ComplexDoubleStorage": complex128,
-}
+STORAGE_TYPES: dict[str, DType] = {f"{word}Storage": kind for word, kind in WORDS.items()}
 UNTYPED = "UntypedStorage"
 
 
