@@ -17,7 +17,9 @@ def verify(
     first: Annotated[str, typer.Argument(help="The reference: a .onnx or .pen file, a training run, or FILE.py:CLASS.")],
     second: Annotated[str, typer.Argument(help="What is compared with it.")],
     data: Annotated[Path | None, typer.Option(help=".npy, .npz, a picture or a folder of them; seeded random by default.")] = None,
-    engines: Annotated[str, typer.Option(metavar="A,B", help="onnxruntime, reference or edge for .onnx; edge for .pen.")] = ",",
+    engines: Annotated[
+        str | None, typer.Option(metavar="A,B", help="onnxruntime (by default), reference or edge for .onnx; edge for .pen.")
+    ] = None,
     weights: Annotated[Path | None, typer.Option(help="The .safetensors file of FILE.py:CLASS.")] = None,
     tolerance: Annotated[float, typer.Option(min=0, help="On differences relative to max(1, the largest output).")] = 1e-4,
     report: Annotated[
@@ -40,7 +42,7 @@ def verify(
     declaring = sorted((Path(text) for text in (first, second) if ".py:" not in text), key=Path.is_dir)
     if not declaring:
         raise UsageProblem("verify: expected at least one model file or training run, came two classes; export one of them first")
-    chosen = [name.strip() or None for name in engines.split(",")]
+    chosen = [name.strip() or None for name in (engines or ",").split(",")]
     if len(chosen) != 2:
         raise UsageProblem(f"--engines {engines}: expected two names, such as onnxruntime,edge")
     import penlight_export
