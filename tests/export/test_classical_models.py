@@ -41,6 +41,7 @@ def agree(tmp_path, proto, inputs, rows=(3, 1)):
 
 
 X = {"x": HOLES}
+VECTORS = {"coefficients": [0.5, -1.0, 0.75], "support_vectors": NUMBERS, "rho": [0.2], "n_supports": 3}
 PAIR = {"coefficients": NUMBERS[:6], "intercepts": [0.1], "classlabels_ints": [3, 8]}
 
 NODES = {
@@ -100,6 +101,21 @@ NODES = {
     ),
     "linear-pair": ("LinearClassifier", {"x": ROWS}, BOTH, PAIR | {"post_transform": "LOGISTIC"}),
     "linear-regressor": ("LinearRegressor", {"x": ROWS}, ONLY, LINEAR | {"targets": 3}),
+    **{
+        f"svm-{kind.lower()}": ("SVMRegressor", {"x": ROWS}, ONLY, VECTORS | {"kernel_type": kind, "kernel_params": parameters})
+        for kind, parameters in (
+            ("LINEAR", [0.5, 0.0, 3.0]),
+            ("RBF", [0.5, 0.0, 3.0]),
+            ("POLY", [0.5, 0.3, 3.0]),
+            ("SIGMOID", [0.5, 0.3, 3.0]),
+        )
+    },
+    "svm-one-class": (
+        "SVMRegressor",
+        {"x": ROWS},
+        ONLY,
+        VECTORS | {"kernel_type": "RBF", "kernel_params": [0.5, 0.0, 3.0], "one_class": 1},
+    ),
     "scaler": ("Scaler", {"x": COUNTS}, ONLY, {"offset": [1.0, 2.0, 3.0], "scale": [0.5, 2.0, 1.0]}),
     "normalizer-max": ("Normalizer", {"x": np.abs(ROWS)}, ONLY, {"norm": "MAX"}),
     "normalizer-l1": ("Normalizer", {"x": ROWS}, ONLY, {"norm": "L1"}),

@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 from penlight_export.errors import ExportError
 from penlight_export.graph import Model, all_nodes
-from penlight_export.onnx.ml import features, linear, trees
+from penlight_export.onnx.ml import features, linear, support_vectors, trees
 from penlight_export.onnx.ml.body import Body
 from penlight_export.onnx.ml.zip_map import ML_DOMAIN
 
@@ -21,6 +21,7 @@ LOWERINGS: dict[str, Callable[[Body], None]] = {
     "LinearRegressor": linear.linear_regressor,
     "Normalizer": features.normalizer,
     "OneHotEncoder": features.one_hot_encoder,
+    "SVMRegressor": support_vectors.svm_regressor,
     "Scaler": features.scaler,
     "TreeEnsemble": trees.tree_ensemble,
     "TreeEnsembleClassifier": trees.tree_classifier,
