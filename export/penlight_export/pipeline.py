@@ -12,7 +12,7 @@ from penlight_export.onnx.ml import lower_ml
 from penlight_export.onnx.opsets import find_schema
 from penlight_export.onnx.sequences import resolve_sequences
 from penlight_export.onnx.upgrade import TARGET, upgrade
-from penlight_export.passes import DEFAULT, LiftConstants, Pass, portable, run_passes
+from penlight_export.passes import DEFAULT, LiftConstants, Pass, RemoveDeadCode, portable, run_passes
 
 # Between 21, where `upgrade` ends, and 24 no operator changed its meaning; Attention, RMSNormalization and Swish came.
 NEWEST = 24
@@ -48,9 +48,10 @@ def edge_graph(model: Model, where: str, passes: Sequence[Pass] = DEFAULT, optim
         model = expanded
         infer_shapes(model)
         run_passes(model, (LiftConstants(), *portable(passes)))
+    edge = [each for each in passes if each.edge_only and all(has_kernel(FUSED_DOMAIN, name) for name in each.kernels)]
+    run_passes(model, [*edge, *(each for each in passes if isinstance(each, RemoveDeadCode))])
     if all(node.domain or find_schema("", node.op_type, declared) is not None for node in all_nodes(model.graph)):
         model.graph.opset_imports[""] = declared  # nothing newer came; messages name versions as the model does
-    run_passes(model, [each for each in passes if each.edge_only and all(has_kernel(FUSED_DOMAIN, name) for name in each.kernels)])
     infer_shapes(model)
     refuse_missing(model, where)
     return model

@@ -55,10 +55,16 @@ class _Side:
 
 
 class FuseAttention(Pass):
-    """Float32 with four axes. With the Transposes of all of q, k and v the fused node reads and writes (B, T, H * D) directly."""
+    """Float32 with four axes. With the Transposes of all of q, k and v the fused node reads and writes (B, T, H * D) directly.
+
+    A mask with one row for all queries is left alone unless `one_row`: the edge runtime takes it, onnxruntime refuses it.
+    """
 
     name = "attention"
     finds_newer = True
+
+    def __init__(self, one_row: bool = False) -> None:
+        self.edge_only = self.one_row = one_row
 
     def requires(self, model: Model) -> None:
         """Axes and the like are inputs, not attributes."""
@@ -68,16 +74,19 @@ class FuseAttention(Pass):
         """Returns the number of fused patterns."""
         if model.opset_imports.get("", 1) < ATTENTION_OPSET:
             return 0
-        return sum(_fuse(node) for node in tuple(all_nodes(model.graph)) if node.op_type == "MatMul" and node.domain == "")
+        nodes = tuple(all_nodes(model.graph))
+        return sum(_fuse(node, self.one_row) for node in nodes if node.op_type == "MatMul" and node.domain == "")
 
 
-def _fuse(node: Node) -> bool:
+def _fuse(node: Node, one_row: bool) -> bool:
     softmax, guarded = _softmax_before(node)
     if softmax is None or softmax.inputs[0] is None:
         return False
     scores = _scores_before(softmax.inputs[0], softmax)
     if scores is None or (scores.mask is not None and _is_boolean(scores.mask) and not guarded):
         return False  # a row that sees nothing would be NaN without the guard, and is zero in Attention
+    if scores.mask is not None and not one_row and not _has_rows(scores.mask):
+        return False
     q, k, v = _side(scores.product.inputs[0], _SPLIT), _keys(scores.product.inputs[1]), _side(node.inputs[1], _SPLIT)
     if k is None or any(not _is_float_image(side.value) for side in (q, k, v)) or v.scale != 1:
         return False
@@ -179,6 +188,11 @@ def _fits_scores(mask: Value, scores: Value) -> bool:
         return False
     axes = range(-len(mask.shape), 0)
     return all(_agree(mask.shape[axis], scores.shape[axis]) or (axis != -1 and mask.shape[axis] == 1) for axis in axes)
+
+
+def _has_rows(mask: Value) -> bool:
+    """The mask has a row for each query, as far as is known."""
+    return mask.shape is not None and len(mask.shape) > 1 and mask.shape[-2] != 1
 
 
 def _agree(a: int | SymbolicDim, b: int | SymbolicDim) -> bool:

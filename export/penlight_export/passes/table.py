@@ -37,6 +37,7 @@ DEFAULT: tuple[Pass, ...] = (
     ScaleWeights(),
     FuseMatMulAdd(),
     RemoveDeadCode(),
+    FuseAttention(one_row=True),
     FuseActivation(),
     FuseLinear(),
 )
