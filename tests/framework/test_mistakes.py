@@ -187,7 +187,8 @@ MISTAKES = {
         TypeError,
         r"SGD: expected an iterable of parameters, got Linear; pass model.parameters\(\)",
     ),
-    "a function as a layer": (lambda: nn.Sequential(F.relu), TypeError, r"Sequential.0: expected a Module, got function"),
+    "a function as a layer": (lambda: nn.Sequential(F.relu), TypeError, r"Sequential.0: expected a Module, got function relu; use"),
+    "a class as a layer": (lambda: nn.Sequential(nn.ReLU), TypeError, r"expected a Module, got the class ReLU; call it"),
 }
 
 

@@ -180,7 +180,7 @@ class Module(Stateful, metaclass=_ModuleType):
     def add_module(self, name: str, module: Module | None) -> None:
         """Adds a submodule under a name that need not be an identifier, such as "0"."""
         if module is not None and not isinstance(module, Module):
-            raise TypeError(f"{type(self).__name__}.{name}: expected a Module, got {type(module).__name__}")
+            raise TypeError(f"{type(self).__name__}.{name}: expected a Module, got {_kind(module)}")
         self._register(self._modules, name, module)
 
     register_module = add_module
@@ -382,3 +382,11 @@ def clear_gradients(parameters: Iterator[Any] | list[Any], set_to_none: bool) ->
         else:
             parameter.grad = parameter.grad.detach()
             parameter.grad._data.fill(0)
+
+
+def _kind(value: Any) -> str:
+    """What was given in place of a module, with the remedy for the two usual slips."""
+    if isinstance(value, type):
+        return f"the class {value.__name__}; call it: {value.__name__}(...)"
+    name = getattr(value, "__name__", None)
+    return f"function {name}; use the layer of that name" if callable(value) and name else type(value).__name__
