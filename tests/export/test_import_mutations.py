@@ -112,7 +112,7 @@ def test_changed_models(tmp_path):
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::RuntimeWarning")  # as above
 def test_many_changed_models(tmp_path):
-    assert {"converted", "InvalidModelError", "UnsupportedOperatorsError"} <= sweep(700, 2, tmp_path)
+    assert {"converted", "InvalidModelError", "UnsupportedOperatorsError"} <= sweep(300, 2, tmp_path)
 
 
 def with_nodes(*nodes, inputs=("x",), outputs=("y",), imports=()):
