@@ -13,6 +13,7 @@ pytest.importorskip("torch")
 pytest.importorskip("onnxscript")
 from imported_models import CASES, write_model
 
+LONG = ("vit_tiny", "mobilenet_v3")  # to export
 RTOL = 1e-3  # of the largest magnitude of each output
 
 
@@ -37,7 +38,7 @@ def check(name, tmp_path, **options):
     return result.summary.operators
 
 
-@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize("name", [pytest.param(name, marks=pytest.mark.slow) if name in LONG else name for name in CASES])
 def test_true_depth(name, tmp_path):
     operators = check(name, tmp_path, narrow=True)
     assert ("NonMaxSuppression" in operators) == (name == "yolo")
