@@ -30,6 +30,7 @@ WIDTH = 32
 MOST_ROUNDS_NODES = 10000  # larger chains are measured once
 MOST_PEER_NODES = 4000  # they take minutes above
 PEER_SECONDS = 60
+PEERS = ("onnxscript", "onnxslim")
 MODELS = ("resnet18", "bert", "bert-written-out-17")  # of export_models.py
 VARYING = {"x": {0: "batch"}}
 
@@ -161,14 +162,14 @@ def worker(*arguments: str) -> Any:
     return json.loads(done.stdout.splitlines()[-1])
 
 
-def model_rows(names: Sequence[str], rounds: int) -> list[dict[str, Any]]:
+def model_rows(names: Sequence[str], rounds: int, others: Sequence[str]) -> list[dict[str, Any]]:
     """Nodes and milliseconds of models, not optimised and optimised, with what the peers make of the same graph."""
     rows = []
     with tempfile.TemporaryDirectory() as folder:
         for name in names:
             row = worker("--model", name, folder, str(rounds))
             path = Path(folder) / f"{name}.onnx"
-            row["peers"] = {peer: peer_row(peer, path) for peer in ("onnxscript", "onnxslim")}
+            row["peers"] = {peer: peer_row(peer, path) for peer in others}
             rows.append(row)
     return rows
 
@@ -181,7 +182,7 @@ def chain_peers(nodes: int) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "chain.onnx"
         export(chain(nodes), (pl.randn(4, WIDTH),), dynamic=VARYING, names=["x"], verify=False, passes=()).save(path)
-        return {name: peer_row(name, path) for name in ("onnxscript", "onnxslim")}
+        return {name: peer_row(name, path) for name in PEERS}
 
 
 def table(rows: list[dict[str, Any]]) -> str:
@@ -227,7 +228,7 @@ def model_table(rows: list[dict[str, Any]]) -> str:
 def versions() -> dict[str, str]:
     """The peers that are installed."""
     found = {}
-    for name in ("onnxscript", "onnxslim"):
+    for name in PEERS:
         try:
             found[name] = importlib.metadata.version(name)
         except importlib.metadata.PackageNotFoundError:
@@ -240,6 +241,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--nodes", nargs="+", type=int, default=[1000, 4000, 20000])
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--no-peers", dest="peers", action="store_false", help="measure Penlight alone")
     parser.add_argument("--models", nargs="*", default=MODELS, choices=MODELS)
     parser.add_argument("--output", type=Path, default=record.RESULTS / "export.json")
     for hidden, count in (("--worker", 1), ("--peer", 2), ("--model", 3)):
@@ -261,10 +263,10 @@ def main() -> None:
 def _record(options: argparse.Namespace) -> None:
     rows = [row_of(count, options.rounds) for count in options.nodes]
     for row in rows:
-        if row["nodes"] <= MOST_PEER_NODES:
+        if options.peers and row["nodes"] <= MOST_PEER_NODES:
             row["peers"] = chain_peers(row["nodes"])
     print(table(rows))
-    models = model_rows(options.models, options.rounds)
+    models = model_rows(options.models, options.rounds, PEERS if options.peers else ())
     print(model_table(models))
     machine = record.machine("numpy", "onnx", "onnx-ir", "flatbuffers", "onnxruntime")
     report = {"rows": rows, "growth": growth(rows), "models": models, "peers": versions()}
