@@ -31,12 +31,14 @@ class Engine(ABC):
         label: how reports name it.
         inputs, outputs: in the model's order.
         has_states: it keeps tensors from run to run, so that one run does not show all.
+        note: what a report should say of it, "" for nothing.
     """
 
     label: str
     inputs: tuple[Port, ...]
     outputs: tuple[Port, ...]
     has_states = False
+    note = ""
 
     @abstractmethod
     def run(self, inputs: Mapping[str, np.ndarray]) -> Arrays:
@@ -56,7 +58,7 @@ class StatefulEngine(Engine):
     has_states = True
 
     def __init__(self, model: Engine, initial: Sequence[np.ndarray]) -> None:
-        self.model, self.initial, self.label = model, list(initial), model.label
+        self.model, self.initial, self.label, self.note = model, list(initial), model.label, model.note
         self.inputs = model.inputs[: len(model.inputs) - len(self.initial)]
         self.outputs = model.outputs[: len(model.outputs) - len(self.initial)]
         self.reset()
@@ -181,7 +183,7 @@ class EdgeEngine(Engine):
 
 
 def open_onnx(model: bytes | str) -> Engine:
-    """onnxruntime, or the reference implementation where it refuses (very new operator sets).
+    """onnxruntime, or the reference implementation where it refuses (very new operator sets), whose note then says why.
 
     Args:
         model: a serialized model, or its path when it has external data.
@@ -190,9 +192,11 @@ def open_onnx(model: bytes | str) -> Engine:
         return OnnxEngine(model)
     except EngineError as refused:
         try:
-            return ReferenceEngine(model)
+            engine = ReferenceEngine(model)
         except Exception:  # whatever the reference lacks, onnxruntime's word is the better one
             raise refused from None
+        engine.note = f"ONNX's reference implementation ran the model: {refused}"
+        return engine
 
 
 _ORT_TYPES = {

@@ -177,6 +177,8 @@ def compare_engines(
     """
     for engine in engines:
         engine.reset()
+        if engine.note and engine.note not in report.notes:
+            report.notes.append(engine.note)
     for _ in range(_STEPS if any(engine.has_states for engine in engines) else 1):
         results = _compare_run(report, engines, inputs, sample)
     return results

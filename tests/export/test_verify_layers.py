@@ -129,6 +129,17 @@ def model(tmp_path):
     return tmp_path
 
 
+def test_the_report_says_when_onnxruntime_refuses_the_model(model):
+    proto = onnx.load(model / "good.onnx")
+    for node in proto.graph.node:
+        node.name = "same"  # which onnxruntime does not take
+    onnx.save(proto, model / "refused.onnx")
+    report = verify(model / "refused.onnx", model / "good.pen")
+    assert report.ok and report.rows[0].reference == "onnx reference"
+    assert "ONNX's reference implementation ran the model: onnxruntime refuses the model: " in "\n".join(report.notes)
+    assert verify(model / "good.onnx", model / "good.pen").notes == []
+
+
 @pytest.mark.parametrize("engines", [*itertools.product(("onnxruntime", "reference", "edge"), repeat=2)])
 def test_any_two_engines(model, engines):
     report = verify(model / "good.onnx", model / "good.onnx", engines=engines)
