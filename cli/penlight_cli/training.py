@@ -219,7 +219,14 @@ def held_out(run: Run, data: Data | None = None) -> dict[str, np.ndarray]:
 
 
 def export_model(
-    run: Run, model: nn.Module, *, opset: int = 21, verify: bool = True, data: Data | None = None, passes: Any = None
+    run: Run,
+    model: nn.Module,
+    *,
+    opset: int = 21,
+    verify: bool = True,
+    data: Data | None = None,
+    passes: Any = None,
+    precision: str = "float32",
 ) -> Any:
     """Exports a model of a run; verified at two sizes per dynamic dimension and on held-out data unless told otherwise."""
     import penlight_export
@@ -238,6 +245,7 @@ def export_model(
         metadata={"recipe": run.recipe.name, "seed": str(run.seed)},
         data=[real] if real else [],
         passes=DEFAULT if passes is None else passes,
+        precision=precision,
     )
 
 

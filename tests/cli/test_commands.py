@@ -221,6 +221,9 @@ def test_export_of_a_run_repeats_what_training_wrote(trained, capsys, tmp_path):
 
 
 def test_export_refuses(trained, capsys, tmp_path):
+    assert in_process(capsys, "export", trained[0], "-o", tmp_path / "half.pen", "--precision", "float16").code == 0
+    assert (tmp_path / "half.pen").stat().st_size < 0.75 * (trained[0] / "model.pen").stat().st_size
+    in_process(capsys, "export", trained[0], "--precision", "int3").failed_cleanly(2, "float16")
     in_process(capsys, "export", trained[0], "-o", tmp_path / "model.pt").failed_cleanly(2, ".onnx")
     in_process(capsys, "export", trained[0], "-o", tmp_path / "m.onnx", "--opset", 9).failed_cleanly(2, "17")
     in_process(capsys, "export", trained[0], "-o", tmp_path / "none" / "m.onnx").failed_cleanly(3, "none")

@@ -19,6 +19,9 @@ def export(
         Path | None, typer.Option("--output", "-o", help="MODEL.onnx or MODEL.pen; RUN/model.pen by default.")
     ] = None,
     opset: Annotated[int, typer.Option(help="ONNX operator set, 17 to 24.")] = 21,
+    precision: Annotated[
+        str, typer.Option(help="float16 or bfloat16 halve the weights; inputs and outputs stay float32.")
+    ] = "float32",
     verify: Annotated[bool, typer.Option("--verify/--no-verify", help="Compare the engines' numbers first.")] = True,
     passes: Annotated[
         str | None,
@@ -47,7 +50,7 @@ def export(
     run = load_run(folder)
     with report_of_failure(report, [folder, path]), stage_bar("export"):
         chosen = chosen_passes(passes, optimize)
-        exported = export_model(run, trained_model(run), opset=opset, verify=verify, passes=chosen)
+        exported = export_model(run, trained_model(run), opset=opset, verify=verify, passes=chosen, precision=precision)
     exported.save(path)
     entry, text = written(path), exported.report.to_text() + "\n"
     data = {"source": str(folder), "written": entry, "report": exported.report.to_json()}
