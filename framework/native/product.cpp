@@ -44,7 +44,7 @@ void matmul(InMatrix a, InMatrix b, std::optional<In> bias, OutMatrix c) {
   gemm.bias = data_or_null(bias);
   gemm.bias_column = 1;
   int64_t floats = 0;
-  require(gemm_scratch_floats(gemm.n, gemm.k, &floats), "sizes that fit into memory");
+  require(gemm_scratch_floats(gemm, &floats), "sizes that fit into memory");
   nb::gil_scoped_release unlocked;
   const Parallel parallel = workers();
   float* scratch = kept_floats(floats + static_cast<int64_t>(parallel.threads) * kGemmLeftFloats);

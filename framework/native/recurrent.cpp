@@ -111,7 +111,7 @@ struct PackedWeights {
 PackedWeights pack_weights(const float* weights, int64_t rows, int64_t hidden, bool transposed) {
   PackedWeights packed{transposed ? hidden : rows, transposed ? rows : hidden, nullptr};
   int64_t floats = 0;
-  require(gemm_scratch_floats(packed.columns, packed.depth, &floats), "sizes that fit into memory");
+  require(gemm_panel_floats(packed.columns, packed.depth, &floats), "sizes that fit into memory");
   packed.panels = scratch_floats(floats);
   gemm_pack(weights, transposed ? 1 : hidden, transposed ? hidden : 1, packed.depth, 0, packed.columns, packed.panels.get());
   return packed;

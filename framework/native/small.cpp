@@ -161,7 +161,7 @@ void multiply(Gemm gemm) {
   if (gemm.n * gemm.k <= kTiny && gemm.m * gemm.n * gemm.k <= kTinyProduct) return multiply_tiny(gemm);
   thread_local std::vector<float> scratch;
   int64_t wanted = 0;
-  if (!gemm_scratch_floats(gemm.n, gemm.k, &wanted)) return;  // sizes here are small
+  if (!gemm_scratch_floats(gemm, &wanted)) return;  // sizes here are small
   if (scratch.size() < static_cast<size_t>(wanted)) scratch.resize(static_cast<size_t>(wanted));
   gemm_f32(gemm, scratch.data(), Parallel{});
 }

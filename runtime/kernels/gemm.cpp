@@ -110,6 +110,14 @@ void gemm_dots(const Gemm& gemm, int64_t first, int64_t end) {
   }
 }
 
+/// One or two rows times columns of B that are contiguous.
+bool gemm_is_dots(const Gemm& gemm) {
+  return gemm.m <= kGemmDotRows && gemm.b_depth == 1 && gemm.a_depth == 1 && gemm.b_column != 1;
+}
+
+/// Few rows times a B that can be read where it lies.
+bool gemm_is_direct(const Gemm& gemm) { return gemm.m <= kGemmDirectRows && gemm.b_column == 1; }
+
 GemmBlock block_of_gemm(const Gemm& gemm) {
   GemmBlock block;
   block.rows = gemm.m;
@@ -316,10 +324,16 @@ void dot_block(const DotBlock& block) {
   }
 }
 
-bool gemm_scratch_floats(int64_t n, int64_t k, int64_t* floats) {
-  int64_t columns;
-  if (__builtin_add_overflow(n, kPanel - 1, &columns)) return false;
-  return !__builtin_mul_overflow(columns / kPanel * kPanel, k, floats);
+bool gemm_panel_floats(int64_t columns, int64_t depth, int64_t* floats) {
+  int64_t padded;
+  if (__builtin_add_overflow(columns, kPanel - 1, &padded)) return false;
+  return !__builtin_mul_overflow(padded / kPanel * kPanel, depth, floats);
+}
+
+bool gemm_scratch_floats(const Gemm& gemm, int64_t* floats) {
+  *floats = 0;
+  if (gemm_is_dots(gemm)) return true;
+  return gemm_panel_floats(gemm_is_direct(gemm) ? gemm.n % kPanel : gemm.n, gemm.k, floats);
 }
 
 void gemm_pack(const float* b, int64_t b_depth, int64_t b_column, int64_t depth, int64_t first, int64_t count, float* panels) {
@@ -349,10 +363,10 @@ void gemm_f32(const Gemm& gemm, float* scratch, const Parallel& parallel) {
   const double work = static_cast<double>(gemm.m) * static_cast<double>(gemm.n) * static_cast<double>(gemm.k > 0 ? gemm.k : 1);
   const double wanted = work / static_cast<double>(kGemmGrain);
   const size_t pieces = wanted < static_cast<double>(parallel.threads) ? static_cast<size_t>(wanted) + 1 : parallel.threads;
-  if (gemm.m <= kGemmDotRows && gemm.b_depth == 1 && gemm.a_depth == 1 && gemm.b_column != 1) {
+  if (gemm_is_dots(gemm)) {
     parallel_pieces(parallel, static_cast<size_t>(gemm.n), pieces,
                     [&](size_t begin, size_t end) { gemm_dots(gemm, static_cast<int64_t>(begin), static_cast<int64_t>(end)); });
-  } else if (gemm.m <= kGemmDirectRows && gemm.b_column == 1) {
+  } else if (gemm_is_direct(gemm)) {
     gemm_direct(gemm, scratch, parallel, pieces);
   } else {
     gemm_packed(gemm, scratch, parallel, pieces);

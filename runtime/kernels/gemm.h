@@ -71,10 +71,14 @@ struct Gemm {
       nullptr;  // kGemmLeftFloats for each thread, in which parts of A are brought together; null: A is read where it lies
 };
 
-/// Floats of scratch that gemm_f32 needs for an n x k right side; false when the number does not fit.
-bool gemm_scratch_floats(int64_t n, int64_t k, int64_t* floats);
+/// Floats of scratch that gemm_f32 needs for these sizes and strides: few rows need none or little, others room for a packed B.
+/// False when the number does not fit.
+bool gemm_scratch_floats(const Gemm& gemm, int64_t* floats);
 // TODO(#6): pack constant weights once instead of in every run.
 void gemm_f32(const Gemm& gemm, float* scratch, const Parallel& parallel);
+
+/// Floats of `columns` packed columns of B; false when the number does not fit.
+bool gemm_panel_floats(int64_t columns, int64_t depth, int64_t* floats);
 
 /// Packs columns [first, first + count) of B into panels of 16 columns, zero where B ends.
 void gemm_pack(const float* b, int64_t b_depth, int64_t b_column, int64_t depth, int64_t first, int64_t count, float* panels);

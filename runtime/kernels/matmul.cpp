@@ -62,6 +62,10 @@ Gemm gemm_of_state(const GemmState& g, const float* a, const float* b, float* c)
   return gemm;
 }
 
+bool product_scratch_floats(const GemmState& g, int64_t* floats) {
+  return gemm_scratch_floats(gemm_of_state(g, nullptr, nullptr, nullptr), floats);
+}
+
 GemmState row_major_product(int64_t m, int64_t n, int64_t k) {
   GemmState g;
   g.m = m;
@@ -158,7 +162,7 @@ Status matmul_infer(Context& context) {
     const int64_t threads = static_cast<int64_t>(context.threads());
     state.slices = batches >= threads ? static_cast<size_t>(threads > 0 ? threads : 1) : 1;
     int64_t floats;
-    if (!gemm_scratch_floats(state.n, state.k, &state.slice_floats) ||
+    if (!product_scratch_floats(row_major_product(state.m, state.n, state.k), &state.slice_floats) ||
         !checked_mul(state.slice_floats, static_cast<int64_t>(state.slices), &floats) ||
         !add_scratch(context, floats, sizeof(float)))
       return scratch_too_large(context);
@@ -227,7 +231,7 @@ Status gemm_infer(Context& context) {
   PENLIGHT_TRY(set_output(context, 0, context.input(0).dtype, make_shape(out, 2)));
   int64_t floats = 0;
   if (context.input(0).dtype == DType::kF32 &&
-      (!gemm_scratch_floats(state.n, state.k, &floats) || !add_scratch(context, floats, sizeof(float))))
+      (!product_scratch_floats(state, &floats) || !add_scratch(context, floats, sizeof(float))))
     return scratch_too_large(context);
   return declare_matmul_work(context, state.m, state.n, state.k, 1);
 }
@@ -262,8 +266,7 @@ Status fused_matmul_infer(Context& context) {
     return context.fail(Status::kShapeMismatch, "what is added must have the shape of the result");
   PENLIGHT_TRY(set_output(context, 0, DType::kF32, out));
   int64_t floats = 0;
-  if (!gemm_scratch_floats(state.n, state.k, &floats) || !add_scratch(context, floats, sizeof(float)))
-    return scratch_too_large(context);
+  if (!product_scratch_floats(state, &floats) || !add_scratch(context, floats, sizeof(float))) return scratch_too_large(context);
   PENLIGHT_TRY(read_activation(context, &state.activation));
   if (residual.present() && state.activation.function != Unary::kIdentity)
     return context.fail(Status::kUnsupportedOperator, "it has an activation or something to add, not both");

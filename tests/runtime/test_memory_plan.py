@@ -4,6 +4,7 @@
 import itertools
 
 import numpy as np
+import pytest
 from pen_builder import PenBuilder, small_program
 
 import penlight_runtime as runtime
@@ -43,6 +44,22 @@ def test_shapes_and_lifetimes_are_those_of_the_prepared_sizes():
         assert {entry.shape for entry in entries} == {(batch, 32)} and {entry.dtype for entry in entries} == {np.dtype("float32")}
         lives = [entry.block and (entry.block.first_node, entry.block.last_node) for entry in entries]
         assert lives == [None, (0, 2), (1, 3), (2, 3), (3, 4)]  # the input is the caller's; the output lives to the end
+
+
+@pytest.mark.parametrize(("rows", "turned", "copied"), [(1, True, 0), (2, True, 0), (1, False, 4), (4, False, 4), (5, True, 100)])
+def test_few_rows_of_a_product_copy_no_weights(rows, turned, copied):
+    """`copied`: columns of the 100 weights that are brought together; those of an odd end, or all where the copy pays."""
+    builder = PenBuilder()
+    weights = np.ones((100, 64) if turned else (64, 100), np.float32)
+    y = builder.node(
+        "Gemm", [builder.input("x", "float32", ("n", 64)), builder.constant("w", weights)], version=13, transB=int(turned)
+    )
+    builder.output(y, "float32", ("n", 100))
+    session = runtime.Program(builder.build()).session()
+    (result,) = session.run([np.ones((rows, 64), np.float32)]).values()
+    assert (result == 64).all()
+    (scratch,) = session.plan().scratch
+    assert (scratch.block.size_bytes if scratch.block else 0) == -(-copied // 16) * 16 * 64 * 4
 
 
 def test_constants_and_what_shapes_tell_have_no_block():
