@@ -131,13 +131,28 @@ def _refuses(function: Any, wrong: Any) -> str | None:
     """None if we raise where torch does."""
     sample = wrong.sample_input
     try:
-        ours = pytree.tree_map(opinfo.convert, (sample.input, tuple(sample.args), dict(sample.kwargs)))
+        ours = pytree.tree_map(_sharing(), (sample.input, tuple(sample.args), dict(sample.kwargs)))
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             function(ours[0], *ours[1], **ours[2])
     except Exception:
         return None
     return f"expected an error like {wrong.error_regex!r}, for {_shown(sample)}"
+
+
+def _sharing() -> Callable[[Any], Any]:
+    """Converts the values of one call: what is one tensor, or shares memory, does so afterwards."""
+    tensors: dict[int, Any] = {}
+
+    def converted(value: Any) -> Any:
+        if not isinstance(value, torch.Tensor) or value.dtype is torch.bfloat16 or value.is_conj() or value.is_neg():
+            return opinfo.convert(value)
+        if id(value) not in tensors:
+            grad = value.requires_grad and value.dtype.is_floating_point
+            tensors[id(value)] = pl.from_numpy(value.detach().numpy()).requires_grad_(grad)
+        return tensors[id(value)]
+
+    return converted
 
 
 def _shown(sample: Any) -> str:

@@ -7,9 +7,13 @@ Only the names in the `penlight` namespaces take it: methods and modules call th
 from __future__ import annotations
 
 import functools
+import itertools
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
+
+from penlight.backends.backend import backend_of
 from penlight.errors import ArgumentError, DeviceError, DTypeError, GradientError, ShapeError
 from penlight.ops.dispatch import shortcut, write
 from penlight.tape import mode
@@ -33,6 +37,10 @@ xlogy
 """
 # Their dtype is that of `out` unless another is named.
 MADE = "arange empty eye full linspace logspace ones rand randint randn randperm zeros"
+# They move elements: as in PyTorch, `out` may not be one of their inputs.
+MOVING = """
+cat column_stack concatenate dstack gather hstack index_select masked_select row_stack stack take take_along_dim vstack
+"""
 LINALG = """
 cholesky cond cross det eig eigh eigvals eigvalsh inv lu lu_factor lu_solve matrix_norm matrix_power matrix_rank multi_dot norm
 pinv qr slogdet solve solve_triangular svd svdvals tensorinv tensorsolve vecdot vector_norm
@@ -61,6 +69,7 @@ def taking_out(home: str, name: str, function: Callable[..., Any], is_made: bool
     The dtype of `out` may be another that holds the result; a tensor without elements takes its shape.
 
     Raises (the wrapped function):
+        ArgumentError: `out` shares memory with an input without being that input.
         GradientError: a gradient is recorded and `out` or an argument requires one.
         ShapeError: `out` has elements and another shape than the result.
         DTypeError: the dtype of `out` is of a lower kind, such as integer for floating point.
@@ -90,9 +99,27 @@ def _check_arguments(name: str, targets: list[Any], arguments: Any) -> None:
     for target in targets:
         if not isinstance(target, Tensor):
             raise ArgumentError(f"{name}: out must be a tensor, came {type(target).__name__}")
-    given = targets + [t for t in flatten(arguments)[0] if isinstance(t, Tensor)]
-    if mode.enabled and any(t.requires_grad for t in given):
+        if any(step == 0 and size > 1 for step, size in zip(target.stride(), target.shape, strict=True)):
+            raise ArgumentError(f"{name}: out was expanded, so that several of its elements are one; pass a clone() of it")
+    inputs = [t for t in flatten(arguments)[0] if isinstance(t, Tensor)]
+    for target, given in itertools.product(targets, inputs):
+        if _overlap(target, given) and (name in MOVING.split() or not _are_one(target, given)):
+            raise ArgumentError(f"{name}: out shares memory with an input; pass a tensor of its own, or clone() the input")
+    if mode.enabled and any(t.requires_grad for t in targets + inputs):
         raise GradientError(f"{name}: out= records no gradient, and a tensor here requires one; use no_grad(), or leave out away")
+
+
+def _are_one(a: Tensor, b: Tensor) -> bool:
+    return a.data_ptr() == b.data_ptr() and a.shape == b.shape and a.stride() == b.stride()
+
+
+def _overlap(a: Tensor, b: Tensor) -> bool:
+    if a is b or a.device != b.device or not a.numel() or not b.numel():
+        return a is b
+    try:
+        return bool(backend_of(a._data).xp.shares_memory(a._data, b._data, max_work=1))
+    except np.exceptions.TooHardError:  # gaps in gaps: results are complete before they are written, so this is no harm
+        return False
 
 
 def _fill(name: str, target: Tensor, value: Tensor) -> Tensor:

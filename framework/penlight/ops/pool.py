@@ -36,7 +36,10 @@ class _Pool(Operator):
 
     def output_size(self, size: Any) -> Pair:
         """(OH, OW); in ceil mode a last window may reach over the end if it starts inside."""
-        return tuple(self._length(*arguments) for arguments in zip(size, *self.arguments()[:4], strict=True))  # type: ignore[return-value]  # two
+        oh, ow = (self._length(*arguments) for arguments in zip(size, *self.arguments()[:4], strict=True))
+        if oh < 1 or ow < 1:
+            raise ShapeError(f"{self.name}: window {self.kernel_size} is larger than the padded input {tuple(map(int, size))}")
+        return oh, ow
 
     def _length(self, n: int, k: int, s: int, p: int, d: int) -> int:
         span = n + 2 * p - d * (k - 1) - 1
@@ -67,10 +70,7 @@ class _Pool(Operator):
     def infer_pool(self, x: Spec) -> Spec:
         if len(x.shape) != 4:
             raise ShapeError(f"{self.name}: expected (N, C, H, W), came {tuple(map(int, x.shape))}")
-        out = self.output_size(x.shape[2:])
-        if any(n < 1 for n in out):
-            raise ShapeError(f"{self.name}: window {self.kernel_size} is larger than the padded input {tuple(map(int, x.shape))}")
-        return Spec((*x.shape[:2], *out), x.dtype)
+        return Spec((*x.shape[:2], *self.output_size(x.shape[2:])), x.dtype)
 
     def unpadded(self, xp: Any, x: Any, size: Pair) -> Any:
         (ph, pw) = self.padding

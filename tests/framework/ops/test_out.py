@@ -129,6 +129,22 @@ def test_errors_are_those_of_torch():
         assert pl.exp(pl.zeros(2, requires_grad=True), out=pl.empty(2)).tolist() == [1.0, 1.0]
 
 
+def test_memory_that_is_shared_is_refused():
+    x = pl.arange(6.0)
+    assert pl.add(x, 1, out=x) is x and x.tolist() == [1, 2, 3, 4, 5, 6]
+    for call in (
+        lambda: pl.add(x[1:], 1, out=x[:-1]),
+        lambda: pl.take(x, pl.tensor([5, 4, 3, 2, 1, 0]), out=x),
+        lambda: pl.cat((x[:3], x[3:]), out=x),
+    ):
+        with pytest.raises(ArgumentError, match="out shares memory with an input"):
+            call()
+    with pytest.raises(ArgumentError, match="out was expanded"):
+        pl.neg(pl.ones(3), out=pl.zeros(1).expand(3))
+    assert x.tolist() == [1, 2, 3, 4, 5, 6]
+    assert pl.neg(x[::2], out=x[1::2]).tolist() == [-1, -3, -5]  # between each other, none in common
+
+
 def test_the_table_holds_what_torch_has():
     documented = {
         name
