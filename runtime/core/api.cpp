@@ -5,6 +5,7 @@
 
 #include "core/declared.h"
 #include "core/kept.h"
+#include "core/platform.h"
 #include "core/self_test.h"
 #include "core/session.h"
 
