@@ -1,11 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "allocator.h"
 
+#include "core/platform.h"
+
+#if PENLIGHT_MALLOC
 #include <stdlib.h>
+#endif
 
 namespace penlight {
 namespace {
 
+#if PENLIGHT_MALLOC
 void* libc_allocate(void*, size_t size, size_t alignment) {
   void* memory = nullptr;
   if (alignment < sizeof(void*)) alignment = sizeof(void*);
@@ -13,6 +18,11 @@ void* libc_allocate(void*, size_t size, size_t alignment) {
 }
 
 void libc_release(void*, void* memory, size_t) { free(memory); }
+#else
+void* libc_allocate(void*, size_t, size_t) { return nullptr; }
+
+void libc_release(void*, void*, size_t) {}
+#endif
 
 }  // namespace
 

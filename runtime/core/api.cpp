@@ -1,8 +1,6 @@
 // The C API of include/penlight.h: checks arguments, then calls the core. SPDX-License-Identifier: Apache-2.0
 #include <string.h>
 
-#include <new>
-
 #include "core/declared.h"
 #include "core/kept.h"
 #include "core/platform.h"
@@ -117,7 +115,7 @@ penlight_status penlight_program_load(const void* data, size_t size_bytes, const
   memory.initialize(given.allocator, given.memory_budget_bytes, 0);
   void* place = memory.allocate(sizeof(penlight_program), alignof(penlight_program));
   if (place == nullptr) return static_cast<penlight_status>(memory.failure(*out, "program"));
-  auto* loaded = new (place) penlight_program;
+  auto* loaded = new (penlight::InPlace{place}) penlight_program;
   loaded->memory = memory;
   loaded->mac_budget = given.mac_budget;
   const penlight::Status status = penlight::load_program(*loaded, data, size_bytes, given.skip_segment_checksums != 0, *out);
@@ -217,7 +215,7 @@ penlight_status penlight_session_create(const penlight_program* program, size_t 
   memory.initialize(&program->memory.allocator(), program->memory.budget(), program->memory.used());
   void* place = memory.allocate(sizeof(penlight_session), alignof(penlight_session));
   if (place == nullptr) return static_cast<penlight_status>(memory.failure(*out, "session"));
-  auto* opened = new (place) penlight_session;
+  auto* opened = new (penlight::InPlace{place}) penlight_session;
   opened->memory = memory;
   const penlight::Status status = penlight::session_open(*opened, *program, method, given, *out);
   if (status == penlight::Status::kOk)

@@ -1,6 +1,5 @@
 // Bodies of nodes: each is a session of its own that runs inside of the one around it. SPDX-License-Identifier: Apache-2.0
-#include <new>
-
+#include "core/platform.h"
 #include "core/session.h"
 
 namespace penlight {
@@ -12,7 +11,7 @@ Status open_body(penlight_session& parent, const FlatTable& attribute, penlight_
   penlight_session& root = *parent.root;
   void* place = root.memory.allocate(sizeof(penlight_session), alignof(penlight_session));
   if (place == nullptr) return root.memory.failure(error, "body");
-  auto* body = new (place) penlight_session;
+  auto* body = new (InPlace{place}) penlight_session;
   const uint32_t index = attribute.get(PenAttribute::kBody);
   root.bodies[index] = body;
   body->memory.share(root.memory);

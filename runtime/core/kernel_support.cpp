@@ -1,5 +1,4 @@
 // The core's side of kernels/kernel.h. SPDX-License-Identifier: Apache-2.0
-#include <stdio.h>
 #include <string.h>
 
 #include "core/session.h"
@@ -160,7 +159,7 @@ Status node_failure(const penlight_session& session, size_t node, Status status,
   const char* source = *table.get(PenNode::kModulePath) != '\0' ? table.get(PenNode::kModulePath) : table.get(PenNode::kSource);
   const char* said = session.kernel_message[0] != '\0' ? session.kernel_message : status_name(status);
   char place[96] = "";
-  if (*source != '\0') snprintf(place, sizeof(place), " from %s", source);
+  if (*source != '\0') MessageWriter(place, sizeof(place)).append(" from %s", source);
   return fail(error, status, "node %zu '%.60s' (%s)%s: %s", node, name, session.nodes[node].kernel->name, place, said);
 }
 

@@ -9,7 +9,8 @@
 
 namespace penlight {
 
-/// Appends formatted text to a fixed buffer; what does not fit is cut, the result always ends with NUL.
+/// Appends formatted text to a fixed buffer; what does not fit is cut, the result always ends with NUL. Of printf's formats it
+/// knows %s, %d, %u, %x, %c, %g and %%, the lengths l, ll and z, and a precision (of %s; .0 of %d writes nothing for 0).
 class MessageWriter {
  public:
   MessageWriter(char* out, size_t capacity) : out_(out), capacity_(capacity) { out_[0] = '\0'; }
@@ -20,6 +21,11 @@ class MessageWriter {
   bool full() const { return length_ + 1 >= capacity_; }
 
  private:
+  void put(char c);
+  void put_number(uint64_t number, unsigned base);
+  void put_signed(int64_t number);
+  void put_real(double x);
+
   char* out_;
   size_t capacity_;
   size_t length_ = 0;

@@ -1,6 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "thread_pool.h"
 
+#include "core/platform.h"
+
+#if PENLIGHT_THREADS
 #include <pthread.h>
 #include <stdint.h>
 
@@ -137,3 +140,16 @@ void thread_pool_free(Memory& memory, ThreadPool* pool) {
 penlight_thread_pool thread_pool_interface(ThreadPool* pool) { return {pool_run, pool->workers + 1, pool}; }
 
 }  // namespace penlight
+#else
+namespace penlight {
+
+ThreadPool* thread_pool_create(Memory&, size_t, penlight_error& error) {
+  fail(error, Status::kInvalidArgument, "this build has no threads; give a thread_pool, or 1 thread");
+  return nullptr;
+}
+
+void thread_pool_free(Memory&, ThreadPool*) {}
+penlight_thread_pool thread_pool_interface(ThreadPool*) { return {}; }
+
+}  // namespace penlight
+#endif

@@ -14,6 +14,7 @@
 
 void test_crc32c();
 void test_flatbuffer();
+void test_message();
 void test_planner();
 void test_threads();
 

@@ -4,6 +4,7 @@
 int main() {
   test_crc32c();
   test_flatbuffer();
+  test_message();
   test_planner();
   test_threads();
   puts("ok");
