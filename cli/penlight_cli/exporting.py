@@ -33,11 +33,11 @@ def listed_passes() -> Result:
     from penlight_export.passes import ALL, DEFAULT  # as above
     from penlight_export.passes.selection import slug
 
-    rows = {}
+    rows: dict[str, tuple[str, str, str, str]] = {}  # a pass with more to do for .pen files is there twice
     for each in ALL:
-        where = ".pen" if each.edge_only else ".onnx, .pen"
+        where = ".pen" if each.edge_only else ".onnx" if each.onnx_only else ".onnx, .pen"
         what = (sys.modules[type(each).__module__].__doc__ or "").strip().split("\n")[0]
-        rows[slug(each)] = (slug(each), where, "yes" if each in DEFAULT else "no", what)
+        rows.setdefault(slug(each), (slug(each), where, "yes" if each in DEFAULT else "no", what))
     data = [dict(zip(("name", "formats", "default", "what"), row, strict=True)) for row in rows.values()]
     return Result({"passes": data}, table(["pass", "for", "default", "what it does"], rows.values()))
 

@@ -31,6 +31,7 @@ def edge_graph(model: Model, where: str, passes: Sequence[Pass] = DEFAULT, optim
         UnsupportedOperatorsError: the runtime lacks operators; all are listed.
         UnsupportedFeatureError: old forms or element types that the runtime cannot hold.
     """
+    passes = [each for each in passes if not each.onnx_only]
     model = clone(model)
     model.graph.opset_imports.setdefault("", TARGET)  # a model of another domain alone names none
     model = expand_functions(model, lambda *_: True)  # the model's own functions

@@ -22,6 +22,8 @@ from penlight_export.passes.quantized_moves import MoveQuantized as MoveQuantize
 from penlight_export.passes.recognise import RecogniseOperators as RecogniseOperators
 from penlight_export.passes.scale_weights import ScaleWeights as ScaleWeights
 from penlight_export.passes.selection import select_passes as select_passes
+from penlight_export.passes.sums import PlainSums as PlainSums
+from penlight_export.passes.sums import ResidualSums as ResidualSums
 from penlight_export.passes.table import ALL as ALL
 from penlight_export.passes.table import DEFAULT as DEFAULT
 from penlight_export.passes.transposes import SinkTransposes as SinkTransposes

@@ -26,11 +26,13 @@ class Pass(ABC):
     """A rewrite of a model in place that keeps every output's numbers, linear in the number of nodes.
 
     `requires` and `ensures` say what must hold before and after beyond a well-formed graph, which is always checked. A pass that
-    is `edge_only` writes forms of the edge runtime, and runs for .pen files alone.
+    is `edge_only` writes forms of the edge runtime, and runs for .pen files alone; one that is `onnx_only` writes what onnxruntime
+    runs faster.
     """
 
     name: str
     edge_only: bool = False
+    onnx_only: bool = False
     finds_newer: bool = False  # has more to do in an optimised graph when the operator set is raised
     kernels: tuple[str, ...] = ()  # of domain ai.penlight, which the runtime must have
 

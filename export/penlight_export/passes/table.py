@@ -19,6 +19,7 @@ from penlight_export.passes.pad_conv import FoldPad
 from penlight_export.passes.quantized_moves import MoveQuantized
 from penlight_export.passes.recognise import RecogniseOperators
 from penlight_export.passes.scale_weights import ScaleWeights
+from penlight_export.passes.sums import PlainSums, ResidualSums
 from penlight_export.passes.transposes import SinkTransposes
 
 DEFAULT: tuple[Pass, ...] = (
@@ -36,7 +37,10 @@ DEFAULT: tuple[Pass, ...] = (
     FuseAttention(),
     ScaleWeights(),
     FuseMatMulAdd(),
+    ResidualSums(),
     RemoveDeadCode(),
+    PlainSums(),
+    RecogniseOperators(edge_only=True),
     FuseAttention(one_row=True),
     FuseActivation(),
     FuseLinear(),
