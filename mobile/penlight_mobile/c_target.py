@@ -85,7 +85,7 @@ def cxx_compiler(compiler: str) -> str:
 def _runtime(model: Model) -> str:
     amalgamate = sources.amalgamate()
     try:
-        return amalgamate.amalgamate(list(model.operators), sources.runtime_folder())
+        return amalgamate.amalgamate(list(model.operators), sources.runtime_folder(), model.selection)
     except amalgamate.MissingKernels as error:
         raise MissingKernelError(f"package: {error}; is the installed runtime newer than its sources?") from error
 

@@ -11,6 +11,10 @@ import penlight_runtime
 from penlight_export.edge.generated.pen_generated import Program
 from penlight_mobile import sources
 from penlight_mobile.errors import InvalidModelError
+from penlight_runtime.dtypes import numpy_dtype
+
+
+_NUMBERS = {numpy_dtype(number).name: number for number in range(1, 14)}  # of penlight_dtype
 
 
 @dataclass(frozen=True)
@@ -22,6 +26,7 @@ class Model:
     operators: tuple[Any, ...]  # amalgamate.Operator
     inputs: tuple[Any, ...]  # penlight_runtime.TensorInfo
     outputs: tuple[Any, ...]
+    selection: Any  # amalgamate.Selection
 
 
 def read(path: Path) -> Model:
@@ -37,9 +42,10 @@ def read(path: Path) -> Model:
     try:
         program = penlight_runtime.Program(data)
         program.self_test()
+        selection = sources.amalgamate().Selection(_dtypes(program, data), _activations(data))
     except penlight_runtime.RuntimeFailure as error:
         raise InvalidModelError(f"package: {path} does not run: {error}") from error
-    return Model(path.stem, data, _operators(data), tuple(program.inputs()), tuple(program.outputs()))
+    return Model(path.stem, data, _operators(data), tuple(program.inputs()), tuple(program.outputs()), selection)
 
 
 def _operators(data: bytes) -> tuple[Any, ...]:
@@ -47,3 +53,28 @@ def _operators(data: bytes) -> tuple[Any, ...]:
     found = [table.Operators(i) for i in range(table.OperatorsLength())]
     operator = sources.amalgamate().Operator
     return tuple(sorted({operator(o.Domain().decode(), o.Name().decode(), o.Version()) for o in found}))
+
+
+def _dtypes(program: penlight_runtime.Program, data: bytes) -> frozenset[int] | None:
+    """The numbers of the dtypes that runs of the golden samples meet; None when that cannot be told."""
+    golden = program.golden()
+    if Program.GetRootAs(data, 0).BodiesLength() or {sample.method for sample in golden} != set(program.methods):
+        return None  # a body's values are in no plan, nor are those of a method that was not run
+    found = {0}  # an operand that is left out
+    for sample in golden:
+        session = program.session(sample.method)
+        session.run(sample.inputs)
+        numbers = {_NUMBERS.get(value.dtype.name) if value.dtype else None for value in session.plan().values}
+        if None in numbers:
+            return None
+        found |= numbers
+    return frozenset(found)
+
+
+def _activations(data: bytes) -> frozenset[str]:
+    """What fused nodes name as their activation; every text of an attribute counts."""
+    table = Program.GetRootAs(data, 0)
+    methods = [table.Methods(i) for i in range(table.MethodsLength())] + [table.Bodies(i) for i in range(table.BodiesLength())]
+    nodes = [method.Nodes(i) for method in methods for i in range(method.NodesLength())]
+    texts = [node.Attributes(i).Text() for node in nodes for i in range(node.AttributesLength())]
+    return frozenset(text.decode() for text in texts if text)

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "core/session.h"
+#include "kernels/selection.h"
 
 namespace penlight {
 namespace {
@@ -172,6 +173,13 @@ Status check_outputs(const penlight_session& session, penlight_error& error) {
 
 }  // namespace
 
+/// A build for one model has no code for other dtypes, so that its kernels would do nothing with them.
+static bool dtypes_selected(const Context& context, int output) {
+  uint32_t types = uint32_t{1} << static_cast<int>(context.outputs[output].dtype);
+  for (int i = 0; i < context.input_count; ++i) types |= uint32_t{1} << static_cast<int>(context.inputs[i].dtype);
+  return (types & ~kSelectedTypes) == 0;
+}
+
 Status session_take_output(penlight_session& session, size_t node, int index, const Context& context, Place place,
                            penlight_error& error) {
   const Tensor& output = context.outputs[index];
@@ -183,6 +191,8 @@ Status session_take_output(penlight_session& session, size_t node, int index, co
     wrong = "has no dtype";
   } else if (output.shape.rank < 0 || output.shape.rank > kMaxRank || !shape_fits(output.shape)) {
     wrong = "is too large for this machine";
+  } else if (!dtypes_selected(context, index)) {
+    wrong = "or an input has a dtype that this build, made for another model, does without";
   }
   if (wrong != nullptr) {
     MessageWriter(session.kernel_message, sizeof(session.kernel_message)).append("output %d %s", index, wrong);

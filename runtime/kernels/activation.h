@@ -29,7 +29,7 @@ inline Status read_activation(Context& context, Activation* activation) {
   const char* name = context.attributes->text("activation");
   if (name == nullptr || name[0] == '\0') return Status::kOk;
   for (const Named& known : kNames) {
-    if (strcmp(name, known.name) != 0) continue;
+    if (!function_selected(known.function) || strcmp(name, known.name) != 0) continue;
     activation->function = known.function;
     activation->parameters.alpha = static_cast<float>(context.attributes->real("activation_alpha", known.alpha));
     activation->parameters.beta = static_cast<float>(context.attributes->real("activation_beta", known.beta));

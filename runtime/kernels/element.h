@@ -2,6 +2,7 @@
 #pragma once
 
 #include "kernel.h"
+#include "selection.h"
 
 namespace penlight {
 
@@ -138,6 +139,9 @@ inline constexpr DType kDTypeOf<uint64_t> = DType::kU64;
 
 constexpr uint32_t dtype_bit(DType dtype) { return uint32_t{1} << static_cast<int>(dtype); }
 
+/// Whether this build has kernels for elements of a type (`kSelectedTypes`); code for the others is never instantiated.
+constexpr bool dtype_selected(DType dtype) { return (kSelectedTypes & dtype_bit(dtype)) != 0; }
+
 /// The element types that a kernel takes: as bits for `check_dtype`, and as the switch from a DType to a C++ type.
 template <typename... Types>
 struct TypeList {
@@ -146,7 +150,16 @@ struct TypeList {
   /// Calls function(TypeTag<T>{}) for the T of `dtype`; `infer` has refused the dtypes that are not in the list.
   template <typename Function>
   static void call(DType dtype, Function&& function) {
-    static_cast<void>(((dtype == kDTypeOf<Types> && (function(TypeTag<Types>{}), true)) || ...));
+    static_cast<void>((call_one<Types>(dtype, function) || ...));
+  }
+
+  template <typename T, typename Function>
+  static bool call_one(DType dtype, Function& function) {
+    if constexpr (dtype_selected(kDTypeOf<T>)) {
+      if (dtype == kDTypeOf<T>) return function(TypeTag<T>{}), true;
+    }
+    static_cast<void>(function);
+    return false;
   }
 
   template <typename... More>
@@ -173,23 +186,36 @@ void with_numeric_type(DType dtype, Function&& function) {
 /// As above with uint8_t for bool.
 template <typename Function>
 void with_any_type(DType dtype, Function&& function) {
-  if (dtype == DType::kBool) return function(TypeTag<uint8_t>{});
+  if constexpr (dtype_selected(DType::kBool)) {
+    if (dtype == DType::kBool) return function(TypeTag<uint8_t>{});
+  }
   with_numeric_type(dtype, function);
+}
+
+/// Whether a selected type has elements of this size.
+constexpr bool element_size_selected(size_t size) {
+  constexpr uint32_t kBits[] = {dtype_bit(DType::kI8) | dtype_bit(DType::kU8) | dtype_bit(DType::kBool),
+                                dtype_bit(DType::kI16) | dtype_bit(DType::kU16) | dtype_bit(DType::kF16) | dtype_bit(DType::kBF16),
+                                dtype_bit(DType::kI32) | dtype_bit(DType::kU32) | dtype_bit(DType::kF32)};
+  return (kSelectedTypes & (size == 1   ? kBits[0]
+                            : size == 2 ? kBits[1]
+                            : size == 4 ? kBits[2]
+                                        : ~(kBits[0] | kBits[1] | kBits[2]))) != 0;
 }
 
 /// By element size alone, for operators that only move data: function(TypeTag<uint8_t / 16 / 32 / 64>{}).
 template <typename Function>
 void with_element_size(size_t size, Function&& function) {
-  switch (size) {
-    case 1:
-      return function(TypeTag<uint8_t>{});
-    case 2:
-      return function(TypeTag<uint16_t>{});
-    case 4:
-      return function(TypeTag<uint32_t>{});
-    default:
-      return function(TypeTag<uint64_t>{});
+  if constexpr (element_size_selected(1)) {
+    if (size == 1) return function(TypeTag<uint8_t>{});
   }
+  if constexpr (element_size_selected(2)) {
+    if (size == 2) return function(TypeTag<uint16_t>{});
+  }
+  if constexpr (element_size_selected(4)) {
+    if (size == 4) return function(TypeTag<uint32_t>{});
+  }
+  if constexpr (element_size_selected(8)) return function(TypeTag<uint64_t>{});
 }
 
 }  // namespace penlight

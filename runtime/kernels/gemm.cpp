@@ -32,6 +32,14 @@ constexpr const GemmTable* kGemmTables[] = {
 #endif
 };
 
+constexpr const DotTable* kDotTables[] = {
+    &baseline::kDotTable,
+#if PENLIGHT_X86
+    &avx2::kDotTable,
+    &avx512::kDotTable,
+#endif
+};
+
 constexpr int64_t kGemmUnit = 12;        // a multiple of every tile's rows, for even blocks
 constexpr int64_t kGemmGrain = 1 << 17;  // multiply-adds worth a thread
 constexpr int64_t kGemmDirectRows = 4;   // up to so many rows, packing B costs more than it saves
@@ -309,7 +317,7 @@ void gemm_block(const GemmBlock& block) {
 int64_t gemm_lanes() { return table_for_isa(kGemmTables)->lanes; }
 
 void dot_block(const DotBlock& block) {
-  const GemmTable& table = *table_for_isa(kGemmTables);
+  const DotTable& table = *table_for_isa(kDotTables);
   DotBlock tile = block;
   for (int64_t i = 0; i < block.rows; i += kDotRows) {
     tile.rows = gemm_min(kDotRows, block.rows - i);
@@ -319,7 +327,7 @@ void dot_block(const DotBlock& block) {
       tile.columns = gemm_min(width, block.columns - j);
       tile.offsets = block.offsets + j;
       tile.c = block.c + i * block.c_row + j;
-      table.dot_tile[tile.rows][tile.columns](tile);
+      table.tile[tile.rows][tile.columns](tile);
     }
   }
 }

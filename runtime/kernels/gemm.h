@@ -110,7 +110,12 @@ struct GemmTable {
   void (*tile[kGemmMaxRows + 1][kGemmMaxVectors + 1])(const GemmTile& tile);
   void (*pack_transposed)(const float* b, int64_t b_column, int64_t depth, float* panel);
   void (*dot)(const float* a, const float* b, int64_t b_column, int64_t depth, int64_t count, float* sums);
-  void (*dot_tile[kDotRows + 1][kDotWideColumns + 1])(const DotBlock& tile);  // the whole block is one tile
+};
+
+/// Apart from the products, so that a program without gradients does not link it.
+struct DotTable {
+  int lanes;
+  void (*tile[kDotRows + 1][kDotWideColumns + 1])(const DotBlock& tile);  // the whole block is one tile
 };
 
 }  // namespace penlight

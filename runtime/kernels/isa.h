@@ -2,7 +2,12 @@
 // Apache-2.0
 #pragma once
 
-#if defined(__x86_64__) && !defined(PENLIGHT_BASELINE_ONLY)
+/// 1: code size before speed, for small devices: one instruction set, small tiles.
+#if !defined(PENLIGHT_SMALL)
+#define PENLIGHT_SMALL 0
+#endif
+
+#if defined(__x86_64__) && !defined(PENLIGHT_BASELINE_ONLY) && !PENLIGHT_SMALL
 #define PENLIGHT_X86 1
 #else
 #define PENLIGHT_X86 0

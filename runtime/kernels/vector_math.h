@@ -2,6 +2,7 @@
 #pragma once
 
 #include "parallel.h"
+#include "selection.h"
 
 namespace penlight {
 
@@ -38,6 +39,9 @@ enum class Unary : int {
   kSoftsign,
   kCount
 };
+
+/// Whether this build has a function (`kSelectedFunctions`); kernels must not ask for the others.
+constexpr bool function_selected(Unary function) { return (kSelectedFunctions >> static_cast<int>(function) & 1) != 0; }
 
 struct UnaryParameters {
   float alpha = 0, beta = 0;

@@ -44,6 +44,19 @@ class Operator:
 
 
 @dataclass(frozen=True)
+class Selection:
+    """What a build is for, beside its operators; None keeps everything.
+
+    Attributes:
+        dtypes: numbers of penlight_dtype that occur in a run.
+        activations: what fused operators name, such as "Relu".
+    """
+
+    dtypes: frozenset[int] | None = None
+    activations: frozenset[str] | None = None
+
+
+@dataclass(frozen=True)
 class KernelLine:
     """One line of kernels.inc."""
 
@@ -92,7 +105,7 @@ def select(operators: list[Operator], lines: list[KernelLine]) -> list[KernelLin
     return [line for line in lines if any(line.serves(operator) for operator in operators)]
 
 
-def amalgamate(operators: list[Operator], runtime: Path = RUNTIME) -> str:
+def amalgamate(operators: list[Operator], runtime: Path = RUNTIME, selection: Selection = Selection()) -> str:
     """The text of penlight.cpp with the kernels of the given operators.
 
     Raises:
@@ -101,7 +114,39 @@ def amalgamate(operators: list[Operator], runtime: Path = RUNTIME) -> str:
     kept = select(operators, kernel_lines(runtime))
     sources = [runtime / "core" / name for name in _cmake_list(runtime / "core/sources.cmake")]
     sources += _kernel_sources(runtime, kept)
-    return _Amalgam(runtime, kept).write(sources, sorted(set(operators)))
+    return _Amalgam(runtime, kept, _selection_text(selection, runtime, kept, sources)).write(sources, sorted(set(operators)))
+
+
+def _selection_text(selection: Selection, runtime: Path, kept: list[KernelLine], sources: list[Path]) -> str:
+    """kernels/selection.h for this build; "" leaves the one that keeps everything."""
+    if selection.dtypes is None and selection.activations is None:
+        return ""
+    types = (1 << 32) - 1 if selection.dtypes is None else sum(1 << number for number in selection.dtypes)
+    functions = (1 << 64) - 1
+    if selection.activations is not None:
+        order = _enumerators(runtime / "kernels/vector_math.h", "Unary")
+        functions = sum(1 << order.index(name) for name in _functions(selection.activations, runtime, kept, sources))
+    constants = f"constexpr uint32_t kSelectedTypes = {types:#x};\nconstexpr uint64_t kSelectedFunctions = {functions:#x};"
+    return f"\n// kernels/selection.h, of this model\nnamespace penlight {{\n\n{constants}\n\n}}  // namespace penlight"
+
+
+def _functions(activations: frozenset[str], runtime: Path, kept: list[KernelLine], sources: list[Path]) -> set[str]:
+    """The Unary functions of a build: of the operators in unary.cpp, of activations, and those that other kernels name."""
+    unary = (runtime / "kernels/unary.cpp").read_text(encoding="ascii")
+    runs = {line.text for line in kept if line.source == "unary.cpp"}
+    named = re.findall(r"^Status (\w+_run)\(Context& context\) \{(.*?)\}$", unary, re.MULTILINE | re.DOTALL)
+    texts = [body for run, body in named if any(f" {run}," in text for text in runs)]
+    table = (runtime / "kernels/activation.h").read_text(encoding="ascii")
+    texts += [line for line in table.splitlines() if any(f'{{"{name}"' in line for name in activations)]
+    texts += [path.read_text(encoding="ascii") for path in sources if path.name != "unary.cpp"]
+    return {"kIdentity", *re.findall(r"\bUnary::(\w+)", "\n".join(texts))} - {"kCount"}
+
+
+def _enumerators(path: Path, name: str) -> list[str]:
+    match = re.search(rf"enum class {name} : int \{{(.*?)\}}", path.read_text(encoding="ascii"), re.DOTALL)
+    if match is None:
+        raise ValueError(f"{path}: expected enum class {name}")
+    return re.findall(r"\w+", match[1])
 
 
 def _cmake_list(path: Path) -> list[str]:
@@ -148,9 +193,10 @@ def _resolve(runtime: Path, includer: Path, name: str) -> Path:
 class _Amalgam:
     """Joins files: each `#pragma once` header at its first use, the rest wherever it is included, system headers at the top."""
 
-    def __init__(self, runtime: Path, kept: list[KernelLine]) -> None:
+    def __init__(self, runtime: Path, kept: list[KernelLine], selection: str) -> None:
         self._runtime = runtime.resolve()
         self._kept = kept
+        self._selection = selection
         self._done: set[Path] = set()
         self._system: set[str] = set()
         self._lines: list[str] = []
@@ -177,6 +223,10 @@ class _Amalgam:
             return
         if path == self._runtime / "kernels/kernels.inc":
             self._lines += [line.text for line in self._kept]
+            return
+        if self._selection and path == self._runtime / "kernels/selection.h":
+            self._done.add(path)
+            self._lines.append(self._selection)
             return
         text = path.read_text(encoding="ascii")
         if "#pragma once" in text:

@@ -76,6 +76,15 @@ __attribute__((noinline)) void unary_array(const float* x, float* y, size_t n, f
   if (i < n) store_first(y + i, unary_vector<kFunction>(load_first(x + i, n - i), a, b), n - i);
 }
 
+/// The table's entry of a function; that of one that the build does without is never called.
+template <Unary kFunction>
+constexpr UnaryArray unary_entry() {
+  if constexpr (function_selected(kFunction))
+    return unary_array<kFunction>;
+  else
+    return nullptr;
+}
+
 template <Binary kFunction>
 PENLIGHT_INLINE Vf binary_vector(Vf x, Vf y) {
   switch (kFunction) {
@@ -127,16 +136,16 @@ inline void every_second(const float* x, float* y, size_t n) {
   }
 
 constexpr ElementwiseTable kElementwiseTable = {
-    {unary_array<Unary::kIdentity>,    unary_array<Unary::kAbs>,       unary_array<Unary::kNeg>,
-     unary_array<Unary::kExp>,         unary_array<Unary::kLog>,       unary_array<Unary::kSqrt>,
-     unary_array<Unary::kReciprocal>,  unary_array<Unary::kFloor>,     unary_array<Unary::kCeil>,
-     unary_array<Unary::kRound>,       unary_array<Unary::kSign>,      unary_array<Unary::kTanh>,
-     unary_array<Unary::kSigmoid>,     unary_array<Unary::kErf>,       unary_array<Unary::kSoftplus>,
-     unary_array<Unary::kRelu>,        unary_array<Unary::kLeakyRelu>, unary_array<Unary::kElu>,
-     unary_array<Unary::kSelu>,        unary_array<Unary::kCelu>,      unary_array<Unary::kThresholdedRelu>,
-     unary_array<Unary::kHardSigmoid>, unary_array<Unary::kHardSwish>, unary_array<Unary::kMish>,
-     unary_array<Unary::kSilu>,        unary_array<Unary::kGelu>,      unary_array<Unary::kGeluTanh>,
-     unary_array<Unary::kClip>,        unary_array<Unary::kSoftsign>},
+    {unary_entry<Unary::kIdentity>(),    unary_entry<Unary::kAbs>(),       unary_entry<Unary::kNeg>(),
+     unary_entry<Unary::kExp>(),         unary_entry<Unary::kLog>(),       unary_entry<Unary::kSqrt>(),
+     unary_entry<Unary::kReciprocal>(),  unary_entry<Unary::kFloor>(),     unary_entry<Unary::kCeil>(),
+     unary_entry<Unary::kRound>(),       unary_entry<Unary::kSign>(),      unary_entry<Unary::kTanh>(),
+     unary_entry<Unary::kSigmoid>(),     unary_entry<Unary::kErf>(),       unary_entry<Unary::kSoftplus>(),
+     unary_entry<Unary::kRelu>(),        unary_entry<Unary::kLeakyRelu>(), unary_entry<Unary::kElu>(),
+     unary_entry<Unary::kSelu>(),        unary_entry<Unary::kCelu>(),      unary_entry<Unary::kThresholdedRelu>(),
+     unary_entry<Unary::kHardSigmoid>(), unary_entry<Unary::kHardSwish>(), unary_entry<Unary::kMish>(),
+     unary_entry<Unary::kSilu>(),        unary_entry<Unary::kGelu>(),      unary_entry<Unary::kGeluTanh>(),
+     unary_entry<Unary::kClip>(),        unary_entry<Unary::kSoftsign>()},
     {PENLIGHT_BINARY_ROW(kAdd), PENLIGHT_BINARY_ROW(kSub), PENLIGHT_BINARY_ROW(kMul), PENLIGHT_BINARY_ROW(kDiv),
      PENLIGHT_BINARY_ROW(kMin), PENLIGHT_BINARY_ROW(kMax), PENLIGHT_BINARY_ROW(kPRelu)},
     every_second};

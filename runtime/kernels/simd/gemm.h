@@ -1,6 +1,8 @@
 // The tile of the matrix product; included inside the namespace of each instruction set. SPDX-License-Identifier: Apache-2.0
 
-#if PENLIGHT_LANES == 16
+#if PENLIGHT_SMALL
+constexpr int kTileRows = 2, kTileVectors = 2, kWideVectors = 2;  // the scalar registers of a small processor
+#elif PENLIGHT_LANES == 16
 constexpr int kTileRows = 6, kTileVectors = 4, kWideVectors = 4;
 #elif PENLIGHT_LANES == 8
 constexpr int kTileRows = 6, kTileVectors = 2, kWideVectors = 8;
@@ -213,14 +215,14 @@ __attribute__((noinline)) void dot_tile(const DotBlock& t) {
     for (int j = 0; j < kColumns; ++j) t.c[i * t.c_row + j] += totals[i * kColumns + j];
 }
 
-#if PENLIGHT_LANES == 16 || defined(__aarch64__)
+#if (PENLIGHT_LANES == 16 || defined(__aarch64__)) && !PENLIGHT_SMALL
 #define PENLIGHT_TILE_ROW(rows) \
   { nullptr, gemm_tile<rows, 1>, gemm_tile<rows, 2>, gemm_tile<rows, 3>, gemm_tile<rows, 4> }
 #else
 #define PENLIGHT_TILE_ROW(rows) \
   { nullptr, gemm_tile<rows, 1>, gemm_tile<rows, 2> }
 #endif
-#if PENLIGHT_LANES == 16
+#if PENLIGHT_LANES == 16 || PENLIGHT_SMALL
 #define PENLIGHT_TILE_WIDE PENLIGHT_TILE_ROW(1)
 #else
 #define PENLIGHT_TILE_WIDE                                                                                         \
@@ -240,21 +242,25 @@ constexpr GemmTable kGemmTable = {kTileRows,
                                   {{},
                                    PENLIGHT_TILE_WIDE,
                                    PENLIGHT_TILE_ROW(2),
+#if !PENLIGHT_SMALL
                                    PENLIGHT_TILE_ROW(3),
                                    PENLIGHT_TILE_ROW(4),
 #if PENLIGHT_LANES > 4 || defined(__aarch64__)
                                    PENLIGHT_TILE_ROW(5),
                                    PENLIGHT_TILE_ROW(6)
 #endif
+#endif
                                   },
                                   gemm_pack_transposed,
-                                  gemm_dot,
-                                  {{},
-                                   {nullptr, dot_tile<1, 1>, dot_tile<1, 2>, dot_tile<1, 3>, dot_tile<1, 4>, dot_tile<1, 5>,
-                                    dot_tile<1, 6>, dot_tile<1, 7>, dot_tile<1, 8>, dot_tile<1, 9>},
-                                   PENLIGHT_DOT_ROW(2),
-                                   PENLIGHT_DOT_ROW(3),
-                                   PENLIGHT_DOT_ROW(4)}};
+                                  gemm_dot};
+
+constexpr DotTable kDotTable = {kLanes,
+                                {{},
+                                 {nullptr, dot_tile<1, 1>, dot_tile<1, 2>, dot_tile<1, 3>, dot_tile<1, 4>, dot_tile<1, 5>,
+                                  dot_tile<1, 6>, dot_tile<1, 7>, dot_tile<1, 8>, dot_tile<1, 9>},
+                                 PENLIGHT_DOT_ROW(2),
+                                 PENLIGHT_DOT_ROW(3),
+                                 PENLIGHT_DOT_ROW(4)}};
 
 #undef PENLIGHT_DOT_ROW
 #undef PENLIGHT_TILE_ROW

@@ -1,0 +1,11 @@
+// What a build is for: everything. tools/amalgamate.py writes another one for a model. SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <stdint.h>
+
+namespace penlight {
+
+constexpr uint32_t kSelectedTypes = ~uint32_t{0};      // bit i: the DType of that number
+constexpr uint64_t kSelectedFunctions = ~uint64_t{0};  // bit i: the Unary of that number
+
+}  // namespace penlight
