@@ -41,12 +41,14 @@ class Difference:
 
 
 def difference(reference: np.ndarray, other: np.ndarray) -> Difference:
-    """Compares two arrays. NaN equals NaN, and an infinity equals itself; integers and bools are compared exactly."""
+    """Compares two arrays. NaN equals NaN, and an infinity equals itself; integers, bools and strings are compared exactly."""
     if reference.shape != other.shape or reference.dtype != other.dtype:
         note = f"{reference.dtype} {list(reference.shape)} against {other.dtype} {list(other.shape)}"
         return Difference(np.inf, np.inf, np.inf, None, note)
     if not reference.size:
         return Difference(0.0, 0.0, 0.0, None)
+    if reference.dtype.kind == "O":
+        return _text_difference(reference, other)
     a, b = reference.astype(np.float64), other.astype(np.float64)
     with np.errstate(invalid="ignore"):  # inf - inf
         error = np.abs(a - b)
@@ -63,6 +65,16 @@ def difference(reference: np.ndarray, other: np.ndarray) -> Difference:
     return Difference(
         max_abs, max_rel, scaled, _agreement(reference, other), note, max_ulp(reference, other), _snr(a, error), worst
     )
+
+
+def _text_difference(reference: np.ndarray, other: np.ndarray) -> Difference:
+    """Strings are equal, or infinitely far."""
+    wrong = [k for k, (a, b) in enumerate(zip(reference.reshape(-1), other.reshape(-1), strict=True)) if a != b]
+    if not wrong:
+        return Difference(0.0, 0.0, 0.0, None)
+    place = np.unravel_index(wrong[0], reference.shape)
+    note = f"{reference[place]!r} against {other[place]!r}"
+    return Difference(np.inf, np.inf, np.inf, None, note, worst=tuple(int(k) for k in place))
 
 
 def max_ulp(a: np.ndarray, b: np.ndarray) -> int | None:
@@ -198,6 +210,8 @@ class VerifyReport:
         """Notes which inputs of the row are worst, and keeps a plot if no other of this output is worse."""
         self.worst_inputs = sorted([*self.worst_inputs, *_worst_inputs(row, a, b)], key=lambda found: -found.max_abs)[:WORST_INPUTS]
         name = f"{row.pair}: {row.output}"
+        if a.dtype.kind == "O":
+            return
         if a.shape == b.shape and a.size and (name not in self.plots or row.max_abs > self.plots[name]["max_abs"]):
             self.plots[name] = {"max_abs": row.max_abs, **describe_pair(a, b)}
 
@@ -241,7 +255,8 @@ def _worst_inputs(row: VerifyRow, a: np.ndarray, b: np.ndarray) -> list[WorstInp
     if a.ndim < 2:
         return [WorstInput(row.sample, None, row.output, row.engine, row.max_abs)]
     with np.errstate(invalid="ignore"):  # inf - inf
-        errors = np.abs(a.astype(np.float64) - b.astype(np.float64)).reshape(len(a), -1).max(1)
+        differs = np.abs(a.astype(np.float64) - b.astype(np.float64)) if a.dtype.kind != "O" else np.where(a == b, 0.0, np.inf)
+        errors = differs.reshape(len(a), -1).max(1)
     errors = np.nan_to_num(errors, nan=np.inf)
     order = np.argsort(-errors, kind="stable")[:WORST_INPUTS]
     return [WorstInput(row.sample, int(k), row.output, row.engine, float(errors[k])) for k in order if errors[k]]

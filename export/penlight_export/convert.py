@@ -20,6 +20,7 @@ from penlight_export.engines import Arrays, EdgeEngine, Engine
 from penlight_export.errors import OptionError
 from penlight_export.graph import Model
 from penlight_export.onnx.importer import load_onnx
+from penlight_export.onnx.strings import DEFAULT_WIDTH, LARGEST_WIDTH
 from penlight_export.passes import DEFAULT, Pass
 from penlight_export.provenance import file_digest, producer
 from penlight_export.stages import stage
@@ -57,6 +58,7 @@ def convert(
     data: Mapping[str, np.ndarray] | None = None,
     tolerance: float = DEFAULT_TOLERANCE,
     passes: Sequence[Pass] = DEFAULT,
+    max_string_bytes: int = DEFAULT_WIDTH,
 ) -> ConvertResult:
     """Converts a model from any exporter for the edge runtime.
 
@@ -67,18 +69,22 @@ def convert(
         data: inputs by name, instead of random ones.
         tolerance: on the difference relative to max(1, largest magnitude).
         passes: optimizer passes, see `penlight_export.passes`; `()` writes the graph as it is.
+        max_string_bytes: UTF-8 bytes of the longest string that an input takes; sessions refuse longer ones.
 
     Raises:
         UnsupportedOperatorsError: the runtime lacks operators; all are listed.
         VerifyError: the numbers differ.
         ExportError: the file is not valid, see its subclasses.
     """
+    if not 1 <= max_string_bytes <= LARGEST_WIDTH:
+        raise OptionError(f"max_string_bytes is {max_string_bytes}; expected 1 to {LARGEST_WIDTH}")
     pen_path = Path(pen_path)
     if pen_path.suffix.lower() != ".pen":
         raise OptionError(f"{pen_path}: expected a file name that ends in .pen")
     stage("optimize")
     model = load_onnx(onnx_path)
-    writer = foreign_program(model, os.fspath(onnx_path), _metadata(model, Path(onnx_path)), passes)
+    metadata = _metadata(model, Path(onnx_path))
+    writer = foreign_program(model, os.fspath(onnx_path), metadata, passes, max_string_bytes)
     stage("write")
     original = onnx_subject(model, os.fspath(onnx_path))
     draft = EdgeEngine(writer.program())

@@ -17,11 +17,12 @@ Arrays = dict[str, np.ndarray]
 
 
 class Port(NamedTuple):
-    """An input or output: sizes that vary are names."""
+    """An input or output: sizes that vary are names, strings have the dtype object, and `texts` are some that mean something."""
 
     name: str
     dtype: np.dtype
     shape: tuple[int | str, ...]
+    texts: tuple[str, ...] = ()
 
 
 class Engine(ABC):
@@ -166,8 +167,8 @@ class EdgeEngine(Engine):
         name = program.methods[0] if method is None else method
         self.program = program
         self.session = program.session(name)
-        self.inputs = tuple(Port(*info) for info in program.inputs(name))
-        self.outputs = tuple(Port(*info) for info in program.outputs(name))
+        self.inputs = tuple(map(edge_port, program.inputs(name)))
+        self.outputs = tuple(map(edge_port, program.outputs(name)))
         self.has_states = bool(self.session.states())
 
     def reset(self) -> None:
@@ -203,8 +204,14 @@ _ORT_TYPES = {
     "tensor(float)": "float32",
     "tensor(double)": "float64",
     "tensor(bool)": "bool",
+    "tensor(string)": "object",
     **{f"tensor({name})": name for name in ("float16", "int8", "uint8", "int16", "uint16", "int32", "uint32", "int64", "uint64")},
 }
+
+
+def edge_port(info: penlight_runtime.TensorInfo) -> Port:
+    """What a program declares, strings of any width alike."""
+    return Port(info.name, np.dtype(object) if info.dtype.kind == "S" else info.dtype, info.shape)
 
 
 def _onnx_port(entry: Any) -> Port:

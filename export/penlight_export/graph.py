@@ -115,6 +115,31 @@ def add_constant(graph: Graph, array: np.ndarray, name: str) -> Value:
     return value
 
 
+def texts_of(value: Value) -> np.ndarray:
+    """The strings of an initializer: an object array of str."""
+    assert value.const_value is not None
+    return text_array(value.const_value)
+
+
+def text_array(tensor: Any) -> np.ndarray:
+    """The strings of a tensor: an object array of str."""
+    array = np.asarray(tensor.numpy(), object)
+    texts = np.empty(array.shape, object)
+    texts.reshape(-1)[:] = [text.decode(errors="replace") if isinstance(text, bytes) else str(text) for text in array.reshape(-1)]
+    return texts
+
+
+def add_texts(graph: Graph, texts: np.ndarray, name: str) -> Value:
+    """Adds an initializer of strings; texts: an object array of str."""
+    unique = fresh_name(graph, name)
+    data = np.empty(texts.shape, object)
+    data.reshape(-1)[:] = [str(text).encode() for text in texts.reshape(-1)]
+    tensor = ir.StringTensor(data, shape=Shape(texts.shape), name=unique)
+    value = Value(name=unique, shape=Shape(texts.shape), type=TensorType(DataType.STRING), const_value=tensor)
+    graph.register_initializer(value)
+    return value
+
+
 def fresh_name(graph: Graph, name: str) -> str:
     """A value name that the graph does not use yet: `name`, or `name` with a number behind it."""
     taken: dict[str, int] | None = graph.meta.get("taken_names")  # with the last number that was tried behind each

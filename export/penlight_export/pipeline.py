@@ -11,6 +11,7 @@ from penlight_export.onnx.functions import expand_functions
 from penlight_export.onnx.ml import lower_ml
 from penlight_export.onnx.opsets import find_schema
 from penlight_export.onnx.sequences import resolve_sequences
+from penlight_export.onnx.strings import DEFAULT_WIDTH, lower_strings
 from penlight_export.onnx.upgrade import TARGET, upgrade
 from penlight_export.passes import DEFAULT, LiftConstants, Pass, RemoveDeadCode, portable, run_passes
 
@@ -18,7 +19,13 @@ from penlight_export.passes import DEFAULT, LiftConstants, Pass, RemoveDeadCode,
 NEWEST = 24
 
 
-def edge_graph(model: Model, where: str, passes: Sequence[Pass] = DEFAULT, optimized: bool = False) -> Model:
+def edge_graph(
+    model: Model,
+    where: str,
+    passes: Sequence[Pass] = DEFAULT,
+    optimized: bool = False,
+    max_string_bytes: int = DEFAULT_WIDTH,
+) -> Model:
     """Returns a copy in the form of a .pen file: operator set >= 21, functions expanded, optimised, activations fused.
 
     Args:
@@ -26,6 +33,7 @@ def edge_graph(model: Model, where: str, passes: Sequence[Pass] = DEFAULT, optim
         where: how messages name the model.
         passes: what to run; none at all writes the graph as it is.
         optimized: these passes have run on the model; only what a newer operator set offers is left to do.
+        max_string_bytes: what a string of an input may have.
 
     Raises:
         UnsupportedOperatorsError: the runtime lacks operators; all are listed.
@@ -40,6 +48,8 @@ def edge_graph(model: Model, where: str, passes: Sequence[Pass] = DEFAULT, optim
     if upgrade(model) + lower_ml(model) + resolve_sequences(model):
         infer_shapes(model)
         optimized = False
+    if lower_strings(model, max_string_bytes):
+        infer_shapes(model)
     declared = model.graph.opset_imports[""]
     if passes:
         model.graph.opset_imports[""] = max(NEWEST, declared)

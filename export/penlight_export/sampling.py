@@ -53,7 +53,7 @@ def shape_at(port: Port, sizes: Mapping[str, int]) -> tuple[int, ...]:
 
 
 def make_inputs(ports: Sequence[Port], sizes: Mapping[str, int], bounds: Mapping[str, int] | None = None, seed: int = 0) -> Arrays:
-    """Random inputs: normal floating-point numbers, integers from 0 below their bound (2 when unknown), bools."""
+    """Random inputs: normal floating-point numbers, integers from 0 below their bound (2 when unknown), bools, known strings."""
     rng = np.random.default_rng(seed)
     arrays: Arrays = {}
     for port in ports:
@@ -64,6 +64,9 @@ def make_inputs(ports: Sequence[Port], sizes: Mapping[str, int], bounds: Mapping
             arrays[port.name] = rng.integers(0, (bounds or {}).get(port.name, 2), shape).astype(port.dtype)
         elif port.dtype.kind == "b":
             arrays[port.name] = rng.integers(0, 2, shape).astype(bool)
+        elif port.dtype.kind == "O":
+            texts = np.array(port.texts or ("", "a", "Two words"), object)
+            arrays[port.name] = texts[rng.integers(0, len(texts), shape)]
         else:
             arrays[port.name] = rng.standard_normal(shape).astype(port.dtype)
     return arrays

@@ -29,6 +29,7 @@ from penlight_export.errors import OptionError
 from penlight_export.graph import Model, states_of, to_proto
 from penlight_export.layers import Layer, onnx_layers, onnx_values, pen_layers, pen_values
 from penlight_export.onnx.importer import REWRITTEN, load_onnx
+from penlight_export.onnx.strings import vocabulary
 from penlight_export.sampling import integer_bounds
 
 # What can run which kind of model; the first one does when none is asked for.
@@ -94,6 +95,9 @@ def onnx_subject(model: Model, path: str | None = None, engine: str | None = Non
     opened: Engine = (
         open_onnx(source) if engine is None else {"onnxruntime": OnnxEngine, "reference": ReferenceEngine}[engine](source)
     )
+    texts = vocabulary(model)
+    if texts:
+        opened.inputs = tuple(port._replace(texts=texts) for port in opened.inputs)
     if states_of(model):
         opened = StatefulEngine(opened, [state.initial for state in states_of(model)])
     return Subject(opened, proto=proto, bounds=integer_bounds(model))
@@ -103,11 +107,15 @@ def pen_subject(source: str | os.PathLike[str] | bytes | PenFile) -> Subject:
     """A program on the edge runtime; its golden sample tells how large integers may be."""
     file = source if isinstance(source, PenFile) else read_pen(source)
     bounds: dict[str, int] = {}
+    engine = EdgeEngine(file.program)
     for sample in file.program.golden():
         for name, array in sample.inputs.items():
+            if array.dtype.kind == "O" and array.size:
+                known = tuple(dict.fromkeys(array.reshape(-1).tolist()))
+                engine.inputs = tuple(port._replace(texts=known) if port.name == name else port for port in engine.inputs)
             if array.dtype.kind in "iu" and array.size:
                 bounds[name] = max(bounds.get(name, 1), int(array.max()) + 1)
-    return Subject(EdgeEngine(file.program), pen=file, bounds=bounds)
+    return Subject(engine, pen=file, bounds=bounds)
 
 
 def _converted(model: Model, name: str) -> Subject:

@@ -122,7 +122,8 @@ def _more_fixed(ports: Sequence[Port], others: Sequence[Port]) -> list[Port]:
     merged = []
     for port, other in zip(ports, others, strict=True):
         sizes = zip(port.shape, other.shape, strict=True) if len(port.shape) == len(other.shape) else ()
-        merged.append(Port(port.name, port.dtype, tuple(y if isinstance(y, int) else x for x, y in sizes) or port.shape))
+        shape = tuple(y if isinstance(y, int) else x for x, y in sizes) or port.shape
+        merged.append(port._replace(shape=shape, texts=port.texts or other.texts))
     return merged
 
 

@@ -1,4 +1,4 @@
-// TfIdfVectorizer: counts n-grams of integers. Strings have no place in a .pen file. SPDX-License-Identifier: Apache-2.0
+// TfIdfVectorizer: counts n-grams of integers; strings come as numbers of a table. SPDX-License-Identifier: Apache-2.0
 #include "shape_rules.h"
 
 namespace penlight {
@@ -98,7 +98,7 @@ Status tf_idf_infer(Context& context) {
   s.pool = attributes.integers("pool_int64s", nullptr, 0);
   s.sizes = attributes.integers("ngram_counts", nullptr, 0);
   s.ngrams = attributes.integers("ngram_indexes", nullptr, 0);
-  if (s.pool < 0) return context.fail(Status::kUnsupportedOperator, "pool_int64s is missing; n-grams of strings are not supported");
+  if (s.pool < 0) return context.fail(Status::kUnsupportedOperator, "pool_int64s is missing");
   if (s.sizes < 0 || s.ngrams < 0) return context.fail(Status::kInvalidProgram, "ngram_counts or ngram_indexes is missing");
   const int64_t weights = attributes.reals("weights", nullptr, 0);
   if (weights >= 0 && weights != s.ngrams)

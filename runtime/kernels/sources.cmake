@@ -35,6 +35,7 @@ set(PENLIGHT_KERNEL_SOURCES
   normalize.cpp
   order.cpp
   pad.cpp
+  pairwise_coupling.cpp
   pool.cpp
   pool2d.cpp
   power.cpp
@@ -49,6 +50,9 @@ set(PENLIGHT_KERNEL_SOURCES
   select.cpp
   softmax.cpp
   strided.cpp
+  string_number.cpp
+  string_rewrite.cpp
+  strings.cpp
   tree_ensemble.cpp
   trigonometry.cpp
   unary.cpp

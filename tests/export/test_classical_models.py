@@ -42,6 +42,35 @@ def agree(tmp_path, proto, inputs, rows=(3, 1)):
 
 X = {"x": HOLES}
 VECTORS = {"coefficients": [0.5, -1.0, 0.75], "support_vectors": NUMBERS, "rho": [0.2], "n_supports": 3}
+MACHINE = {
+    "vectors_per_class": [1, 2, 1],
+    "support_vectors": (NUMBERS + NUMBERS)[:24],
+    "coefficients": NUMBERS[:8],
+    "rho": [0.1, -0.2, 0.05],
+}
+DUEL = {"vectors_per_class": [2, 1], "support_vectors": NUMBERS, "coefficients": [0.5, 0.25, -0.75], "rho": [0.05]}
+THREE, TWO, RBF = (
+    {"classlabels_ints": [4, 7, 9]},
+    {"classlabels_ints": [3, 8]},
+    {"kernel_type": "RBF", "kernel_params": [0.3, 0.0, 3.0]},
+)
+STRAIGHT = {"kernel_type": "LINEAR", "kernel_params": [0.0, 0.0, 0.0], "rho": [0.1]}
+CURVES = {"prob_a": [-1.5, -0.7, -2.0], "prob_b": [0.1, 0.0, -0.2]}
+MACHINES = {
+    "votes": MACHINE | THREE | RBF,
+    "linear-kernel": STRAIGHT | MACHINE | THREE,
+    "poly": MACHINE | THREE | {"kernel_type": "POLY", "kernel_params": [0.5, 0.3, 2.0]},
+    "sigmoid": MACHINE | THREE | {"kernel_type": "SIGMOID", "kernel_params": [0.5, 0.3, 3.0]},
+    "softmax": MACHINE | THREE | RBF | {"post_transform": "SOFTMAX"},
+    "probabilities": MACHINE | THREE | RBF | CURVES,
+    "pair": DUEL | TWO | RBF,
+    "pair-logistic": DUEL | TWO | RBF | {"post_transform": "LOGISTIC"},
+    "pair-probabilities": DUEL | TWO | RBF | {name: column[:1] for name, column in CURVES.items()},
+    "linear": THREE | {"coefficients": NUMBERS} | STRAIGHT,
+    "linear-softmax": THREE | {"coefficients": NUMBERS, "post_transform": "SOFTMAX"} | STRAIGHT,
+    "linear-pair": TWO | {"coefficients": NUMBERS[:12]} | STRAIGHT,
+    "linear-pair-positive": TWO | {"coefficients": np.abs(NUMBERS[:12]).tolist()} | STRAIGHT,
+}
 PAIR = {"coefficients": NUMBERS[:6], "intercepts": [0.1], "classlabels_ints": [3, 8]}
 
 NODES = {
@@ -116,6 +145,7 @@ NODES = {
         ONLY,
         VECTORS | {"kernel_type": "RBF", "kernel_params": [0.5, 0.0, 3.0], "one_class": 1},
     ),
+    **{f"machine-{name}": ("SVMClassifier", {"x": ROWS}, BOTH, attributes) for name, attributes in MACHINES.items()},
     "scaler": ("Scaler", {"x": COUNTS}, ONLY, {"offset": [1.0, 2.0, 3.0], "scale": [0.5, 2.0, 1.0]}),
     "normalizer-max": ("Normalizer", {"x": np.abs(ROWS)}, ONLY, {"norm": "MAX"}),
     "normalizer-l1": ("Normalizer", {"x": ROWS}, ONLY, {"norm": "L1"}),
@@ -184,13 +214,15 @@ def test_the_newest_trees(tmp_path):
 
 
 def test_every_lowering_is_tested():
-    assert set(LOWERINGS) <= {operator for operator, *_ in NODES.values()} | {"ArrayFeatureExtractor", "TreeEnsemble"}
+    elsewhere = {"ArrayFeatureExtractor", "CategoryMapper", "TreeEnsemble"}  # below, and in test_string_models.py
+    assert set(LOWERINGS) <= {operator for operator, *_ in NODES.values()} | elsewhere
 
 
 @pytest.mark.parametrize(
     ("operator", "attributes", "words"),
     [
-        ("LinearClassifier", LINEAR | {"classlabels_strings": ["a", "b", "c"]}, "texts as labels"),
+        ("SVMClassifier", MACHINE | {"classlabels_ints": [1, 2], "kernel_type": "RBF"}, "2 labels and vectors for 3 classes"),
+        ("SVMClassifier", MACHINE | {"classlabels_ints": [1, 2, 3], "coefficients": NUMBERS[:5]}, "do not fit together"),
         ("LinearClassifier", LINEAR | {"classlabels_ints": [1]}, "1 labels and 3 scores"),
         ("LinearClassifier", LINEAR | {"classlabels_ints": [1, 2, 3], "post_transform": "PROBIT"}, "post_transform PROBIT"),
         (
@@ -209,8 +241,7 @@ def test_every_lowering_is_tested():
             tree(BRANCHES[:1], [(0, 1, 0, 0.5), (0, 2, 0, 1.0)], "target", n_targets=1) | {"nodes_modes": ["LEAF"]},
             "lengths",
         ),
-        ("OneHotEncoder", {"cats_strings": ["a"]}, "texts as categories"),
-        ("LabelEncoder", {"keys_strings": ["a"], "values_int64s": [1]}, "maps texts"),
+        ("LabelEncoder", {"keys_int64s": [1, 2], "values_int64s": [1]}, "one value for each key"),
     ],
 )
 def test_what_cannot_be_is_named(operator, attributes, words, tmp_path):

@@ -6,22 +6,25 @@ import onnx
 
 SHAPES = {1: [["N", "K"]], 2: [["N"], ["N", "K"]]}
 
+KINDS = {"f": onnx.TensorProto.FLOAT, "i": onnx.TensorProto.INT64, "s": onnx.TensorProto.STRING}
+
+
+def element_type(dtype):
+    return onnx.TensorProto.STRING if dtype.kind in "OU" else onnx.helper.np_dtype_to_tensor_dtype(dtype)
+
 
 def single(operator, inputs, outputs=("y:f",), version=3, **attributes):
     """A model of one node. inputs: example arrays by name; outputs: names with the kind of their elements, y float32 by default."""
     names = [name.split(":")[0] for name in outputs]
     nodes = [onnx.helper.make_node(operator, list(inputs), names, domain="ai.onnx.ml", **attributes)]
-    ports = [
-        onnx.helper.make_tensor_value_info(name, onnx.helper.np_dtype_to_tensor_dtype(a.dtype), ["N", *a.shape[1:]])
-        for name, a in inputs.items()
-    ]
+    ports = [onnx.helper.make_tensor_value_info(name, element_type(a.dtype), ["N", *a.shape[1:]]) for name, a in inputs.items()]
     ends = [
-        onnx.helper.make_tensor_value_info(name, onnx.TensorProto.INT64 if text.endswith(":i") else onnx.TensorProto.FLOAT, shape)
+        onnx.helper.make_tensor_value_info(name, KINDS[text[-1]], shape)
         for name, text, shape in zip(names, outputs, SHAPES[len(outputs)], strict=True)
     ]
-    if operator in ("OneHotEncoder", "LabelEncoder"):
+    if operator in ("OneHotEncoder", "LabelEncoder", "CategoryMapper"):
         ends[0].type.tensor_type.shape.dim.add().dim_param = "C"
-    if operator == "LabelEncoder":
+    if operator in ("LabelEncoder", "CategoryMapper"):
         del ends[0].type.tensor_type.shape.dim[2:]
     imports = [onnx.helper.make_opsetid("", 18), onnx.helper.make_opsetid("ai.onnx.ml", version)]
     return onnx.helper.make_model(onnx.helper.make_graph(nodes, "g", ports, ends), opset_imports=imports, ir_version=9)
@@ -49,5 +52,6 @@ LABELS = {"classlabels_int64s": [4, 7, 9]}
 NUMBERS = np.random.default_rng(8).standard_normal(18).astype(np.float32).tolist()
 
 ONLY, BOTH, WHOLE = ("y:f",), ("y:i", "z:f"), ("y:i",)
+TEXTS, NAMED = ("y:s",), ("y:s", "z:f")
 
 LINEAR = {"coefficients": NUMBERS, "intercepts": [0.1, -0.2, 0.3]}

@@ -8,12 +8,17 @@ from collections.abc import Mapping, Sequence
 from penlight_export.edge.writer import ProgramWriter
 from penlight_export.graph import Model
 from penlight_export.onnx.declared import without_declared_sizes
+from penlight_export.onnx.strings import DEFAULT_WIDTH
 from penlight_export.passes import DEFAULT, Pass
 from penlight_export.pipeline import edge_graph
 
 
 def foreign_program(
-    model: Model, where: str, metadata: Mapping[str, str] | None = None, passes: Sequence[Pass] = DEFAULT
+    model: Model,
+    where: str,
+    metadata: Mapping[str, str] | None = None,
+    passes: Sequence[Pass] = DEFAULT,
+    max_string_bytes: int = DEFAULT_WIDTH,
 ) -> ProgramWriter:
     """The tables and weights of a .pen file.
 
@@ -22,8 +27,10 @@ def foreign_program(
         where: how messages name the model.
         metadata: provenance.
         passes: what to optimise with.
+        max_string_bytes: what a string of an input may have.
     """
-    writer = ProgramWriter(edge_graph(without_declared_sizes(model), where, passes), metadata)
+    graph = edge_graph(without_declared_sizes(model), where, passes, max_string_bytes=max_string_bytes)
+    writer = ProgramWriter(graph, metadata)
     for symbol in writer.tables.symbols or []:
         symbol.minimum = 0  # nothing forbids it in a foreign model: caches of keys and values start empty
     return writer

@@ -13,6 +13,7 @@ from penlight_export.edge.reader import PenFile, pen_file
 from penlight_export.edge.writer import GoldenSample, ProgramWriter, ResourceStatement
 from penlight_export.errors import EngineError, UnsupportedFeatureError
 from penlight_export.graph import Model
+from penlight_runtime.strings import encode
 
 
 def build_program(
@@ -73,9 +74,14 @@ def finish_program(
 ) -> PenFile:
     """The same from a draft that is loaded already."""
     arrays = [inputs[name] for name in writer.input_names["forward"]]
-    golden = GoldenSample(arrays, list(outputs), tolerance, tolerance)
+    golden = GoldenSample(_bytes(arrays, draft.inputs()), _bytes(outputs, draft.outputs()), tolerance, tolerance)
     data = b"".join(writer.chunks([golden], [measure(draft, arrays, sizes)]))
     return pen_file(penlight_runtime.Program(data), writer.tables, data)
+
+
+def _bytes(arrays: Sequence[np.ndarray], infos: Sequence[penlight_runtime.TensorInfo]) -> list[np.ndarray]:
+    """The arrays as the file has them: strings as bytes."""
+    return [encode(array, info) if info.dtype.kind == "S" else array for array, info in zip(arrays, infos, strict=True)]
 
 
 def measure(

@@ -22,6 +22,7 @@ from penlight_export.edge.lower import lower_program
 from penlight_export.edge.segments import ALIGNMENT, SegmentBuilder
 from penlight_export.errors import EngineError, UnsupportedFeatureError
 from penlight_export.graph import Model, states_of
+from penlight_export.onnx.strings import string_metadata
 
 IDENTIFIER = b"PEN1"
 HEADER_BYTES = 64
@@ -82,7 +83,8 @@ class ProgramWriter:
     def __init__(self, model: Model | Mapping[str, Model], metadata: Mapping[str, str] | None = None) -> None:
         models = {"forward": model} if isinstance(model, Model) else model
         self.weights = SegmentBuilder()
-        self.tables = lower_program(models, self.weights, dict(metadata or {}))
+        marks = {key: text for name, each in models.items() for key, text in string_metadata(each, name).items()}
+        self.tables = lower_program(models, self.weights, dict(metadata or {}) | marks)
         self._methods = _PackedMethods(self.tables)
         self.input_names = {name: _input_names(each) for name, each in models.items()}
 

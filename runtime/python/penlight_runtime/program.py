@@ -13,12 +13,16 @@ from penlight_runtime import _runtime
 from penlight_runtime.dtypes import numpy_dtype
 from penlight_runtime.errors import InvalidArgument, UnreadableFile
 from penlight_runtime.session import Session
+from penlight_runtime.strings import as_strings, decode, string_names
 
 _ALIGNMENT = 64  # of the file in memory, so that kernels find aligned weights
 
 
 class TensorInfo(NamedTuple):
-    """An input or output as the file declares it; a size that varies is the name of its symbol, "?" when it has none."""
+    """An input or output as the file declares it; a size that varies is the name of its symbol, "?" when it has none.
+
+    Strings have a dtype such as S64: UTF-8, at most 64 bytes.
+    """
 
     name: str
     dtype: np.dtype
@@ -52,6 +56,8 @@ class Program:
     def __init__(self, data: Any, *, memory_budget: int = 0, check_segments: bool = True) -> None:
         self._native = _runtime.Program(_in_place_or_copy(data), memory_budget, check_segments)
         self._methods = tuple(self._native.methods())
+        metadata = dict(self._native.metadata())
+        self._strings = {method: string_names(metadata, method) for method in self._methods}
 
     @classmethod
     def open(
@@ -82,11 +88,11 @@ class Program:
 
     def inputs(self, method: str = "forward") -> tuple[TensorInfo, ...]:
         """Returns the inputs of a method, in order."""
-        return tuple(_tensor_info(entry) for entry in self._native.inputs(self._index(method)))
+        return self._declared(self._native.inputs(self._index(method)), method)
 
     def outputs(self, method: str = "forward") -> tuple[TensorInfo, ...]:
         """Returns the outputs of a method, in order."""
-        return tuple(_tensor_info(entry) for entry in self._native.outputs(self._index(method)))
+        return self._declared(self._native.outputs(self._index(method)), method)
 
     def session(
         self,
@@ -125,10 +131,15 @@ class Program:
         samples = []
         for method, inputs, outputs in self._native.golden():
             name = self._methods[method]
-            named_inputs = {info.name: _golden_array(entry) for info, entry in zip(self.inputs(name), inputs, strict=True)}
-            named_outputs = {info.name: _golden_array(entry) for info, entry in zip(self.outputs(name), outputs, strict=True)}
+            named_inputs = {info.name: _golden_array(entry, info) for info, entry in zip(self.inputs(name), inputs, strict=True)}
+            named_outputs = {info.name: _golden_array(entry, info) for info, entry in zip(self.outputs(name), outputs, strict=True)}
             samples.append(GoldenSample(name, named_inputs, named_outputs))
         return samples
+
+    def _declared(self, entries: list[tuple[str, int, tuple[int | str, ...]]], method: str) -> tuple[TensorInfo, ...]:
+        infos = tuple(map(_tensor_info, entries))
+        marked = self._strings[method]
+        return tuple(as_strings(info) if info.name in marked else info for info in infos) if marked else infos
 
     def _index(self, method: str) -> int:
         try:
@@ -143,9 +154,10 @@ def _tensor_info(entry: tuple[str, int, tuple[int | str, ...]]) -> TensorInfo:
     return TensorInfo(name, numpy_dtype(number), shape)
 
 
-def _golden_array(entry: tuple[int, tuple[int, ...], bytes]) -> np.ndarray:
+def _golden_array(entry: tuple[int, tuple[int, ...], bytes], info: TensorInfo) -> np.ndarray:
     number, shape, data = entry
-    return np.frombuffer(data, numpy_dtype(number)).reshape(shape).copy()
+    array = np.frombuffer(data, numpy_dtype(number)).reshape(shape)
+    return decode(array) if info.dtype.kind == "S" else array.copy()
 
 
 def _aligned(size: int) -> np.ndarray:

@@ -11,6 +11,7 @@ import numpy as np
 from penlight_runtime import _runtime
 from penlight_runtime.dtypes import empty, numpy_dtype
 from penlight_runtime.errors import InvalidArgument, ShapeMismatch
+from penlight_runtime.strings import decode, encode, place_for
 
 if TYPE_CHECKING:
     from penlight_runtime.program import TensorInfo
@@ -74,6 +75,7 @@ class Session:
 
         Args:
             inputs: arrays by name, or in the method's order. C-contiguous ones are read in place, others are copied first.
+                Strings are arrays of str, bytes, np.str_ or np.bytes_, and come out as object arrays of str.
             outputs: arrays to write into, by name or in order: C-contiguous, of the outputs' shapes and dtypes. Missing: new ones.
 
         Raises:
@@ -139,7 +141,9 @@ class Session:
 
 
 def _as_declared(array: np.ndarray, info: TensorInfo) -> np.ndarray:
-    """Returns the array itself; only bfloat16, which came as uint16, is seen under its own dtype."""
+    """Returns the array itself; bfloat16, which came as uint16, is seen under its own dtype, and strings become str."""
+    if info.dtype.kind == "S":
+        return decode(array)
     return array if array.dtype == info.dtype else array.view(info.dtype)
 
 
@@ -170,6 +174,8 @@ def _check(array: Any, info: TensorInfo, kind: str) -> np.ndarray:
         if not isinstance(array, np.generic):
             raise ShapeMismatch(f"{kind} {info.name!r}: expected a NumPy array of {info.dtype}, got {type(array).__name__}")
         array = np.asarray(array)
+    if info.dtype.kind == "S":
+        return place_for(array, info) if kind == "output" else encode(array, info)
     if array.dtype != info.dtype:
         raise ShapeMismatch(f"{kind} {info.name!r}: expected {info.dtype}, got {array.dtype}; convert it with astype")
     if array.flags.c_contiguous and array.flags.aligned:

@@ -3,16 +3,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 from penlight_export.errors import UnsupportedFeatureError
 from penlight_export.graph import (
+    FUSED_DOMAIN,
     DataType,
     Node,
+    TensorType,
     Value,
     add_constant,
+    add_texts,
     describe,
     find_attribute,
     fresh_name,
@@ -20,6 +24,7 @@ from penlight_export.graph import (
     make_node,
     rank_of,
     replace_node,
+    text_array,
 )
 
 
@@ -50,15 +55,34 @@ class Body:
                 return np.asarray(value.numpy() if hasattr(value, "numpy") else value)
         return np.zeros(0, np.float32)
 
-    def add(self, operator: str, *inputs: Value, domain: str = "", **attributes: Any) -> Value:
-        """One more node; returns its output."""
-        name = fresh_name(graph_of(self.node), f"{self._base}.{operator}")
-        node = make_node(operator, inputs, attributes, domain=domain, output_names=[name], like=self.node)
+    def entries(self, *names: str) -> np.ndarray:
+        """As `numbers`, where strings may be as well: those are an object array."""
+        texts = self.texts(*names)
+        return texts if texts.size else self.numbers(*names)
+
+    def texts(self, *names: str) -> np.ndarray:
+        """The first of these attributes that holds strings, a list or a tensor, as an object array of str; else of size 0."""
+        for name in names:
+            value = self.attribute(name)
+            if isinstance(value, str):
+                return np.array(value, object)
+            if getattr(value, "dtype", None) == DataType.STRING:
+                return text_array(value)
+            if isinstance(value, Sequence) and len(value) and isinstance(value[0], str):
+                return np.array(list(value), object)
+        return np.zeros(0, object)
+
+    def add(self, operator: str, *inputs: Value, domain: str = "", outputs: int = 1, **attributes: Any) -> Value:
+        """One more node; returns its first output."""
+        names = [fresh_name(graph_of(self.node), f"{self._base}.{operator}") for _ in range(outputs)]
+        node = make_node(operator, inputs, attributes, domain=domain, output_names=names, like=self.node)
         self.nodes.append(node)
         return node.outputs[0]
 
     def constant(self, array: Any, dtype: Any = np.float32) -> Value:
-        """An initializer."""
+        """An initializer; of strings where `array` holds them."""
+        if isinstance(array, np.ndarray) and array.dtype.kind == "O":
+            return add_texts(graph_of(self.node), array, f"{self._base}.constant")
         return add_constant(graph_of(self.node), np.asarray(array, dtype), f"{self._base}.constant")
 
     def cast(self, value: Value, dtype: DataType) -> Value:
@@ -82,19 +106,24 @@ class Body:
         return UnsupportedFeatureError(f"{self.node.op_type} node {describe(self.node)} {why}")
 
     def labels(self, *names: str) -> np.ndarray:
-        """Labels of classes as int64.
+        """Labels of classes: int64, or an object array of str."""
+        texts = self.texts("classlabels_strings")
+        return texts if texts.size else self.numbers(*names).astype(np.int64)
 
-        Raises:
-            UnsupportedFeatureError: they are texts, which a .pen file has no place for.
-        """
-        if self.attribute("classlabels_strings"):
-            raise self.refusal("has texts as labels, which the edge runtime cannot hold; train on numbers of classes instead")
-        return self.numbers(*names).astype(np.int64)
+    def index(self, x: Value, keys: np.ndarray) -> Value:
+        """Where strings stand among sorted keys, -1 for those that do not; int64 of x's shape."""
+        graph_of(self.node).opset_imports.setdefault(FUSED_DOMAIN, 1)
+        places = self.add("StringIndex", x, self.constant(keys), domain=FUSED_DOMAIN)
+        places.type, places.shape = TensorType(DataType.INT64), x.shape
+        return places
 
 
 def pick_label(body: Body, index: Value, labels: np.ndarray) -> Value:
     """index: (N,) int64 of a class. Returns its label."""
-    return body.add("Gather", body.constant(labels, np.int64), index)
+    label = body.add("Gather", body.constant(labels, np.int64), index)
+    if labels.dtype.kind == "O":
+        label.type = TensorType(DataType.STRING)
+    return label
 
 
 def transform(body: Body, scores: Value, kind: str) -> Value:

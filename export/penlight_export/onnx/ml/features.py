@@ -3,9 +3,11 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
-from penlight_export.graph import DataType, Value, rank_of
+from penlight_export.graph import DataType, TensorType, Value, rank_of, text_array
 from penlight_export.onnx.ml.body import Body
 
 
@@ -67,30 +69,60 @@ def feature_vectorizer(body: Body) -> None:
 
 def one_hot_encoder(body: Body) -> None:
     """A last dimension of 0 and 1 per category; a value of no category has none (an error elsewhere when zeros=0)."""
-    categories = body.numbers("cats_int64s")
-    if not categories.size:
-        raise body.refusal("has texts as categories, which the edge runtime cannot hold; encode numbers instead")
-    body.finish(body.cast(_matches(body, body.cast(body.input(), DataType.INT64), categories), DataType.FLOAT))
+    texts, categories = body.texts("cats_strings"), body.numbers("cats_int64s")
+    if texts.size:
+        keys, first = np.unique(texts.astype(str), return_index=True)
+        found, categories = body.index(body.input(), keys.astype(object)), first
+    else:
+        found = body.cast(body.input(), DataType.INT64)
+    body.finish(body.cast(_matches(body, found, categories), DataType.FLOAT))
 
 
 def label_encoder(body: Body) -> None:
-    """A table from keys to values, both numbers; what has no key gets the default."""
-    keys = body.numbers("keys_int64s", "keys_floats", "keys_tensor")
-    values = body.numbers("values_int64s", "values_floats", "values_tensor")
-    if not (keys.size and keys.size == values.size and keys.dtype.kind in "if" and values.dtype.kind in "if"):
-        raise body.refusal("maps texts, which the edge runtime cannot hold, or has not one value for each key")
-    x = body.input()
+    """A table from keys to values; what has no key gets the default."""
+    keys = body.entries("keys_int64s", "keys_floats", "keys_strings", "keys_tensor")
+    values = body.entries("values_int64s", "values_floats", "values_strings", "values_tensor")
+    classes = body.texts("classes_strings")  # of version 1: between texts and their places
+    if classes.size:
+        keys, values = np.arange(classes.size), classes
+        keys, values = (values, keys) if body.input().dtype == DataType.STRING else (keys, values)
     if values.dtype.kind == "f" and not body.attribute("values_tensor"):
         values = values.astype(np.float32)
-    found = body.cast(_matches(body, x, keys), DataType.INT32)
-    default = body.attribute("default_tensor")
-    if default is None:
-        default = body.attribute("default_int64", -1) if values.dtype.kind == "i" else body.attribute("default_float", -0.0)
+    _encode(body, keys, values, _default(body, values))
+
+
+def category_mapper(body: Body) -> None:
+    """The same between texts and int64."""
+    texts, numbers = body.texts("cats_strings"), body.numbers("cats_int64s").astype(np.int64)
+    keys, values = (texts, numbers) if body.input().dtype == DataType.STRING else (numbers, texts)
+    _encode(body, keys, values, _default(body, values))
+
+
+def _default(body: Body, values: np.ndarray) -> Any:
+    tensor = body.attribute("default_tensor")
+    if values.dtype.kind == "O":
+        return str(text_array(tensor).reshape(-1)[0]) if tensor is not None else body.attribute("default_string", "_Unused")
+    if tensor is not None:
+        return tensor.numpy().reshape(-1)[0]
+    return body.attribute("default_int64", -1) if values.dtype.kind == "i" else body.attribute("default_float", -0.0)
+
+
+def _encode(body: Body, keys: np.ndarray, values: np.ndarray, default: Any) -> None:
+    """Looks every element up; of keys that come twice the first counts."""
+    if not keys.size or keys.size != values.size:
+        raise body.refusal("has not one value for each key")
+    keys, values, x = keys.reshape(-1), values.reshape(-1), body.input()
+    if keys.dtype.kind == "O":
+        keys, first = np.unique(keys.astype(str), return_index=True)
+        place, values = body.index(x, keys.astype(object)), values[first]
     else:
-        default = default.numpy().reshape(())
-    chosen = body.add("Gather", body.constant(values, values.dtype), body.add("ArgMax", found, axis=-1, keepdims=0))
-    known = body.cast(body.add("ReduceMax", found, body.constant([-1], np.int64), keepdims=0), DataType.BOOL)
-    body.finish(body.add("Where", known, chosen, body.constant(default, values.dtype)))
+        found = body.cast(_matches(body, x, keys), DataType.INT32)
+        known = body.cast(body.add("ReduceMax", found, body.constant([-1], np.int64), keepdims=0), DataType.BOOL)
+        place = body.add("Where", known, body.add("ArgMax", found, axis=-1, keepdims=0), body.constant(-1, np.int64))
+    table = np.append(values, np.array([default], values.dtype))  # the place -1 is that of the default
+    chosen = body.add("Gather", body.constant(table, table.dtype), place)
+    chosen.type, chosen.shape = TensorType(DataType.STRING if table.dtype.kind == "O" else DataType.from_numpy(table.dtype)), x.shape
+    body.finish(chosen)
 
 
 def _matches(body: Body, x: Value, keys: np.ndarray) -> Value:

@@ -14,6 +14,7 @@ from penlight_export.onnx.ml.zip_map import ML_DOMAIN
 LOWERINGS: dict[str, Callable[[Body], None]] = {
     "ArrayFeatureExtractor": features.array_feature_extractor,
     "Binarizer": features.binarizer,
+    "CategoryMapper": features.category_mapper,
     "FeatureVectorizer": features.feature_vectorizer,
     "Imputer": features.imputer,
     "LabelEncoder": features.label_encoder,
@@ -21,6 +22,7 @@ LOWERINGS: dict[str, Callable[[Body], None]] = {
     "LinearRegressor": linear.linear_regressor,
     "Normalizer": features.normalizer,
     "OneHotEncoder": features.one_hot_encoder,
+    "SVMClassifier": support_vectors.svm_classifier,
     "SVMRegressor": support_vectors.svm_regressor,
     "Scaler": features.scaler,
     "TreeEnsemble": trees.tree_ensemble,
@@ -33,7 +35,7 @@ def lower_ml(model: Model) -> int:
     """Replaces the operators of ai.onnx.ml in a model of operator set 21 or above whose types are known. Returns their number.
 
     Raises:
-        UnsupportedFeatureError: one has texts, or attributes that contradict each other.
+        UnsupportedFeatureError: one has attributes that contradict each other.
     """
     nodes = [node for node in all_nodes(model.graph) if node.domain == ML_DOMAIN and node.op_type in LOWERINGS]
     for node in nodes:
