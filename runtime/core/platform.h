@@ -9,6 +9,11 @@
 #define PENLIGHT_HOSTED 0  // bare metal
 #endif
 
+/// 1: code size before speed, for small devices.
+#if !defined(PENLIGHT_SMALL)
+#define PENLIGHT_SMALL 0
+#endif
+
 /// 1: pthreads. 0: a session that asks for threads of its own is refused; the caller's pool works.
 #if !defined(PENLIGHT_THREADS)
 #define PENLIGHT_THREADS PENLIGHT_HOSTED

@@ -92,15 +92,11 @@ void integer_conv(Context& context, const IntegerConvOperands& use, Store&& stor
 template <typename Store>
 void integer_conv_of_types(Context& context, const IntegerConvOperands& use, Store&& store) {
   if (context.output(0).shape.count() == 0) return;
-  const bool x_signed = context.input(use.x).dtype == DType::kI8, w_signed = context.input(use.w).dtype == DType::kI8;
-  if (x_signed && w_signed)
-    integer_conv<int8_t, int8_t>(context, use, store);
-  else if (x_signed)
-    integer_conv<int8_t, uint8_t>(context, use, store);
-  else if (w_signed)
-    integer_conv<uint8_t, int8_t>(context, use, store);
-  else
-    integer_conv<uint8_t, uint8_t>(context, use, store);
+  using Bytes = TypeList<int8_t, uint8_t>;
+  Bytes::call(context.input(use.x).dtype, [&](auto x) {
+    Bytes::call(context.input(use.w).dtype,
+                [&](auto w) { integer_conv<typename decltype(x)::Type, typename decltype(w)::Type>(context, use, store); });
+  });
 }
 
 }  // namespace

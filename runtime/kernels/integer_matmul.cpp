@@ -88,10 +88,7 @@ void integer_product(const IntegerMatMulState& s, const A* a, const B* b, const 
 
 template <typename Function>
 void with_byte_type(DType dtype, Function&& function) {
-  if (dtype == DType::kI8)
-    function(TypeTag<int8_t>{});
-  else
-    function(TypeTag<uint8_t>{});
+  TypeList<int8_t, uint8_t>::call(dtype, function);
 }
 
 /// Calls store(flat output position, row, column, sum) for the whole product.

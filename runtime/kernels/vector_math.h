@@ -70,9 +70,16 @@ void every_second_f32(const float* x, float* y, size_t count);
 using UnaryArray = void (*)(const float* x, float* y, size_t n, float a, float b);
 using BinaryArray = void (*)(const float* x, const float* y, float* z, size_t n);
 
-struct ElementwiseTable {
-  UnaryArray unary[static_cast<int>(Unary::kCount)];
-  BinaryArray binary[static_cast<int>(Binary::kCount)][3];  // each-each, each-same, same-each
+// One table each, so that a program links only those that it uses.
+struct UnaryTable {
+  UnaryArray of[static_cast<int>(Unary::kCount)];
+};
+
+struct BinaryTable {
+  BinaryArray of[static_cast<int>(Binary::kCount)][3];  // each-each, each-same, same-each
+};
+
+struct MoveTable {
   void (*every_second)(const float* x, float* y, size_t n);
 };
 

@@ -108,5 +108,9 @@ inline void depthwise_weight_gradient(const DepthwiseImage& d, const float* imag
   for (; t < d.taps; ++t) depthwise_taps<1>(d, image, dy, d.offsets + t, dweight + t * kLanes);
 }
 
+#if PENLIGHT_SMALL  // is for devices, which do not train
+constexpr DepthwiseTable kDepthwiseTable = {kLanes, planes_to_lanes, lanes_to_planes, depthwise_forward, nullptr, nullptr};
+#else
 constexpr DepthwiseTable kDepthwiseTable = {
     kLanes, planes_to_lanes, lanes_to_planes, depthwise_forward, depthwise_input_gradient, depthwise_weight_gradient};
+#endif

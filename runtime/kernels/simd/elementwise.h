@@ -135,7 +135,7 @@ inline void every_second(const float* x, float* y, size_t n) {
         binary_array<Binary::name, Step::kSame, Step::kEach>                                                    \
   }
 
-constexpr ElementwiseTable kElementwiseTable = {
+constexpr UnaryTable kUnaryTable = {
     {unary_entry<Unary::kIdentity>(),    unary_entry<Unary::kAbs>(),       unary_entry<Unary::kNeg>(),
      unary_entry<Unary::kExp>(),         unary_entry<Unary::kLog>(),       unary_entry<Unary::kSqrt>(),
      unary_entry<Unary::kReciprocal>(),  unary_entry<Unary::kFloor>(),     unary_entry<Unary::kCeil>(),
@@ -145,9 +145,12 @@ constexpr ElementwiseTable kElementwiseTable = {
      unary_entry<Unary::kSelu>(),        unary_entry<Unary::kCelu>(),      unary_entry<Unary::kThresholdedRelu>(),
      unary_entry<Unary::kHardSigmoid>(), unary_entry<Unary::kHardSwish>(), unary_entry<Unary::kMish>(),
      unary_entry<Unary::kSilu>(),        unary_entry<Unary::kGelu>(),      unary_entry<Unary::kGeluTanh>(),
-     unary_entry<Unary::kClip>(),        unary_entry<Unary::kSoftsign>()},
-    {PENLIGHT_BINARY_ROW(kAdd), PENLIGHT_BINARY_ROW(kSub), PENLIGHT_BINARY_ROW(kMul), PENLIGHT_BINARY_ROW(kDiv),
-     PENLIGHT_BINARY_ROW(kMin), PENLIGHT_BINARY_ROW(kMax), PENLIGHT_BINARY_ROW(kPRelu)},
-    every_second};
+     unary_entry<Unary::kClip>(),        unary_entry<Unary::kSoftsign>()}};
+
+constexpr BinaryTable kBinaryTable = {{PENLIGHT_BINARY_ROW(kAdd), PENLIGHT_BINARY_ROW(kSub), PENLIGHT_BINARY_ROW(kMul),
+                                       PENLIGHT_BINARY_ROW(kDiv), PENLIGHT_BINARY_ROW(kMin), PENLIGHT_BINARY_ROW(kMax),
+                                       PENLIGHT_BINARY_ROW(kPRelu)}};
+
+constexpr MoveTable kMoveTable = {every_second};
 
 #undef PENLIGHT_BINARY_ROW
