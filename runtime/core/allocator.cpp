@@ -61,4 +61,34 @@ Status Memory::failure(penlight_error& error, const char* what) const {
               what, bytes, static_cast<unsigned long long>(used_), static_cast<unsigned long long>(budget_));
 }
 
+bool ArrayBytes::reset(Memory& memory, size_t count, size_t element_size) {
+  clear(element_size);
+  if (count == 0) return true;
+  size_t bytes = 0;
+  if (__builtin_mul_overflow(count, element_size, &bytes)) bytes = SIZE_MAX;  // the allocator refuses
+  data_ = memory.allocate(bytes, 16);
+  if (data_ == nullptr) return false;
+  memset(data_, 0, bytes);
+  memory_ = &memory;
+  count_ = count;
+  return true;
+}
+
+bool ArrayBytes::grow(Memory& memory, size_t count, size_t element_size) {
+  if (count <= count_) return true;
+  ArrayBytes bigger;
+  const size_t doubled = count_ > SIZE_MAX / 2 / element_size ? count : count_ * 2;
+  if (!bigger.reset(memory, count > doubled ? count : doubled, element_size)) return false;
+  if (count_ > 0) memcpy(bigger.data_, data_, count_ * element_size);
+  clear(element_size);
+  data_ = bigger.data_, count_ = bigger.count_, memory_ = bigger.memory_;
+  return true;
+}
+
+void ArrayBytes::clear(size_t element_size) {
+  if (data_ != nullptr) memory_->release(data_, count_ * element_size);
+  data_ = nullptr;
+  count_ = 0;
+}
+
 }  // namespace penlight

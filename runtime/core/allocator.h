@@ -37,63 +37,46 @@ class Memory {
   bool over_budget_ = false;
 };
 
+/// What all arrays have in common, so that its code is there once: zero-filled bytes that are released with their owner.
+class ArrayBytes {
+ public:
+  ArrayBytes(const ArrayBytes&) = delete;
+  ArrayBytes& operator=(const ArrayBytes&) = delete;
+
+  size_t count() const { return count_; }
+
+ protected:
+  ArrayBytes() = default;
+  bool reset(Memory& memory, size_t count, size_t element_size);
+  bool grow(Memory& memory, size_t count, size_t element_size);
+  void clear(size_t element_size);
+
+  void* data_ = nullptr;
+  size_t count_ = 0;
+
+ private:
+  Memory* memory_ = nullptr;
+};
+
 /// A zero-filled array of plain data that is released with its owner.
 template <typename T>
-class Array {
+class Array : public ArrayBytes {
  public:
+  static_assert(alignof(T) <= 16, "memory is not aligned to more");
+
   Array() = default;
-  Array(const Array&) = delete;
-  Array& operator=(const Array&) = delete;
   ~Array() { clear(); }
 
   /// Replaces the content by `count` zero elements; false leaves the array empty.
-  bool reset(Memory& memory, size_t count) {
-    clear();
-    if (count == 0) return true;
-    size_t bytes = 0;
-    if (__builtin_mul_overflow(count, sizeof(T), &bytes)) bytes = SIZE_MAX;  // the allocator refuses
-    data_ = static_cast<T*>(memory.allocate(bytes, alignof(T) > 16 ? alignof(T) : 16));
-    if (data_ == nullptr) return false;
-    memset(static_cast<void*>(data_), 0, bytes);
-    memory_ = &memory;
-    count_ = count;
-    return true;
-  }
-
+  bool reset(Memory& memory, size_t count) { return ArrayBytes::reset(memory, count, sizeof(T)); }
   /// Makes room for `count` elements and keeps what is there; grows by doubling.
-  bool grow(Memory& memory, size_t count) {
-    if (count <= count_) return true;
-    const size_t doubled = count_ > SIZE_MAX / 2 / sizeof(T) ? count : count_ * 2;
-    Array bigger;
-    if (!bigger.reset(memory, count > doubled ? count : doubled)) return false;
-    if (count_ > 0) memcpy(static_cast<void*>(bigger.data_), data_, count_ * sizeof(T));
-    swap(bigger);
-    return true;
-  }
+  bool grow(Memory& memory, size_t count) { return ArrayBytes::grow(memory, count, sizeof(T)); }
+  void clear() { ArrayBytes::clear(sizeof(T)); }
 
-  void clear() {
-    if (data_ != nullptr) memory_->release(data_, count_ * sizeof(T));
-    data_ = nullptr;
-    count_ = 0;
-  }
-
-  T* data() { return data_; }
-  const T* data() const { return data_; }
-  size_t count() const { return count_; }
-  T& operator[](size_t i) { return data_[i]; }
-  const T& operator[](size_t i) const { return data_[i]; }
-
- private:
-  void swap(Array& other) {
-    T* data = data_;
-    const size_t count = count_;
-    data_ = other.data_, count_ = other.count_, memory_ = other.memory_;
-    other.data_ = data, other.count_ = count;  // both belong to the same memory
-  }
-
-  T* data_ = nullptr;
-  size_t count_ = 0;
-  Memory* memory_ = nullptr;
+  T* data() { return static_cast<T*>(data_); }
+  const T* data() const { return static_cast<const T*>(data_); }
+  T& operator[](size_t i) { return data()[i]; }
+  const T& operator[](size_t i) const { return data()[i]; }
 };
 
 }  // namespace penlight

@@ -23,7 +23,7 @@ Status refuse_input(const penlight_session& session, size_t input, const Shape& 
 }
 
 /// The size that a symbol must have for `constant + coefficient * symbol` to be `size`.
-bool solve_symbol(const FlatTable& dim, int64_t size, int64_t* symbol_size) {
+bool solve_symbol(FlatTable dim, int64_t size, int64_t* symbol_size) {
   const int64_t coefficient = dim.get(PenDim::kTerms)[0].get(PenDimTerm::kCoefficient);
   int64_t rest = 0;
   if (__builtin_sub_overflow(size, dim.get(PenDim::kConstant), &rest) || rest == INT64_MIN || rest % coefficient != 0) return false;

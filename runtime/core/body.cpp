@@ -7,7 +7,7 @@ namespace {
 
 penlight_session& as_session(void* session) { return *static_cast<penlight_session*>(session); }
 
-Status open_body(penlight_session& parent, const FlatTable& attribute, penlight_error& error) {
+Status open_body(penlight_session& parent, FlatTable attribute, penlight_error& error) {
   penlight_session& root = *parent.root;
   void* place = root.memory.allocate(sizeof(penlight_session), alignof(penlight_session));
   if (place == nullptr) return root.memory.failure(error, "body");
@@ -27,7 +27,7 @@ Status open_body(penlight_session& parent, const FlatTable& attribute, penlight_
   return session_open_bodies(*body, error);
 }
 
-bool is_body_attribute(const FlatTable& attribute) {
+bool is_body_attribute(FlatTable attribute) {
   return attribute.get(PenAttribute::kKind) == static_cast<uint8_t>(AttributeKind::kBody);
 }
 

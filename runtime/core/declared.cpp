@@ -3,7 +3,7 @@
 
 namespace penlight {
 
-bool declared_constant_shape(const FlatTable& value, Shape* shape) {
+bool declared_constant_shape(FlatTable value, Shape* shape) {
   const FlatTables dims = value.get(PenValue::kShape);
   if (!value.declares(PenValue::kShape.slot) || dims.count() > kMaxRank) return false;
   shape->rank = static_cast<int>(dims.count());
@@ -14,13 +14,13 @@ bool declared_constant_shape(const FlatTable& value, Shape* shape) {
   return true;
 }
 
-int64_t declared_symbol(const FlatTable& dim) {
+int64_t declared_symbol(FlatTable dim) {
   const FlatTables terms = dim.get(PenDim::kTerms);
   const bool plain = !dim.get(PenDim::kUnknown) && terms.count() == 1 && dim.get(PenDim::kConstant) == 0;
   return plain && terms[0].get(PenDimTerm::kCoefficient) == 1 ? int64_t{terms[0].get(PenDimTerm::kSymbol)} : -1;
 }
 
-DimState declared_size(const FlatTable& dim, const int64_t* sizes, int64_t* size) {
+DimState declared_size(FlatTable dim, const int64_t* sizes, int64_t* size) {
   if (dim.get(PenDim::kUnknown)) return DimState::kUnknown;
   int64_t sum = dim.get(PenDim::kConstant);
   const FlatTables terms = dim.get(PenDim::kTerms);
@@ -35,7 +35,7 @@ DimState declared_size(const FlatTable& dim, const int64_t* sizes, int64_t* size
   return sum >= 0 ? DimState::kKnown : DimState::kImpossible;
 }
 
-void append_declared(MessageWriter& writer, const penlight_program& program, const FlatTable& value) {
+void append_declared(MessageWriter& writer, const penlight_program& program, FlatTable value) {
   const FlatTables dims = value.get(PenValue::kShape);
   writer.append("(");
   for (size_t i = 0; i < dims.count(); ++i) {

@@ -8,18 +8,18 @@ namespace penlight {
 constexpr int64_t kUnbound = -1;  // a symbol's size before the inputs are known
 
 /// Fills `shape` when every dimension is a plain number; false otherwise.
-bool declared_constant_shape(const FlatTable& value, Shape* shape);
+bool declared_constant_shape(FlatTable value, Shape* shape);
 
 /// The symbol of a dimension that is just `symbol`, -1 for any other.
-int64_t declared_symbol(const FlatTable& dim);
+int64_t declared_symbol(FlatTable dim);
 
 enum class DimState { kKnown, kUnknown, kImpossible };
 
 /// Evaluates a dimension at `sizes` (one per symbol). kUnknown: the file does not say, or a symbol is unbound.
 /// kImpossible: the result is negative or does not fit.
-DimState declared_size(const FlatTable& dim, const int64_t* sizes, int64_t* size);
+DimState declared_size(FlatTable dim, const int64_t* sizes, int64_t* size);
 
 /// "(batch, 1, 8, 8)"
-void append_declared(MessageWriter& writer, const penlight_program& program, const FlatTable& value);
+void append_declared(MessageWriter& writer, const penlight_program& program, FlatTable value);
 
 }  // namespace penlight

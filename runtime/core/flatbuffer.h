@@ -27,10 +27,21 @@ struct FlatBytes {
   }
 
   /// Where the offset stored at `at` points to, 0 when that is not inside the buffer. Offsets point forward.
-  size_t target(size_t at) const {
-    const size_t position = at + load<uint32_t>(at);
-    return position > at && holds(position, 4) ? position : 0;
-  }
+  size_t target(size_t at) const;
+};
+
+// The classes below are two words that travel in registers, and their accessors are calls: the verifier consists of little else, so
+// that this decides how large it is.
+
+/// Where a vector's elements are; nothing when they do not fit.
+struct FlatSpan {
+  FlatSpan() = default;
+  /// `position` is that of the vector's length.
+  FlatSpan(const FlatBytes* bytes, size_t position, size_t element_size);
+
+  const FlatBytes* bytes = nullptr;
+  uint32_t start = 0;
+  uint32_t count = 0;
 };
 
 /// Numbers of type T, or offsets of tables and strings when T is uint32_t.
@@ -38,21 +49,18 @@ template <typename T>
 class FlatVector {
  public:
   FlatVector() = default;
-  /// `position` is that of the vector's length.
-  FlatVector(const FlatBytes* bytes, size_t position) : bytes_(bytes), start_(position + 4) {
-    const size_t count = bytes->load<uint32_t>(position);
-    if (bytes->holds(start_, 0) && count <= (bytes->size - start_) / sizeof(T)) count_ = count;
-  }
+  explicit FlatVector(FlatSpan span) : span_(span) {}
+  FlatVector(const FlatBytes* bytes, size_t position) : span_(bytes, position, sizeof(T)) {}
 
-  size_t count() const { return count_; }
-  size_t position(size_t i) const { return start_ + i * sizeof(T); }
+  size_t count() const { return span_.count; }
+  size_t position(size_t i) const { return span_.start + i * sizeof(T); }
   /// 0 when `i` is out of range.
-  T operator[](size_t i) const { return i < count_ ? bytes_->load<T>(position(i)) : T{}; }
+  T operator[](size_t i) const { return element(span_, i); }
 
  private:
-  const FlatBytes* bytes_ = nullptr;
-  size_t start_ = 0;
-  size_t count_ = 0;
+  static T element(FlatSpan span, size_t i);
+
+  FlatSpan span_;
 };
 
 class FlatTables;
@@ -62,60 +70,61 @@ class FlatTable {
   FlatTable() = default;
   FlatTable(const FlatBytes* bytes, size_t position);
 
-  bool present() const { return vtable_size_ != 0; }
+  bool present() const { return vtable_ != 0; }
   size_t position() const { return position_; }
 
   template <typename T>
   T get(PenScalar<T> field) const {
-    const size_t at = locate(field.slot, sizeof(T));
-    return at == 0 ? field.fallback : bytes_->load<T>(at);
-  }
-  bool get(PenScalar<bool> field) const {
-    const size_t at = locate(field.slot, 1);
-    return at == 0 ? field.fallback : bytes_->load<uint8_t>(at) != 0;
+    return scalar(*this, field);
   }
   /// "" when absent; NUL-terminated.
-  const char* get(PenString field) const;
+  const char* get(PenString field) const { return text(*this, field.slot); }
   /// Entry i of a list of strings; null when there is none.
   const char* get(PenStrings field, size_t i) const;
-  FlatTable get(PenChild field) const;
+  FlatTable get(PenChild field) const { return child(*this, field.slot); }
   FlatTables get(PenChildren field) const;
   template <typename T>
   FlatVector<T> get(PenNumbers<T> field) const {
-    const size_t at = follow(field.slot);
-    return at == 0 ? FlatVector<T>() : FlatVector<T>(bytes_, at);
+    return FlatVector<T>(span(*this, field.slot, sizeof(T)));
   }
 
   /// Whether the file writes this field.
-  bool declares(uint16_t slot) const { return slot + 2 <= vtable_size_ && bytes_->load<uint16_t>(vtable_ + slot) != 0; }
+  bool declares(uint16_t slot) const { return declares(*this, slot); }
   /// Position of a field's bytes inside the table, 0 when it is absent or does not fit.
-  size_t locate(uint16_t slot, size_t size) const;
+  size_t locate(uint16_t slot, size_t size) const { return locate(*this, slot, size); }
   /// Position that an offset field points to, 0 when it is absent or points out of the buffer.
-  size_t follow(uint16_t slot) const;
+  size_t follow(uint16_t slot) const { return follow(*this, slot); }
 
  private:
+  template <typename T>
+  static T scalar(FlatTable table, PenScalar<T> field);
+  static FlatSpan span(FlatTable table, uint16_t slot, size_t element_size);
+  static const char* text(FlatTable table, uint16_t slot);
+  static FlatTable child(FlatTable table, uint16_t slot);
+  static bool declares(FlatTable table, uint16_t slot);
+  static size_t locate(FlatTable table, uint16_t slot, size_t size);
+  static size_t follow(FlatTable table, uint16_t slot);
+
   const FlatBytes* bytes_ = nullptr;
-  size_t position_ = 0;
-  size_t vtable_ = 0;
-  uint16_t vtable_size_ = 0;  // 0: there is no such table
-  uint16_t size_ = 0;
+  uint32_t position_ = 0;
+  uint32_t vtable_ = 0;  // 0: there is no such table
 };
 
 class FlatTables {
  public:
   FlatTables() = default;
-  FlatTables(const FlatBytes* bytes, size_t position) : bytes_(bytes), offsets_(bytes, position) {}
+  explicit FlatTables(FlatSpan span) : span_(span) {}
 
-  size_t count() const { return offsets_.count(); }
-  FlatTable operator[](size_t i) const {
-    const size_t at = i < count() ? bytes_->target(offsets_.position(i)) : 0;
-    return at == 0 ? FlatTable() : FlatTable(bytes_, at);
-  }
+  size_t count() const { return span_.count; }
+  FlatTable operator[](size_t i) const { return entry(span_, i); }
 
  private:
-  const FlatBytes* bytes_ = nullptr;
-  FlatVector<uint32_t> offsets_;
+  static FlatTable entry(FlatSpan span, size_t i);
+
+  FlatSpan span_;
 };
+
+inline FlatTables FlatTable::get(PenChildren field) const { return FlatTables(span(*this, field.slot, 4)); }
 
 /// The NUL-terminated characters of the string at `position`, null when it is not one.
 const char* flat_string(const FlatBytes& bytes, size_t position);

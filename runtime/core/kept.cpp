@@ -16,7 +16,7 @@ unsigned char*& kept_data(const penlight_session& session, size_t index) {
   return session.keeper->kept[session.method.get(PenMethod::kStates)[index]];
 }
 
-void fill_initial(const penlight_program& program, const FlatTable& state, unsigned char* data) {
+void fill_initial(const penlight_program& program, FlatTable state, unsigned char* data) {
   const auto bytes = static_cast<size_t>(state_bytes(state));
   if (bytes == 0) return;
   if (state.declares(PenState::kInitial.slot))
@@ -36,7 +36,7 @@ Status keep(penlight_session& session, size_t index, penlight_error& error) {
   return Status::kOk;
 }
 
-bool state_shape(const FlatTable& state, Shape* shape) {
+bool state_shape(FlatTable state, Shape* shape) {
   const FlatVector<int64_t> sizes = state.get(PenState::kShape);
   if (sizes.count() > static_cast<size_t>(kMaxRank)) return false;
   shape->rank = static_cast<int>(sizes.count());
@@ -69,14 +69,14 @@ void commit(penlight_session& session) {
   }
 }
 
-bool state_fits(const FlatTable& state, const FlatTable& value) {
+bool state_fits(FlatTable state, FlatTable value) {
   Shape kept, declared;
   if (value.get(PenValue::kDtype) != state.get(PenState::kDtype) || !declared_constant_shape(value, &declared)) return false;
   if (!state_shape(state, &kept) || kept.rank != declared.rank) return false;
   return memcmp(kept.dims, declared.dims, sizeof(int64_t) * static_cast<size_t>(kept.rank)) == 0;
 }
 
-bool state_is_sound(const penlight_program& program, const FlatTable& state) {
+bool state_is_sound(const penlight_program& program, FlatTable state) {
   Shape shape;
   const auto dtype = static_cast<DType>(state.get(PenState::kDtype));
   if (dtype == DType::kNone || *state.get(PenState::kName) == '\0' || !state_shape(state, &shape) || !shape_fits(shape))
@@ -87,9 +87,9 @@ bool state_is_sound(const penlight_program& program, const FlatTable& state) {
 
 }  // namespace
 
-size_t method_state_count(const FlatTable& method) { return method.get(PenMethod::kStates).count(); }
+size_t method_state_count(FlatTable method) { return method.get(PenMethod::kStates).count(); }
 
-uint64_t state_bytes(const FlatTable& state) {
+uint64_t state_bytes(FlatTable state) {
   Shape shape;
   state_shape(state, &shape);
   return tensor_bytes(static_cast<DType>(state.get(PenState::kDtype)), shape);
@@ -172,7 +172,7 @@ Status verify_states(const penlight_program& program, penlight_error& error) {
   return Status::kOk;
 }
 
-bool method_states_fit(const penlight_program& program, const FlatTable& method) {
+bool method_states_fit(const penlight_program& program, FlatTable method) {
   const FlatVector<uint32_t> states = method.get(PenMethod::kStates);
   const FlatVector<uint32_t> inputs = method.get(PenMethod::kInputs), outputs = method.get(PenMethod::kOutputs);
   const FlatTables values = method.get(PenMethod::kValues);

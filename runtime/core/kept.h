@@ -6,9 +6,9 @@
 namespace penlight {
 
 /// The states behind the inputs, or outputs, that a caller gives: so many of a method's last ones.
-size_t method_state_count(const FlatTable& method);
+size_t method_state_count(FlatTable method);
 /// The bytes of a state that `verify_program` has seen.
-uint64_t state_bytes(const FlatTable& state);
+uint64_t state_bytes(FlatTable state);
 
 /// Allocates the method's states, or takes those of `other`, a session of the same program that outlives this one.
 Status session_open_kept(penlight_session& session, penlight_session* other, penlight_error& error);
@@ -26,6 +26,6 @@ penlight_tensor session_kept_tensor(const penlight_session& session, size_t inde
 
 /// Semantic rules of the program's states, and of those of a method (kept.cpp).
 Status verify_states(const penlight_program& program, penlight_error& error);
-bool method_states_fit(const penlight_program& program, const FlatTable& method);
+bool method_states_fit(const penlight_program& program, FlatTable method);
 
 }  // namespace penlight

@@ -11,12 +11,12 @@ FlatTable find_attribute(const void* source, const char* name) {
   return penlight::find_attribute(*from->session, from->node, name);
 }
 
-bool attribute_is(const FlatTable& attribute, AttributeKind kind) {
+bool attribute_is(FlatTable attribute, AttributeKind kind) {
   return attribute.present() && attribute.get(PenAttribute::kKind) == static_cast<uint8_t>(kind);
 }
 
 template <typename T>
-int64_t copy_numbers(const FlatVector<T>& from, T* out, int64_t capacity) {
+int64_t copy_numbers(FlatVector<T> from, T* out, int64_t capacity) {
   const auto count = static_cast<int64_t>(from.count());
   for (int64_t i = 0; i < count && i < capacity; ++i) out[i] = from[static_cast<size_t>(i)];
   return count;

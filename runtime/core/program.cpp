@@ -13,7 +13,7 @@ bool kernel_serves(const Kernel& kernel, const char* domain, const char* name, u
          strcmp(kernel.name, name) == 0 && strcmp(kernel.domain, domain) == 0;
 }
 
-const Kernel* find_kernel(const FlatTable& operator_table) {
+const Kernel* find_kernel(FlatTable operator_table) {
   const char* domain = operator_table.get(PenOperator::kDomain);
   const char* name = operator_table.get(PenOperator::kName);
   const uint32_t version = operator_table.get(PenOperator::kVersion);

@@ -50,7 +50,7 @@ struct penlight_program {
   penlight::FlatTable state(size_t i) const { return root.get(penlight::PenProgram::kStates)[i]; }
   penlight::FlatTable golden(size_t i) const { return root.get(penlight::PenProgram::kGolden)[i]; }
   /// The bytes of a span that `verify_program` has seen.
-  const unsigned char* span_data(const penlight::FlatTable& span) const;
+  const unsigned char* span_data(penlight::FlatTable span) const;
 };
 
 namespace penlight {
@@ -71,7 +71,7 @@ Status verify_program(penlight_program& program, penlight_error& error);
 Status verify_samples(const penlight_program& program, penlight_error& error);
 
 /// Whether a span lies in its segment and holds exactly `bytes`, at an offset that suits elements of `element_size`.
-bool span_fits(const penlight_program& program, const FlatTable& span, uint64_t bytes, size_t element_size);
+bool span_fits(const penlight_program& program, FlatTable span, uint64_t bytes, size_t element_size);
 
 /// False when the bytes of a tensor of this shape, zeros left out, times 8 do not fit into int64_t and size_t.
 bool shape_fits(const Shape& shape);

@@ -18,7 +18,7 @@ struct SegmentRange {
 };
 
 /// False when the segment leaves the file or is not aligned as it says.
-bool segment_range(const penlight_program& program, const FlatTable& segment, SegmentRange* range) {
+bool segment_range(const penlight_program& program, FlatTable segment, SegmentRange* range) {
   const uint64_t alignment = segment.get(PenSegment::kAlignment);
   if (alignment < kSegmentAlignment || (alignment & (alignment - 1)) != 0) return false;
   if (__builtin_add_overflow(program.segment_base, segment.get(PenSegment::kOffset), &range->start)) return false;
@@ -55,7 +55,7 @@ Status verify_segments(const penlight_program& program, bool skip_checksums, pen
   return Status::kOk;
 }
 
-bool span_fits(const penlight_program& program, const FlatTable& span, uint64_t bytes, size_t element_size) {
+bool span_fits(const penlight_program& program, FlatTable span, uint64_t bytes, size_t element_size) {
   const FlatTables segments = program.root.get(PenProgram::kSegments);
   const uint32_t index = span.get(PenSpan::kSegment);
   if (!span.present() || index >= segments.count()) return false;
@@ -79,7 +79,7 @@ bool shape_fits(const Shape& shape) {
 
 }  // namespace penlight
 
-const unsigned char* penlight_program::span_data(const penlight::FlatTable& span) const {
+const unsigned char* penlight_program::span_data(penlight::FlatTable span) const {
   const auto segment = root.get(penlight::PenProgram::kSegments)[span.get(penlight::PenSpan::kSegment)];
   return data + segment_base + segment.get(penlight::PenSegment::kOffset) + span.get(penlight::PenSpan::kOffset);
 }

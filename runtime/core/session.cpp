@@ -4,17 +4,21 @@
 #include "core/declared.h"
 #include "core/kept.h"
 
+// Here, so that they are there once.
+penlight_session::penlight_session() = default;
+penlight_session::~penlight_session() = default;
+
 namespace penlight {
 namespace {
 
-size_t count_operands(const FlatTables& nodes) {
+size_t count_operands(FlatTables nodes) {
   size_t total = 0;
   for (size_t i = 0; i < nodes.count(); ++i)
     total += nodes[i].get(PenNode::kInputs).count() + nodes[i].get(PenNode::kOutputs).count();
   return total;
 }
 
-size_t count_omitted_outputs(const FlatTables& nodes) {
+size_t count_omitted_outputs(FlatTables nodes) {
   size_t total = 0;
   for (size_t i = 0; i < nodes.count(); ++i) {
     const FlatVector<int32_t> outputs = nodes[i].get(PenNode::kOutputs);
@@ -23,7 +27,7 @@ size_t count_omitted_outputs(const FlatTables& nodes) {
   return total;
 }
 
-bool copy_indices(Array<uint32_t>& to, Memory& memory, const FlatVector<uint32_t>& from) {
+bool copy_indices(Array<uint32_t>& to, Memory& memory, FlatVector<uint32_t> from) {
   if (!to.reset(memory, from.count())) return false;
   for (size_t i = 0; i < from.count(); ++i) to[i] = from[i];
   return true;

@@ -61,6 +61,9 @@ constexpr uint64_t kBodyNodeCost = 64;  // what a node of a body counts against 
 }  // namespace penlight
 
 struct penlight_session {
+  penlight_session();
+  ~penlight_session();
+
   // Fixed by create.
   const penlight_program* program = nullptr;
   penlight::FlatTable method;

@@ -18,7 +18,7 @@ class StructureWalk {
   }
 
   // Depth is bounded by the schema, which has no cycle.
-  Status table(const FlatTable& table, const PenTableSchema& schema) {
+  Status table(FlatTable table, const PenTableSchema& schema) {
     if (!table.present()) return broken(schema, "lies outside of the metadata");
     if (!spend(8)) return shared();
     for (uint16_t i = 0; i < schema.count; ++i) {
@@ -29,7 +29,7 @@ class StructureWalk {
   }
 
  private:
-  Status field(const FlatTable& table, const PenTableSchema& schema, const PenFieldSchema& field) {
+  Status field(FlatTable table, const PenTableSchema& schema, const PenFieldSchema& field) {
     if (!table.declares(field.slot)) {
       return field.required ? broken(schema, "lacks a required field") : Status::kOk;
     }
@@ -48,7 +48,7 @@ class StructureWalk {
     }
   }
 
-  Status scalar(const FlatTable& table, const PenTableSchema& schema, const PenFieldSchema& field) {
+  Status scalar(FlatTable table, const PenTableSchema& schema, const PenFieldSchema& field) {
     const size_t at = table.locate(field.slot, field.size);
     if (at == 0) return broken(schema, "has a field that does not fit");
     if (field.limit != 0 && bytes_.load<uint8_t>(at) > field.limit) return broken(schema, "has an enum number that is not known");
@@ -102,7 +102,7 @@ class StructureWalk {
 
 }  // namespace
 
-Status verify_structure(const FlatBytes& bytes, const FlatTable& root, penlight_error& error) {
+Status verify_structure(const FlatBytes& bytes, FlatTable root, penlight_error& error) {
   return StructureWalk(bytes, error).table(root, kPenProgramSchema);
 }
 

@@ -10,6 +10,6 @@ namespace penlight {
 /// Walks everything below the root table. Time is linear in the metadata's size: a file whose tables are shared so much that the
 /// walk would take longer is refused. Also refuses enum numbers that this runtime does not know, strings that hold NUL, and
 /// required fields that are absent.
-Status verify_structure(const FlatBytes& bytes, const FlatTable& root, penlight_error& error);
+Status verify_structure(const FlatBytes& bytes, FlatTable root, penlight_error& error);
 
 }  // namespace penlight

@@ -18,7 +18,7 @@ struct MethodPlace {
 /// `body_depths` has for each body that a node refers to how deep it stands, 0 for the others.
 class MethodVerifier {
  public:
-  MethodVerifier(const penlight_program& program, const FlatTable& method, const MethodPlace& place, Array<uint8_t>& defined,
+  MethodVerifier(const penlight_program& program, FlatTable method, const MethodPlace& place, Array<uint8_t>& defined,
                  Array<uint8_t>& body_depths, penlight_error& error)
       : program_(program),
         method_(method),
@@ -48,7 +48,7 @@ class MethodVerifier {
     return value.declares(PenValue::kConstant.slot) ? constant(index) : Status::kOk;
   }
 
-  bool dimension_is_sound(const FlatTable& dim) const {
+  bool dimension_is_sound(FlatTable dim) const {
     const FlatTables terms = dim.get(PenDim::kTerms);
     const size_t symbols = program_.root.get(PenProgram::kSymbols).count();
     if (terms.count() > kMaxDimTerms || (terms.count() == 0 && dim.get(PenDim::kConstant) < 0)) return false;
@@ -102,7 +102,7 @@ class MethodVerifier {
     return method_states_fit(program_, method_) ? Status::kOk : refuse("its last inputs and outputs are not its states");
   }
 
-  bool distinct_names(const FlatVector<uint32_t>& indices) const {
+  bool distinct_names(FlatVector<uint32_t> indices) const {
     for (size_t i = 0; place_.body < 0 && i < indices.count(); ++i) {
       for (size_t j = 0; j < i; ++j) {
         if (indices[i] == indices[j] || strcmp(value_name(indices[i]), value_name(indices[j])) == 0) return false;
@@ -111,7 +111,7 @@ class MethodVerifier {
     return true;
   }
 
-  Status node(const FlatTable& node, size_t index) {
+  Status node(FlatTable node, size_t index) {
     if (node.get(PenNode::kOperator) >= program_.kernels.count())
       return refuse_node(node, index, "names an operator that is not there");
     const Kernel& kernel = *program_.kernels[node.get(PenNode::kOperator)];
@@ -148,7 +148,7 @@ class MethodVerifier {
     return true;
   }
 
-  Status attributes(const FlatTable& node, size_t index) {
+  Status attributes(FlatTable node, size_t index) {
     const FlatTables attributes = node.get(PenNode::kAttributes);
     if (attributes.count() > kMaxAttributes) return refuse_node(node, index, "has more than 64 attributes");
     for (size_t i = 0; i < attributes.count(); ++i) {
@@ -158,7 +158,7 @@ class MethodVerifier {
     return Status::kOk;
   }
 
-  bool attribute_is_sound(const FlatTable& attribute, const FlatVector<int32_t>& inputs) {
+  bool attribute_is_sound(FlatTable attribute, FlatVector<int32_t> inputs) {
     switch (static_cast<AttributeKind>(attribute.get(PenAttribute::kKind))) {
       case AttributeKind::kInteger:
       case AttributeKind::kReal:
@@ -179,7 +179,7 @@ class MethodVerifier {
   }
 
   /// A body belongs to one attribute, and stands behind the body that its node is in: no circle, no sharing.
-  bool body_is_sound(const FlatTable& attribute, const FlatVector<int32_t>& inputs) {
+  bool body_is_sound(FlatTable attribute, FlatVector<int32_t> inputs) {
     const uint32_t body = attribute.get(PenAttribute::kBody);
     if (body >= body_depths_.count() || body_depths_[body] != 0 || place_.depth >= kMaxBodyDepth) return false;
     if (static_cast<int64_t>(body) <= place_.body) return false;
@@ -200,7 +200,7 @@ class MethodVerifier {
                 value_name(index), what);
   }
 
-  Status refuse_node(const FlatTable& node, size_t index, const char* what) {
+  Status refuse_node(FlatTable node, size_t index, const char* what) {
     const uint32_t op = node.get(PenNode::kOperator);
     const char* name = op < program_.kernels.count() ? program_.kernels[op]->name : "?";
     return fail(error_, Status::kInvalidProgram, "method '%s': node %zu '%s' (%s) %s; the file is not one of an exporter",
@@ -243,7 +243,7 @@ Status verify_method_name(const penlight_program& program, size_t index, penligh
   return Status::kOk;
 }
 
-Status verify_method(penlight_program& program, const FlatTable& method, const MethodPlace& place, Array<uint8_t>& body_depths,
+Status verify_method(penlight_program& program, FlatTable method, const MethodPlace& place, Array<uint8_t>& body_depths,
                      penlight_error& error) {
   const char* name = method.get(PenMethod::kName);
   const size_t values = method.get(PenMethod::kValues).count();

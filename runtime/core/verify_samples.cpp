@@ -6,7 +6,7 @@ namespace penlight {
 namespace {
 
 /// The tensor has the value's rank and fixed sizes, and its bytes fill its shape.
-bool sample_fits(const penlight_program& program, const FlatTable& tensor, const FlatTable& value) {
+bool sample_fits(const penlight_program& program, FlatTable tensor, FlatTable value) {
   const FlatVector<int64_t> sizes = tensor.get(PenGoldenTensor::kShape);
   const FlatTables dims = value.get(PenValue::kShape);
   if (sizes.count() != dims.count()) return false;
@@ -21,8 +21,8 @@ bool sample_fits(const penlight_program& program, const FlatTable& tensor, const
   return shape_fits(shape) && span_fits(program, tensor.get(PenGoldenTensor::kData), tensor_bytes(dtype, shape), dtype_size(dtype));
 }
 
-bool samples_fit(const penlight_program& program, const FlatTables& tensors, const FlatTables& values,
-                 const FlatVector<uint32_t>& operands, size_t states) {
+bool samples_fit(const penlight_program& program, FlatTables tensors, FlatTables values, FlatVector<uint32_t> operands,
+                 size_t states) {
   if (tensors.count() + states != operands.count()) return false;
   for (size_t i = 0; i < tensors.count(); ++i) {
     if (!sample_fits(program, tensors[i], values[operands[i]])) return false;
@@ -30,7 +30,7 @@ bool samples_fit(const penlight_program& program, const FlatTables& tensors, con
   return true;
 }
 
-bool golden_fits(const penlight_program& program, const FlatTable& golden) {
+bool golden_fits(const penlight_program& program, FlatTable golden) {
   const uint32_t index = golden.get(PenGolden::kMethod);
   if (index >= program.root.get(PenProgram::kMethods).count()) return false;
   const FlatTable method = program.method(index);
@@ -41,7 +41,7 @@ bool golden_fits(const penlight_program& program, const FlatTable& golden) {
          golden.get(PenGolden::kAtol) >= 0 && golden.get(PenGolden::kRtol) >= 0;  // false for NaN
 }
 
-bool resources_fit(const penlight_program& program, const FlatTable& resources) {
+bool resources_fit(const penlight_program& program, FlatTable resources) {
   const uint32_t index = resources.get(PenResources::kMethod);
   if (index >= program.root.get(PenProgram::kMethods).count()) return false;
   const size_t node_macs = resources.get(PenResources::kNodeMacs).count();
