@@ -6,6 +6,7 @@ from __future__ import annotations
 import re
 import string
 from pathlib import Path
+from typing import Any
 
 from penlight_mobile import sources
 from penlight_mobile.errors import MissingKernelError
@@ -16,11 +17,13 @@ PROGRAM = "model"
 _TEMPLATES = Path(__file__).parent / "templates" / "c"
 _C_FLAGS = ("-std=c99", "-O2")
 _CXX_FLAGS = (
-    *("-std=c++17", "-O2", "-fno-exceptions", "-fno-rtti", "-fno-threadsafe-statics", "-fno-math-errno", "-ffp-contract=fast"),
+    *("-std=c++17", "-O2", "-fno-exceptions", "-fno-rtti", "-fno-threadsafe-statics", "-fno-math-errno", "-ffp-contract=off"),
     *("-fvisibility=hidden", "-ffunction-sections", "-fdata-sections", "-fno-asynchronous-unwind-tables"),
 )
 _LINK_FLAGS = ("-Wl,--gc-sections",)
 _LIBRARIES = ("-lm", "-lpthread")
+
+FLAGS = {"c_flags": _C_FLAGS, "cxx_flags": _CXX_FLAGS, "link_flags": (*_LINK_FLAGS, *_LIBRARIES)}
 
 # An array of this many bytes compiles in about a second; larger models are taken in by the assembler.
 _ARRAY_LIMIT_BYTES = 4 << 20
@@ -38,8 +41,7 @@ def files(model: Model) -> dict[str, bytes]:
     templates = {
         path.name: string.Template(path.read_text(encoding="utf-8")).substitute(filled).encode() for path in _TEMPLATES.glob("*.*")
     }
-    model_files = {"model.pen": model.data, "model.c": _model_source(model.data).encode("ascii")}
-    return {**templates, **runtime_files(model), **model_files}
+    return {**templates, **runtime_files(model), **model_files(model)}
 
 
 def next_step(folder: Path) -> str:
@@ -57,6 +59,15 @@ def runtime_files(model: Model) -> dict[str, bytes]:
         "penlight.cpp": _runtime(model).encode("ascii"),
         "penlight.h": (sources.runtime_folder() / "include/penlight.h").read_bytes(),
         "LICENSE": sources.license_text(),
+    }
+
+
+def model_files(model: Model) -> dict[str, bytes]:
+    """The model as a file and as an array of C."""
+    return {
+        "model.pen": model.data,
+        "model.c": _model_source(model.data).encode("ascii"),
+        "model.h": (_TEMPLATES / "model.h").read_bytes(),
     }
 
 
@@ -114,12 +125,20 @@ __asm__(
 """
 
 
+def _declared(info: Any) -> str:
+    """Dtype and shape as C has them: strings are bytes."""
+    if info.dtype.kind != "S":
+        return f"{info.dtype} [{', '.join(map(str, info.shape))}]"
+    sizes = ", ".join(map(str, (*info.shape, info.dtype.itemsize)))
+    return f"uint8 [{sizes}], strings: UTF-8, zeros behind the end"
+
+
 def words(model: Model) -> dict[str, str]:
     """What READMEs say of the model, by the placeholder that stands for it."""
     return {
         "name": model.name,
         "signature": "\n".join(
-            f"- {kind} `{info.name}`: {info.dtype} [{', '.join(map(str, info.shape))}]"
+            f"- {kind} `{info.name}`: {_declared(info)}"
             for kind, infos in (("input", model.inputs), ("output", model.outputs))
             for info in infos
         ),

@@ -13,7 +13,6 @@ from penlight_mobile import sources
 from penlight_mobile.errors import InvalidModelError
 from penlight_runtime.dtypes import numpy_dtype
 
-
 _NUMBERS = {numpy_dtype(number).name: number for number in range(1, 14)}  # of penlight_dtype
 
 

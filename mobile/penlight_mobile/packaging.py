@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from penlight_mobile import c_target, folder, model, web_target
+from penlight_mobile import c_target, cortex_target, folder, linux_target, model, web_target
 from penlight_mobile.errors import UnknownTargetError
 
 
@@ -21,6 +21,8 @@ class _Target:
 _TARGETS: Mapping[str, _Target] = {
     "c": _Target(c_target.files, c_target.next_step),
     "web": _Target(web_target.files, web_target.next_step),
+    **{name: _Target(platform.files, linux_target.next_step) for name, platform in linux_target.PLATFORMS.items()},
+    **{name: _Target(core.files, cortex_target.next_step) for name, core in cortex_target.CORES.items()},
 }
 
 
@@ -66,7 +68,8 @@ def package(pen_path: str | os.PathLike[str], target: str = "c", output: str | o
         pen_path: a `.pen` file; it is verified and its self-test is run first.
         target: one of `targets()`. "c": the single-file runtime with the kernels that the model needs, its C99 header, the
             model, a main.c and a CMakeLists.txt. "web": the same runtime as WebAssembly, a JavaScript module that runs it, and one
-            page that holds everything; needs Zig (`pip install 'penlight[cross]'`).
+            page that holds everything; needs Zig (`pip install 'penlight[cross]'`). "linux-arm64" and the like: as "c", with a
+            script that cross-compiles it. "cortex-m4" and the like: for a microcontroller, with a Makefile and a board of QEMU's.
         output: a new or empty folder, or one that an earlier call wrote, whose files are then replaced.
 
     Raises:

@@ -74,6 +74,11 @@ Status read_header(penlight_program& program, const void* data, size_t size, pen
     return fail(error, Status::kInvalidFile, "not a .pen file: %s",
                 size < kHeaderEnd ? "it is shorter than the header" : "bytes 4 to 7 are not PEN1");
   }
+#if __BYTE_ORDER__ == __ORDER_BIG_ENDIAN__
+  // Weights are used where they lie, so that a file cannot be read without a converted copy of all of it.
+  return fail(error, Status::kUnsupportedVersion,
+              "a .pen file is little-endian, this machine is not, and the runtime does not convert");
+#endif
   const FileHeader header = parse_header(bytes);
   // Before anything else, so that a newer file is told from a damaged one.
   if ((header.required & ~kKnownFeatures) != 0 || header.minimum_version > kRuntimeVersion) return refuse_newer(header, error);

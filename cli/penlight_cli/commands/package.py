@@ -13,13 +13,19 @@ from penlight_cli.output import Result
 def package(
     model: Annotated[Path, typer.Argument(help="A .pen file.")],
     output: Annotated[Path, typer.Option("--output", "-o", help="The folder to write.")],
-    target: Annotated[str, typer.Option(help="What to package for: c, web.")] = "c",
+    target: Annotated[
+        str,
+        typer.Option(
+            help="What to package for: c, web, linux-arm64, linux-armv7, linux-riscv64, linux-x86, cortex-m3, cortex-m4, cortex-m7."
+        ),
+    ] = "c",
 ) -> Result:
     """Writes a folder that runs the model without Penlight, with only the kernels that the model needs.
 
     c: the single-file runtime, the model, a main.c and a CMakeLists.txt; any compiler builds it. web: the runtime as WebAssembly,
-    a JavaScript module, and one page that holds everything; compiled here by Zig (pip install 'penlight[cross]'). Both check
-    themselves against the golden outputs in the file.
+    a JavaScript module, and one page that holds everything; compiled here by Zig (pip install 'penlight[cross]').
+    linux-...: as c, with a script that cross-compiles it. cortex-...: for a microcontroller without an operating system, with a
+    Makefile and a board that QEMU has. All check themselves against the golden outputs in the file.
 
     Example: penlight package run/model.pen --target c -o digits_c/
     """
