@@ -15,6 +15,7 @@ WEIGHTS = {
     **{name: np.array(number, np.float32) for name, number in NUMBERS.items()},
     "causal": np.tril(np.ones((T, T), bool)),
     "band": np.tri(T, T, 1, bool),
+    "late": np.tri(T, T, -1, bool),
     "split": np.array([0, 0, H, D], np.int64),
     "joined": np.array([0, 0, H * D], np.int64),
 }
@@ -56,7 +57,8 @@ def fused(proto):
         ("r = Div(q, root) u = Div(kt, root) s = MatMul(r, u) " + SOFTMAX, {"scale": 0.25}),
         ("s = MatMul(q, kt) " + SOFTMAX, {"scale": 1.0}),
         ("a = MatMul(q, kt) b = Mul(a, scale) s = Where(causal, b, hidden) " + SOFTMAX, {"scale": 0.5, "is_causal": 1}),
-        ("a = MatMul(q, kt) s = Where(band, a, hidden) " + GUARD, {"scale": 1.0}),
+        ("a = MatMul(q, kt) s = Where(band, a, hidden) " + SOFTMAX, {"scale": 1.0}),  # every row sees the first key
+        ("a = MatMul(q, kt) s = Where(late, a, hidden) " + GUARD, {"scale": 1.0}),
     ],
 )
 def test_heads_first(scores, attributes):
@@ -95,7 +97,7 @@ def test_an_added_mask_is_an_operand(shape):
 @pytest.mark.parametrize(
     "scores",
     [
-        "a = MatMul(q, kt) s = Where(band, a, hidden) " + SOFTMAX,  # without the guard, a row that sees nothing would be NaN
+        "a = MatMul(q, kt) s = Where(late, a, hidden) " + SOFTMAX,  # without the guard, a row that sees nothing would be NaN
         "a = MatMul(q, kt) b = Where(causal, a, low) s = Mul(b, scale) " + SOFTMAX,  # the factor scales the mask, too
         "a = MatMul(q, kt) s = Mul(a, scale) p = Softmax<axis = 2>(s) ",
         "a = MatMul(q, kt) s = Tanh(a) " + SOFTMAX,

@@ -61,6 +61,7 @@ class FuseAttention(Pass):
     """
 
     name = "attention"
+    operators = frozenset({"Softmax"})
     finds_newer = True
 
     def __init__(self, one_row: bool = False) -> None:
@@ -83,7 +84,7 @@ def _fuse(node: Node, one_row: bool) -> bool:
     if softmax is None or softmax.inputs[0] is None:
         return False
     scores = _scores_before(softmax.inputs[0], softmax)
-    if scores is None or (scores.mask is not None and _is_boolean(scores.mask) and not guarded):
+    if scores is None or not (guarded or scores.mask is None or not _is_boolean(scores.mask) or _sees_first(scores.mask)):
         return False  # a row that sees nothing would be NaN without the guard, and is zero in Attention
     if scores.mask is not None and not one_row and not _has_rows(scores.mask):
         return False
@@ -222,6 +223,29 @@ def _is_causal(condition: Value | None) -> bool:
     if down is None or down.op_type != "Unsqueeze" or scalar_of(down.inputs[1]) != 1:
         return False
     return _counts(columns) and _counts(down.inputs[0])
+
+
+def _sees_first(mask: Value) -> bool:
+    """A part of a constant mask whose rows all see the first key, such as rows of a lower triangle, from the first column on."""
+    value: Value | None = mask
+    for _ in range(4):
+        array = constant_of(value)
+        if array is not None:
+            return array.ndim > 1 and array.shape[-1] > 0 and bool(array[..., 0].all())
+        node = value.producer() if value is not None else None
+        if node is None or node.op_type != "Slice" or not _keeps_first(node):
+            return False
+        value = node.inputs[0]
+    return False
+
+
+def _keeps_first(node: Node) -> bool:
+    """A Slice whose columns begin at the first one."""
+    rank = rank_of(node.inputs[0])
+    axes = constant_of(node.inputs[3]) if len(node.inputs) > 3 else None
+    if not rank or axes is None or axes.size != 1 or (len(node.inputs) > 4 and scalar_of(node.inputs[4]) != 1):
+        return False
+    return int(axes.reshape(-1)[0]) % rank != rank - 1 or scalar_of(node.inputs[1]) == 0
 
 
 def _counts(value: Value | None) -> bool:

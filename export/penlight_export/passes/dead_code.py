@@ -19,7 +19,7 @@ class RemoveDeadCode(Pass):
 
     def run(self, model: Model) -> int:
         """Returns the number of removed nodes and initializers."""
-        return sum(_clean(graph) for graph in reversed(tuple(all_graphs(model.graph))))
+        return remove_dead_nodes(model) + sum(remove_unused_constants(graph) for graph in all_graphs(model.graph))
 
     def ensures(self, model: Model) -> None:
         """Every node is read by somebody."""
@@ -28,9 +28,10 @@ class RemoveDeadCode(Pass):
                 raise PassError(f"dead code: {node.op_type} {describe(node)} is still there")
 
 
-def _clean(graph: Graph) -> int:
-    dead = [node for node in reversed(graph) if remove_if_dead(graph, node)]
-    return len(dead) + remove_unused_constants(graph)
+def remove_dead_nodes(model: Model) -> int:
+    """Removes the nodes that no output depends on. Returns their number."""
+    graphs = reversed(tuple(all_graphs(model.graph)))
+    return sum(remove_if_dead(graph, node) for graph in graphs for node in reversed(graph))
 
 
 def remove_if_dead(graph: Graph, node: Node) -> bool:

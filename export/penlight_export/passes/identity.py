@@ -5,7 +5,18 @@ from __future__ import annotations
 
 import numpy as np
 
-from penlight_export.graph import Model, Node, Value, all_nodes, bypass_node, constant_of, find_attribute, rank_of, static_shape
+from penlight_export.graph import (
+    Model,
+    Node,
+    Value,
+    all_nodes,
+    bypass_node,
+    constant_of,
+    find_attribute,
+    make_node,
+    rank_of,
+    replace_node,
+)
 from penlight_export.passes.base import Pass, require_opset
 
 
@@ -23,8 +34,17 @@ class RemoveIdentities(Pass):
         removed = 0
         for node in tuple(all_nodes(model.graph)):
             if node.domain == "" and _is_identity(node) and (source := node.inputs[0]) is not None:
-                removed += bypass_node(node, source)
+                removed += bypass_node(node, source) or _simplify(node, source)
         return removed
+
+
+def _simplify(node: Node, source: Value) -> bool:
+    """Between an input and an output of the graph something must stay; a rule may have changed the node's operands already."""
+    if node.op_type == "Identity":
+        return False
+    copy = make_node("Identity", [source], output_names=[f"{node.outputs[0].name}.copy"], like=node)
+    replace_node(node, [copy], [copy.outputs[0], *[None] * (len(node.outputs) - 1)])
+    return True
 
 
 def _is_identity(node: Node) -> bool:
@@ -56,8 +76,25 @@ def _same_order(node: Node) -> bool:
 
 
 def _same_shape(node: Node) -> bool:
-    before, after = static_shape(node.inputs[0]), static_shape(node.outputs[0])
-    return before is not None and before == after
+    before, after = node.inputs[0].shape if node.inputs[0] is not None else None, node.outputs[0].shape
+    if before is None or after is None or len(before) != len(after):
+        return False
+    return all(a == b and (isinstance(a, int) or a.value is not None) for a, b in zip(before, after, strict=True))
+
+
+def _undoes(operator: str):
+    def rule(node: Node) -> bool:
+        """The node takes back what the one in front of it did, on the same axes."""
+        before = node.inputs[0].producer() if node.inputs[0] is not None else None
+        if before is None or before.op_type != operator or before.domain != "" or len(before.inputs) < 2 or len(node.inputs) < 2:
+            return False
+        axes, inner = constant_of(node.inputs[1]), constant_of(before.inputs[1])
+        if axes is None or inner is None or (axes < 0).any() or (inner < 0).any() or sorted(axes.flat) != sorted(inner.flat):
+            return False
+        node.replace_input_with(0, before.inputs[0])
+        return True
+
+    return rule
 
 
 def _single_input(node: Node) -> bool:
@@ -102,6 +139,7 @@ _RULES = {
     "Reshape": _same_shape,
     "Expand": _same_shape,
     "Flatten": _same_shape,
+    "Squeeze": _undoes("Unsqueeze"),
     "Concat": _single_input,
     "Max": _single_input,
     "Min": _single_input,

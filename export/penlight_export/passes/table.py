@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from penlight_export.passes.again import Again
 from penlight_export.passes.attention import FuseAttention
 from penlight_export.passes.base import Pass
 from penlight_export.passes.common import MergeCommon
@@ -35,6 +36,9 @@ DEFAULT: tuple[Pass, ...] = (
     RecogniseOperators(),
     MoveQuantized(),
     FuseAttention(),
+    Again(FoldShapes(), "Attention"),  # whose result has the shape of the queries; products leave sizes open
+    Again(RemoveIdentities(), "Attention"),
+    Again(MergeCommon(), "Attention"),
     ScaleWeights(),
     FuseMatMulAdd(),
     ResidualSums(),
