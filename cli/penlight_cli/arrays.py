@@ -28,7 +28,12 @@ class InputInfo:
     shape: tuple[int | str, ...]
 
     def __str__(self) -> str:
-        return f"{self.dtype}[{', '.join(map(str, self.shape))}]"
+        return f"{'string' if self.is_text else self.dtype}[{', '.join(map(str, self.shape))}]"
+
+    @property
+    def is_text(self) -> bool:
+        """Whether it takes strings."""
+        return self.dtype.kind in "OS"
 
 
 @dataclass(frozen=True)
@@ -84,7 +89,7 @@ def _read(path: Path, name: str | None, declared: Sequence[InputInfo], reading: 
 
 
 def read_npy(path: Path) -> np.ndarray:
-    """One array of numbers; files with Python objects are refused."""
+    """One array of numbers or strings; files with Python objects are refused."""
     try:
         with open(path, "rb") as file:  # NumPy leaves it open when it fails
             array = np.load(file, allow_pickle=False)
@@ -134,7 +139,9 @@ def _checked(array: np.ndarray, info: InputInfo, reading: Reading) -> np.ndarray
     if array.ndim == len(info.shape) - 1:
         array = array[None]  # one sample without its batch dimension
     came = f"{array.dtype}[{', '.join(map(str, array.shape))}]"
-    if array.dtype != info.dtype:
+    if info.is_text and array.dtype.kind in "US":
+        array = texts_of(array)
+    elif array.dtype != info.dtype:
         if not reading.cast:
             raise InputValue(f"input {info.name!r}: expected {info}, came {came}; convert the file, or add --cast")
         array = _cast(array, info)
@@ -147,6 +154,14 @@ def _checked(array: np.ndarray, info: InputInfo, reading: Reading) -> np.ndarray
         position = tuple(int(i) for i in np.argwhere(~np.isfinite(array))[0])
         raise InputValue(f"input {info.name!r}: NaN or infinity at {list(position)}; clean the data, or add --allow-nan")
     return np.ascontiguousarray(array)
+
+
+def texts_of(array: np.ndarray) -> np.ndarray:
+    """An object array of str, which every engine takes, from np.str_ or UTF-8 in np.bytes_."""
+    try:
+        return (np.char.decode(array, "utf-8") if array.dtype.kind == "S" else array).astype(object)
+    except UnicodeDecodeError as error:
+        raise InputValue(f"input: strings must be UTF-8 ({error.reason}); write them with numpy.save as str") from error
 
 
 def _cast(array: np.ndarray, info: InputInfo) -> np.ndarray:
@@ -182,5 +197,5 @@ def save_outputs(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
 def npy_bytes(array: np.ndarray) -> bytes:
     """The array as the bytes of a .npy file."""
     buffer = io.BytesIO()
-    np.save(buffer, array, allow_pickle=False)
+    np.save(buffer, array.astype(np.str_) if array.dtype.kind == "O" else array, allow_pickle=False)
     return buffer.getvalue()

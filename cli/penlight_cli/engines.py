@@ -16,6 +16,7 @@ from penlight_cli.files import existing_file, named
 # https://onnxruntime.ai/docs/api/python/: the type strings of NodeArg
 _INTEGERS = ("int8", "uint8", "int16", "uint16", "int32", "uint32", "int64", "uint64", "bool")
 _ORT_DTYPES = {"float": "float32", "double": "float64", "float16": "float16", **{name: name for name in _INTEGERS}}
+_ORT_DTYPES["string"] = "object"
 
 
 class Engine(Protocol):
@@ -78,7 +79,7 @@ def _short(error: Exception) -> str:
 def _ort_dtype(value: Any) -> np.dtype:
     inner = value.type.removeprefix("tensor(").removesuffix(")")
     if inner not in _ORT_DTYPES:
-        raise InputFormat(f"model input {value.name!r} has the type {value.type}; expected a tensor of numbers")
+        raise InputFormat(f"model input {value.name!r} has the type {value.type}; expected a tensor of numbers or strings")
     return np.dtype(_ORT_DTYPES[inner])
 
 

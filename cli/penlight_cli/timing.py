@@ -45,7 +45,7 @@ def percentiles(seconds: np.ndarray) -> dict[str, float]:
 def random_inputs(
     declared: Sequence[InputInfo], batch: int, shapes: Mapping[str, Sequence[int]], seed: int
 ) -> dict[str, np.ndarray]:
-    """Seeded numbers for each input: normal, 0..9 for integers; a dynamic first dimension gets `batch`, others must be given."""
+    """Seeded numbers for each input: normal, else 0..9, strings too; an open first size is `batch`, others must be given."""
     generator = np.random.default_rng(seed)
     arrays = {}
     for info in declared:
@@ -55,7 +55,7 @@ def random_inputs(
             if info.dtype.kind == "f"
             else generator.integers(0, 2 if info.dtype.kind == "b" else 10, shape)
         )
-        arrays[info.name] = np.asarray(values, info.dtype)
+        arrays[info.name] = values.astype(np.str_).astype(object) if info.is_text else np.asarray(values, info.dtype)
     return arrays
 
 

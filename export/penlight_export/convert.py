@@ -23,6 +23,7 @@ from penlight_export.onnx.importer import load_onnx
 from penlight_export.onnx.strings import DEFAULT_WIDTH, LARGEST_WIDTH
 from penlight_export.passes import DEFAULT, Pass
 from penlight_export.provenance import file_digest, producer
+from penlight_export.sampling import with_short_texts
 from penlight_export.stages import stage
 from penlight_export.subjects import Subject, onnx_subject, pen_subject
 from penlight_export.summary import ModelSummary, summarize_pen
@@ -87,6 +88,7 @@ def convert(
     writer = foreign_program(model, os.fspath(onnx_path), metadata, passes, max_string_bytes)
     stage("write")
     original = onnx_subject(model, os.fspath(onnx_path))
+    original.engine.inputs = with_short_texts(original.engine.inputs, max_string_bytes)
     draft = EdgeEngine(writer.program())
     samples = sample_inputs(original, draft, data)
     outputs = original.engine.run(samples[0])

@@ -154,7 +154,8 @@ class ReferenceEngine(Engine):
                 results = self._evaluator.run(None, dict(inputs))
         except Exception as error:  # NumPy raises many kinds
             raise EngineError(f"the reference implementation of ONNX failed: {_one_line(error)}") from error
-        return {port.name: np.asarray(array) for port, array in zip(self.outputs, results, strict=True)}
+        arrays = {port.name: np.asarray(array) for port, array in zip(self.outputs, results, strict=True)}
+        return {name: array.astype(object) if array.dtype.kind in "US" else array for name, array in arrays.items()}
 
 
 class EdgeEngine(Engine):
@@ -207,6 +208,11 @@ _ORT_TYPES = {
     "tensor(string)": "object",
     **{f"tensor({name})": name for name in ("float16", "int8", "uint8", "int16", "uint16", "int32", "uint32", "int64", "uint64")},
 }
+
+
+def dtype_text(dtype: np.dtype) -> str:
+    """How people call a dtype; of a .pen file's strings with their limit."""
+    return f"string (at most {dtype.itemsize} bytes)" if dtype.kind == "S" else "string" if dtype.kind == "O" else str(dtype)
 
 
 def edge_port(info: penlight_runtime.TensorInfo) -> Port:

@@ -72,6 +72,14 @@ def make_inputs(ports: Sequence[Port], sizes: Mapping[str, int], bounds: Mapping
     return arrays
 
 
+def with_short_texts(ports: Sequence[Port], most_bytes: int) -> tuple[Port, ...]:
+    """Random strings that an input of so many bytes takes."""
+    return tuple(
+        port._replace(texts=tuple(text for text in port.texts if len(text.encode()) <= most_bytes) or ("",)) if port.texts else port
+        for port in ports
+    )
+
+
 def integer_bounds(model: Model) -> dict[str, int]:
     """How large the entries of integer inputs may be: the size of the table that they index, where that is known."""
     bounds: dict[str, int] = {}

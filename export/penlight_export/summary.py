@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from penlight_export.edge.reader import PenFile, PenMethod, read_pen
-from penlight_export.engines import Port
+from penlight_export.engines import Port, dtype_text
 from penlight_export.errors import OptionError
 
 
@@ -65,7 +65,7 @@ class ModelSummary:
         """Plain values for `json.dumps`."""
         result = asdict(self)
         for name in ("inputs", "outputs", "states"):
-            result[name] = [{"name": p.name, "dtype": str(p.dtype), "shape": list(p.shape)} for p in getattr(self, name)]
+            result[name] = [{"name": p.name, "dtype": dtype_text(p.dtype), "shape": list(p.shape)} for p in getattr(self, name)]
         return result
 
     def to_text(self) -> str:
@@ -77,7 +77,7 @@ class ModelSummary:
         ]
         if len(self.methods) > 1:
             lines.append(f"method  {self.method}, one of {', '.join(self.methods)}")
-        lines += [f"{kind}  {p.name}  {p.dtype} {_shape_text(p.shape)}" for kind, ports in self._ports() for p in ports]
+        lines += [f"{kind}  {p.name}  {dtype_text(p.dtype)} {_shape_text(p.shape)}" for kind, ports in self._ports() for p in ports]
         lines.append("operators  " + ", ".join(f"{name} x{count}" for name, count in self.operators.items()))
         if self.macs is not None:
             lines.append(f"one run{at}  {self.macs:,} MACs, arena {self.arena_bytes or 0:,} bytes")

@@ -123,8 +123,13 @@ def _more_fixed(ports: Sequence[Port], others: Sequence[Port]) -> list[Port]:
     for port, other in zip(ports, others, strict=True):
         sizes = zip(port.shape, other.shape, strict=True) if len(port.shape) == len(other.shape) else ()
         shape = tuple(y if isinstance(y, int) else x for x, y in sizes) or port.shape
-        merged.append(port._replace(shape=shape, texts=port.texts or other.texts))
+        merged.append(port._replace(shape=shape, texts=min((port.texts, other.texts), key=_longest)))
     return merged
+
+
+def _longest(texts: Sequence[str]) -> float:
+    """Bytes of the longest string; of two models' words those that fit into both are taken."""
+    return max((len(text.encode()) for text in texts), default=np.inf)
 
 
 def _smallest(bounds: Sequence[Mapping[str, int] | None]) -> dict[str, int]:
@@ -239,7 +244,7 @@ def keep_divergence(report: VerifyReport, a: Inspectable, b: Inspectable, inputs
     found = report.divergence = find_divergence(a, b, inputs, report.tolerance)
     if found is not None:
         left, right = (side.values([found.value], inputs)[found.value] for side in (a, b))
-        if left.shape == right.shape and left.size:
+        if left.shape == right.shape and left.size and left.dtype.kind != "O":
             report.plots = {
                 f"first difference: {found.value}": {"max_abs": found.max_abs, **describe_pair(left, right)},
                 **report.plots,

@@ -111,7 +111,9 @@ typedef struct penlight_session_options {
                                               must outlive this one; one thread at a time then uses both */
 } penlight_session_options;
 
-/* An input or output as the method declares it. A size that varies is -1 and has a name in `symbols` (or "" when it is derived). */
+/* An input or output as the method declares it. A size that varies is -1 and has a name in `symbols` (or "" when it is derived).
+ * Strings are PENLIGHT_U8 with one more dimension at the end: UTF-8, zeros behind the end of each. The metadata entry
+ * "strings." + the method's name is a JSON list of the names of those inputs and outputs. */
 typedef struct penlight_tensor_info {
   const char* name;
   penlight_dtype dtype;

@@ -97,7 +97,7 @@ Status string_case_run(Context& context) {
       size += written;
       at += length;
     }
-    memset(to + size, 0, static_cast<size_t>(width - size));
+    if (width > size) memset(to + size, 0, static_cast<size_t>(width - size));
   }
   return Status::kOk;
 }

@@ -25,6 +25,7 @@ def convert(
         typer.Option(help="Only these optimizer passes, or all but some: no-attention,no-dead-code. list: names them."),
     ] = None,
     optimize: Annotated[bool, typer.Option("--opt/--no-opt", help="Optimize the graph, or convert it as it is.")] = True,
+    max_string_bytes: Annotated[int, typer.Option(min=1, help="UTF-8 bytes of the longest string that an input takes.")] = 64,
     report: Annotated[
         Path | None, typer.Option(metavar="OUT.html|OUT.json", help="Write the comparison, also a failed one.")
     ] = None,
@@ -45,7 +46,9 @@ def convert(
     import penlight_export
 
     with report_of_failure(report, [source, pen]), stage_bar("convert"):
-        result = penlight_export.convert(source, pen, verify=verify, passes=chosen_passes(passes, optimize))
+        result = penlight_export.convert(
+            source, pen, verify=verify, passes=chosen_passes(passes, optimize), max_string_bytes=max_string_bytes
+        )
     entry = written(pen)
     text = result.report.to_text() + "\n"
     data = {"source": str(source), "written": entry, "report": result.report.to_json()}

@@ -62,17 +62,24 @@ def _check_finite(answers: Mapping[str, Any]) -> None:
 def describe(array: Any) -> dict[str, Any]:
     """Facts about an output; small ones with their values, (N, classes) with the first row's best three."""
     facts: dict[str, Any] = {"dtype": str(array.dtype), "shape": list(array.shape)}
-    if array.size:
+    is_text = array.dtype.kind == "O"
+    if is_text:
+        facts["dtype"] = "string"
+    elif array.size:
         facts.update(min=float(array.min()), max=float(array.max()), mean=float(array.mean()))
     if array.size <= 1000:
         facts["values"] = array.tolist()
-    if array.ndim == 2 and array.shape[1] > 1 and array.shape[0]:
+    if not is_text and array.ndim == 2 and array.shape[1] > 1 and array.shape[0]:
         facts["argmax"] = array.argmax(axis=1).tolist()
         facts["top"] = [[int(i), float(array[0, i])] for i in array[0].argsort()[::-1][:3]]
     return facts
 
 
 def _row(name: str, facts: dict[str, Any]) -> list[str]:
+    import numpy as np
+
     best = ", ".join(f"{index} ({value:.4g})" for index, value in facts.get("top", []))
+    if facts["dtype"] == "string":
+        best = ", ".join(map(repr, np.array(facts.get("values", [])).reshape(-1)[:3].tolist()))
     numbers = [f"{facts[key]:.6g}" if key in facts else "-" for key in ("min", "max", "mean")]
     return [name, f"{facts['dtype']}[{', '.join(map(str, facts['shape']))}]", *numbers, best]

@@ -21,7 +21,7 @@ def string_names(metadata: Mapping[str, str], method: str) -> frozenset[str]:
     """Names of a method's inputs and outputs that the file marks as strings; what cannot be read marks none."""
     try:
         names = json.loads(metadata.get(METADATA + method, "[]"))
-    except ValueError:
+    except (ValueError, RecursionError):  # a file may come from anybody
         return frozenset()
     return frozenset(name for name in names if isinstance(name, str)) if isinstance(names, list) else frozenset()
 

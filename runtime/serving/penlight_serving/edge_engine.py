@@ -14,7 +14,7 @@ import penlight_runtime
 from penlight_serving.engine import invalid_model
 from penlight_serving.errors import ModelInvalidError
 from penlight_serving.options import Options
-from penlight_serving.tensors import BY_DTYPE, TensorInfo
+from penlight_serving.tensors import BY_DTYPE, DATATYPES, TensorInfo
 
 
 class EdgeEngine:
@@ -69,7 +69,7 @@ class EdgeEngine:
 
 
 def _tensor_info(path: Path, info: Any) -> TensorInfo:
-    datatype = BY_DTYPE.get(np.dtype(info.dtype))
+    datatype = DATATYPES["BYTES"] if info.dtype.kind == "S" else BY_DTYPE.get(np.dtype(info.dtype))
     if datatype is None:
         raise ModelInvalidError(f"{path}: {info.name!r} is {info.dtype}, expected one of {', '.join(map(str, BY_DTYPE))}")
     dims = tuple(dim if isinstance(dim, int) else str(dim) for dim in info.shape)

@@ -71,8 +71,8 @@ def one_hot_encoder(body: Body) -> None:
     """A last dimension of 0 and 1 per category; a value of no category has none (an error elsewhere when zeros=0)."""
     texts, categories = body.texts("cats_strings"), body.numbers("cats_int64s")
     if texts.size:
-        keys, first = np.unique(texts.astype(str), return_index=True)
-        found, categories = body.index(body.input(), keys.astype(object)), first
+        keys, categories = np.unique(texts.astype(str), return_inverse=True)
+        found = body.index(body.input(), keys.astype(object))
     else:
         found = body.cast(body.input(), DataType.INT64)
     body.finish(body.cast(_matches(body, found, categories), DataType.FLOAT))
@@ -121,7 +121,10 @@ def _encode(body: Body, keys: np.ndarray, values: np.ndarray, default: Any) -> N
         place = body.add("Where", known, body.add("ArgMax", found, axis=-1, keepdims=0), body.constant(-1, np.int64))
     table = np.append(values, np.array([default], values.dtype))  # the place -1 is that of the default
     chosen = body.add("Gather", body.constant(table, table.dtype), place)
-    chosen.type, chosen.shape = TensorType(DataType.STRING if table.dtype.kind == "O" else DataType.from_numpy(table.dtype)), x.shape
+    chosen.type, chosen.shape = (
+        TensorType(DataType.STRING if table.dtype.kind == "O" else DataType.from_numpy(table.dtype)),
+        x.shape,
+    )
     body.finish(chosen)
 
 

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 
@@ -60,7 +61,7 @@ class TextBody(Body):
         pads, axes = self.constant([0, more], np.int64), self.constant([-1], np.int64)
         return self.add("Pad", value, pads, self.constant(0, np.uint8), axes)
 
-    def fused(self, operator: str, *inputs: Value, **attributes: object) -> Value:
+    def fused(self, operator: str, *inputs: Value, **attributes: Any) -> Value:
         """A node of our own operators on strings."""
         graph_of(self.node).opset_imports.setdefault(FUSED_DOMAIN, 1)
         return self.add(operator, *inputs, domain=FUSED_DOMAIN, **attributes)

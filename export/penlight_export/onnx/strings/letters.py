@@ -3,10 +3,11 @@
 
 from __future__ import annotations
 
-import sys
 from functools import cache
 
 import numpy as np
+
+_LAST_CASED = 0x1FFFF  # no alphabet behind the supplementary multilingual plane has cases
 
 
 def _change(letter: str, upper: bool) -> str:
@@ -23,11 +24,8 @@ def change_case(text: str, upper: bool) -> str:
 @cache
 def case_table(upper: bool) -> np.ndarray:
     """(R, 4) int32: code points first, first + step, ... (count of them) become themselves + delta, in ascending order."""
-    changes = [
-        (code, ord(_change(chr(code), upper)) - code)
-        for code in range(sys.maxunicode + 1)
-        if _change(chr(code), upper) != chr(code)
-    ]
+    codes = range(_LAST_CASED + 1)
+    changes = [(code, ord(_change(chr(code), upper)) - code) for code in codes if _change(chr(code), upper) != chr(code)]
     rows: list[list[int]] = []
     for code, delta in changes:
         if rows and _continues(rows[-1], code, delta):

@@ -8,6 +8,7 @@ import numpy as np
 from penlight_export.graph import FUSED_DOMAIN, DataType, Shape, TensorType, Value
 from penlight_export.onnx.strings.body import Handler, TextBody
 from penlight_export.onnx.strings.letters import case_table, change_case
+from penlight_export.onnx.strings.patterns import UnsupportedPattern, automaton
 
 NUMBER_WIDTH = 24  # bytes that NumberToString writes; runtime/kernels/string_number.cpp
 
@@ -121,6 +122,18 @@ def _without(body: TextBody, y: Value, compared: Value, words: list[str], axis: 
     return body.add("Slice", body.add("Concat", kept, blank, axis=axis), start, end, axes)
 
 
+def match(body: TextBody) -> None:
+    """A regular expression, as the tables of an automaton."""
+    try:
+        table, classes, ends = automaton(body.attribute("pattern", ""))
+    except UnsupportedPattern as error:
+        raise body.refusal(f"has a pattern that the edge runtime cannot match: {error}") from error
+    tables = [body.constant(table, np.int32), body.constant(classes, np.uint8), body.constant(ends, bool)]
+    result = body.fused("StringMatch", body.input(), *tables)
+    result.type = TensorType(DataType.BOOL)
+    body.finish(result)
+
+
 def count_ngrams(body: TextBody) -> None:
     """TfIdfVectorizer on numbers of strings; a string that is in no n-gram is -1."""
     pool = [str(text) for text in body.attribute("pool_strings") or ()]
@@ -136,6 +149,7 @@ HANDLERS: dict[tuple[str, str], Handler] = {
     ("", "Cast"): cast,
     ("", "CastLike"): cast_like,
     ("", "Equal"): equal,
+    ("", "RegexFullMatch"): match,
     ("", "StringConcat"): concat,
     ("", "StringNormalizer"): normalize,
     ("", "StringSplit"): split,
