@@ -16,6 +16,8 @@ from penlight_export.errors import UnsupportedOpsetError as UnsupportedOpsetErro
 from penlight_export.errors import VerifyError as VerifyError
 from penlight_export.export import Exported as Exported
 from penlight_export.export import export as export
+from penlight_export.imported import ImportedModule as ImportedModule
+from penlight_export.imported import import_module as import_module
 from penlight_export.methods import ExportedMethods as ExportedMethods
 from penlight_export.methods import Method as Method
 from penlight_export.methods import export_methods as export_methods

@@ -97,3 +97,14 @@ class EngineError(ExportError, RuntimeError):
 
     code = "PL-E2010"
     exit_code = 1
+
+
+class ImportedNodeError(ExportError, ValueError):
+    """A node of an imported model refused its inputs: their sizes or dtypes do not fit, or it is used in a way that the framework
+    does not compute.
+
+    The message names the node and holds the operator's own words. Check the inputs' shapes against the file
+    (`penlight inspect model.onnx`); run the file on onnxruntime when it is the operator's form that is missing.
+    """
+
+    code = "PL-E2011"

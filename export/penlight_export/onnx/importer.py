@@ -26,6 +26,7 @@ from penlight_export.onnx.opsets import MAXIMUM_IMPORT, MINIMUM_IMPORT, find_sch
 MAXIMUM_FILE_BYTES = 2**31 - 1  # protobuf's own limit; larger models keep their weights in external files
 REWRITTEN = "penlight.rewritten"  # in `Model.meta`: the graph is not that of its file, which other engines must not be given
 ONNX_DOMAINS = {"", "ai.onnx"}
+TRAINING_DOMAIN = "ai.onnx.preview.training"
 
 # What people hand over by mistake, told by the first bytes.
 _FOREIGN = (
@@ -72,9 +73,18 @@ def load_onnx(path: str | os.PathLike[str]) -> Model:
         ) from error
     if has_external:
         set_base_folder(model, path.absolute().parent)
-    model.meta[REWRITTEN] = rewritten
     _drop_default_inputs(model)
+    model.meta[REWRITTEN] = _without_gradients(model) or rewritten
     return model
+
+
+def _without_gradients(model: Model) -> bool:
+    """Writes out the nodes that differentiate. Whether there were any."""
+    if TRAINING_DOMAIN not in model.opset_imports:
+        return False
+    from penlight_export.imported.gradient import expand_gradients  # here: hardly a file has one, and it takes the framework
+
+    return expand_gradients(model) > 0
 
 
 def _drop_default_inputs(model: Model) -> None:
