@@ -22,6 +22,14 @@ def test_compiles_alone(tmp_path, compiler, standard, suffix):
     run(compiler, f"-std={standard}", *warnings, "-fsyntax-only", "-I", HEADER.parent, source)
 
 
+@pytest.mark.parametrize("compiler", ["g++", "clang++-16"])
+def test_cpp_program_of_the_tests_is_cpp17_without_exceptions(compiler):
+    need(compiler)
+    source = ROOT / "tests/runtime/native/cpp_api.cpp"
+    warnings = ["-Wall", "-Wextra", "-Wconversion", "-pedantic", "-Werror"]
+    run(compiler, "-std=c++17", "-fno-exceptions", "-fno-rtti", *warnings, "-fsyntax-only", "-I", HEADER.parent, source)
+
+
 def test_c_program_of_the_tests_is_c99():
     need("gcc")
     source = ROOT / "tests/runtime/native/c_api.c"

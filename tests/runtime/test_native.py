@@ -9,6 +9,7 @@ import re
 
 import pytest
 from native_builds import HEADER_FUNCTIONS, build_runtime, need, run
+from pen_builder import relu_program
 from pen_corpus import corpus
 from pen_random import read_bundle, write_bundle
 
@@ -64,6 +65,12 @@ def test_runs_make_no_heap_call(asan, files, name):
 
 def test_c_program(asan, files):
     assert "ok" in run(asan / "penlight_c_api", files["small"])
+
+
+def test_cpp_program(asan, tmp_path):
+    path = tmp_path / "relu.pen"
+    path.write_bytes(relu_program().build())
+    assert "ok" in run(asan / "penlight_cpp_api", path)
 
 
 def test_random_programs_of_every_operator(asan, tmp_path):
