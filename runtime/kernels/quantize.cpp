@@ -2,8 +2,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "quantize.h"
 
-#include <math.h>
-
 namespace penlight {
 
 namespace {
@@ -54,18 +52,80 @@ int64_t scale_place(const QuantizeState& s, int64_t i) {
   return line / s.size * s.outer_step + line % s.size / s.block * s.place_step + inside * s.inner_step;
 }
 
-/// Calls body(i, place of its scale) for every element, on several threads.
+/// Elements [first, first + count), whose scales lie `step` apart from place `place` on; step is 0 or 1.
+struct QuantizeRun {
+  int64_t first, count, place, step;
+};
+
+/// Calls body(run) for all elements, on several threads.
 template <typename Body>
-void quantize_each(Context& context, const QuantizeState& s, Body&& body) {
+void quantize_runs(Context& context, const QuantizeState& s, Body&& body) {
+  const bool rows = s.inner == 1 && s.block == 1 && s.place_step == 1;  // each element of a row has a scale of its own
+  const int64_t length = rows ? s.size : s.inner, step = rows ? 1 : s.inner_step;
   parallel_ranges(context_parallel(context), static_cast<size_t>(context.input(0).shape.count()), 4096,
                   [&](size_t begin, size_t end) {
-                    for (int64_t i = static_cast<int64_t>(begin); i < static_cast<int64_t>(end); ++i) body(i, scale_place(s, i));
+                    const int64_t last = static_cast<int64_t>(end);
+                    for (int64_t i = static_cast<int64_t>(begin); i < last;) {
+                      const int64_t rest = length - i % length, count = rest < last - i ? rest : last - i;
+                      body(QuantizeRun{i, count, scale_place(s, i), step});
+                      i += count;
+                    }
                   });
 }
 
 template <typename T>
 float zero_point_of(const Tensor& zero, int64_t place) {
   return zero.present() ? static_cast<float>(zero.as<T>()[zero.shape.count() == 1 ? 0 : place]) : 0.0f;
+}
+
+/// Calls each(i, scale, zero point) for the elements of a run; Z is the zero points' type.
+template <typename Z, typename Each>
+void quantize_run(const QuantizeRun& run, const Tensor& scale, const Tensor& zero, Each&& each) {
+  const int64_t end = run.first + run.count;
+  if (run.step == 0) {
+    const float one = scale_value(scale, run.place), point = zero_point_of<Z>(zero, run.place);
+    for (int64_t i = run.first; i < end; ++i) each(i, one, point);
+  } else if (scale.dtype == DType::kF32) {
+    const float* scales = scale.as<float>() + run.place - run.first;
+    const Z* points = zero.present() ? zero.as<Z>() + run.place - run.first : nullptr;
+    if (points == nullptr)
+      for (int64_t i = run.first; i < end; ++i) each(i, scales[i], 0.0f);
+    else
+      for (int64_t i = run.first; i < end; ++i) each(i, scales[i], static_cast<float>(points[i]));
+  } else {
+    for (int64_t i = run.first; i < end; ++i) {
+      const int64_t place = run.place + i - run.first;
+      each(i, scale_value(scale, place), zero_point_of<Z>(zero, place));
+    }
+  }
+}
+
+typedef float QuantizeFloats __attribute__((vector_size(16)));
+typedef int32_t QuantizeInts __attribute__((vector_size(16)));
+
+/// As `quantized` for many numbers with one scale: vectors by hand, since compilers keep the order of comparisons that may trap.
+template <typename Q>
+void quantize_floats(const float* x, int64_t count, float scale, float point, Q* y) {
+  constexpr int64_t kPiece = 64, kLanes = 4;
+  const QuantizeFloats zero = {}, low = zero + QuantizedRange<Q>::kLow, high = zero + QuantizedRange<Q>::kHigh,
+                       limit = zero + kQuantizedLimit;
+  int32_t whole[kPiece];
+  for (; count >= kPiece; count -= kPiece, x += kPiece, y += kPiece) {
+    for (int64_t i = 0; i < kPiece; i += kLanes) {
+      QuantizeFloats v;
+      __builtin_memcpy(&v, x + i, sizeof v);
+      v /= scale;
+      v = v > -limit ? v : -limit;
+      v = v < limit ? v : limit;
+      v = ((v + kQuantizedWhole) - kQuantizedWhole) + point;
+      v = v > low ? v : low;
+      v = v < high ? v : high;
+      const QuantizeInts rounded = __builtin_convertvector(v, QuantizeInts);
+      __builtin_memcpy(whole + i, &rounded, sizeof rounded);
+    }
+    for (int64_t i = 0; i < kPiece; ++i) y[i] = static_cast<Q>(whole[i]);
+  }
+  for (int64_t i = 0; i < count; ++i) y[i] = quantized<Q>(x[i] / scale, point);
 }
 
 /// The dtype that ONNX numbers `number`; kNone for those that are no choice here.
@@ -114,9 +174,18 @@ Status quantize_linear_run(Context& context) {
     using Q = typename decltype(to)::Type;
     with_numeric_type(x.dtype, [&](auto from) {
       using T = typename decltype(from)::Type;
-      quantize_each(context, s, [&](int64_t i, int64_t place) {
-        const float value = static_cast<float>(static_cast<typename Element<T>::Compute>(x.as<T>()[i]));
-        y.as<Q>()[i] = quantized<Q>(value / scale_value(scale, place), zero_point_of<Q>(zero, place));
+      const T* values = x.as<T>();
+      Q* results = y.as<Q>();
+      quantize_runs(context, s, [&](const QuantizeRun& run) {
+        if constexpr (sizeof(T) == sizeof(float) && Element<T>::kIsFloat) {
+          if (run.step == 0)
+            return quantize_floats<Q>(values + run.first, run.count, scale_value(scale, run.place),
+                                      zero_point_of<Q>(zero, run.place), results + run.first);
+        }
+        quantize_run<Q>(run, scale, zero, [values, results](int64_t i, float own, float point) {
+          const float value = static_cast<float>(static_cast<typename Element<T>::Compute>(values[i]));
+          results[i] = quantized<Q>(value / own, point);
+        });
       });
     });
   });
@@ -143,9 +212,17 @@ Status dequantize_linear_run(Context& context) {
   with_numeric_type(x.dtype, [&](auto from) {
     using Q = typename decltype(from)::Type;
     if constexpr (!Element<Q>::kIsFloat && sizeof(Q) <= 4) {
-      quantize_each(context, s, [&](int64_t i, int64_t place) {
-        const float value = (static_cast<float>(x.as<Q>()[i]) - zero_point_of<Q>(zero, place)) * scale_value(scale, place);
-        store_scale(y, i, value);
+      const Q* numbers = x.as<Q>();
+      float* results = y.dtype == DType::kF32 ? y.as<float>() : nullptr;
+      quantize_runs(context, s, [&](const QuantizeRun& run) {
+        if (results != nullptr)
+          quantize_run<Q>(run, scale, zero, [numbers, results](int64_t i, float own, float point) {
+            results[i] = (static_cast<float>(numbers[i]) - point) * own;
+          });
+        else
+          quantize_run<Q>(run, scale, zero, [&](int64_t i, float own, float point) {
+            store_scale(y, i, (static_cast<float>(numbers[i]) - point) * own);
+          });
       });
     }
   });

@@ -1,8 +1,6 @@
 // Quantised numbers: q = round(x / scale) + zero point, kept within the type. SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-#include <math.h>
-
 #include "shape_rules.h"
 
 namespace penlight {
@@ -12,18 +10,7 @@ constexpr uint32_t kQuantizedTypes =
 
 template <typename Function>
 void with_quantized_type(DType dtype, Function&& function) {
-  switch (dtype) {
-    case DType::kI8:
-      return function(TypeTag<int8_t>{});
-    case DType::kU8:
-      return function(TypeTag<uint8_t>{});
-    case DType::kI16:
-      return function(TypeTag<int16_t>{});
-    case DType::kU16:
-      return function(TypeTag<uint16_t>{});
-    default:
-      return;
-  }
+  TypeList<int8_t, uint8_t, int16_t, uint16_t>::call(dtype, function);
 }
 
 /// Element i of a tensor of float32, float16 or bfloat16.
@@ -41,16 +28,26 @@ inline void store_scale(Tensor& tensor, int64_t i, float value) {
     tensor.as<BFloat>()[i] = BFloat(value);
 }
 
+/// The numbers of a quantised type.
+template <typename Q>
+struct QuantizedRange {
+  static constexpr int kBits = 8 * static_cast<int>(sizeof(Q)) - (Q(-1) < Q(0) ? 1 : 0);
+  static constexpr float kLow = Q(-1) < Q(0) ? -static_cast<float>(1 << kBits) : 0.0f;
+  static constexpr float kHigh = static_cast<float>((1 << kBits) - 1);
+};
+
+constexpr float kQuantizedLimit = 1e6f;        // beyond it every type is at its end
+constexpr float kQuantizedWhole = 12582912.f;  // 3 * 2 ** 22: added to less, it leaves no fraction
+
 /// Rounds to even and saturates; NaN becomes the smallest number.
 template <typename Q>
 Q quantized(float value, float zero_point) {
-  constexpr bool is_signed = Q(-1) < Q(0);
-  constexpr int bits = 8 * static_cast<int>(sizeof(Q));
-  constexpr float low = is_signed ? -static_cast<float>(1 << (bits - 1)) : 0.0f;
-  constexpr float high = static_cast<float>((1 << (is_signed ? bits - 1 : bits)) - 1);
-  const float whole = rintf(value) + zero_point;
-  if (!(whole > low)) return static_cast<Q>(low);
-  return static_cast<Q>(whole < high ? whole : high);
+  value = value > -kQuantizedLimit ? value : -kQuantizedLimit;
+  value = value < kQuantizedLimit ? value : kQuantizedLimit;
+  float whole = ((value + kQuantizedWhole) - kQuantizedWhole) + zero_point;
+  whole = whole > QuantizedRange<Q>::kLow ? whole : QuantizedRange<Q>::kLow;
+  whole = whole < QuantizedRange<Q>::kHigh ? whole : QuantizedRange<Q>::kHigh;
+  return static_cast<Q>(static_cast<int32_t>(whole));
 }
 
 }  // namespace penlight
