@@ -15,6 +15,15 @@ from imported_models import CASES, write_model
 
 LONG = ("vit_tiny", "mobilenet_v3")  # to export
 RTOL = 1e-3  # of the largest magnitude of each output
+# Nodes of the .onnx file that TorchScript writes, of the .pen file, and how many of those are Attention.
+NODES = {
+    "bert": (1000, 125, 12),
+    "distilbert": (631, 74, 6),
+    "gpt2": (1432, 267, 12),
+    "vit_tiny": (2032, 338, 12),
+    "whisper_decoder": (729, 92, 8),
+    "whisper_encoder": (360, 45, 4),
+}
 
 
 def check(name, tmp_path, **options):
@@ -43,6 +52,11 @@ def test_true_depth(name, tmp_path):
     operators = check(name, tmp_path, narrow=True)
     assert ("NonMaxSuppression" in operators) == (name == "yolo")
     assert ("LSTM" in operators) == (name == "lstm")
+    if name in NODES:
+        before, after, attention = NODES[name]
+        assert len(onnx.load(tmp_path / "model.onnx").graph.node) >= 0.8 * before  # PyTorch's exporter changes, too
+        assert sum(operators.values()) <= after
+        assert operators["Attention"] == attention
 
 
 @pytest.mark.parametrize(("name", "opset"), [("mobilenet_v2", 11), ("whisper_encoder", 17)])
