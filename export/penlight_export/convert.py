@@ -99,7 +99,7 @@ def convert(
     report = VerifyReport(tolerance)
     if verify:
         check(report, original, converted, samples, f"{os.fspath(onnx_path)} was not converted")
-    atomic_write(pen_path, program.data)
+    atomic_write(pen_path, program.pieces.write)
     return ConvertResult(pen_path, report, summarize_pen(program, os.fspath(pen_path)))
 
 

@@ -108,3 +108,13 @@ class ImportedNodeError(ExportError, ValueError):
     """
 
     code = "PL-E2011"
+
+
+class ChangedWeightsError(ExportError, RuntimeError):
+    """A model was trained on, or its weights were changed, between its export and the save of the export.
+
+    An export holds no second copy of the weights, and a file of other weights than those that were compared is not written.
+    Export again after the change, or save before it.
+    """
+
+    code = "PL-E2012"

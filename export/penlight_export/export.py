@@ -8,6 +8,7 @@ import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -25,21 +26,24 @@ from penlight_export.edge.program import MethodPart, build_methods
 from penlight_export.edge.reader import PenFile
 from penlight_export.engines import Arrays, EagerEngine, Port
 from penlight_export.errors import ExportError, OptionError, UnsupportedFeatureError, UnsupportedOperatorsError
-from penlight_export.graph import Model, clone, infer_shapes, to_proto
+from penlight_export.graph import Model, from_proto, infer_shapes, states_of
 from penlight_export.onnx import weights
 from penlight_export.onnx.builder import symbol_text
 from penlight_export.onnx.lower import TRACED, lower_trace
+from penlight_export.onnx.message import OnnxMessage
 from penlight_export.onnx.opsets import DEFAULT_EXPORT, MAXIMUM_EXPORT, MINIMUM_EXPORT
 from penlight_export.onnx.weights import ExternalWeights, weight_bytes
 from penlight_export.passes import DEFAULT, Pass, portable, run_passes
+from penlight_export.pieces import LARGEST_IN_MEMORY, Pieces
 from penlight_export.pipeline import edge_graph
 from penlight_export.precision import TOLERANCES, in_precision
 from penlight_export.provenance import producer
 from penlight_export.replay import Replay
+from penlight_export.sampling import integer_bounds
 from penlight_export.sizes import golden_sample, other_sizes, resize, sizes_in
 from penlight_export.stages import stage
 from penlight_export.structure_onnx import onnx_structure
-from penlight_export.subjects import Subject, onnx_subject, pen_subject
+from penlight_export.subjects import Subject, opened_onnx, pen_subject
 from penlight_export.summary import ModelSummary, summarize_pen
 from penlight_export.summary_onnx import summarize_model
 from penlight_export.verify import compare_engines, keep_divergence, named_inputs, require_ok
@@ -49,23 +53,38 @@ from penlight_export.verify import compare_engines, keep_divergence, named_input
 class Exported:
     """A module as ONNX and as an edge program, compared with the module itself.
 
+    The files' weights are those of the module, in its memory: save before you train on, or export again.
+
     Attributes:
-        onnx_model: what `.save("model.onnx")` writes.
-        program: the bytes of the .pen file; None when the edge runtime lacks something, see `refusal`.
+        report: the comparison of all engines.
+        summary: operators, cost and tree, of the program if there is one.
+        onnx_file: the content of the .onnx file; None where its weights go into a second file, see `weights`.
+        pen_file: the content of the .pen file; None when the edge runtime lacks something, see `refusal`.
         refusal: why there is no program.
         part: what the program was written from, for programs of several methods.
         weights: what `.save("model.onnx")` writes into a second file; None where everything is in one.
-        report: the comparison of all engines.
-        summary: operators, cost and tree, of the program if there is one.
     """
 
-    onnx_model: onnx.ModelProto
-    program: bytes | None
     report: VerifyReport
     summary: ModelSummary
+    onnx_file: Pieces | None = field(repr=False)
+    pen_file: Pieces | None = field(default=None, repr=False)
     refusal: ExportError | None = field(default=None, repr=False)
     part: MethodPart | None = field(default=None, repr=False)
     weights: ExternalWeights | None = field(default=None, repr=False)
+
+    @cached_property
+    def onnx_model(self) -> onnx.ModelProto:
+        """What the .onnx file holds, as a copy of everything, weights included where they are in the same file."""
+        if self.weights is not None:
+            return self.weights.proto
+        assert self.onnx_file is not None
+        return onnx.ModelProto.FromString(self.onnx_file.join())
+
+    @cached_property
+    def program(self) -> bytes | None:
+        """The bytes of the .pen file, as a copy; None when the edge runtime lacks something, see `refusal`."""
+        return None if self.pen_file is None else self.pen_file.join()
 
     def save(self, path: str | os.PathLike[str]) -> Path:
         """Writes .onnx or .pen by the suffix, atomically: after a failure an older file is still whole.
@@ -73,18 +92,20 @@ class Exported:
         Raises:
             OptionError: another suffix.
             UnsupportedOperatorsError, UnsupportedFeatureError: the edge runtime cannot run the model.
+            ChangedWeightsError: the module's weights are no longer those that were exported.
         """
         path = Path(path)
         suffix = path.suffix.lower()
         if suffix == ".onnx" and self.weights is not None:
             self.weights.save(path)
         elif suffix == ".onnx":
-            atomic_write(path, self.onnx_model.SerializeToString(deterministic=True))
+            assert self.onnx_file is not None
+            atomic_write(path, self.onnx_file.write)
         elif suffix == ".pen":
-            if self.program is None:
+            if self.pen_file is None:
                 assert self.refusal is not None
                 raise self.refusal
-            atomic_write(path, self.program)
+            atomic_write(path, self.pen_file.write)
         else:
             raise OptionError(f"{path}: expected a file name that ends in .onnx or .pen")
         return path
@@ -158,14 +179,10 @@ def export(
     stage("write")
     model.metadata_props.update(producer() | dict(metadata or {}))
     outside = weight_bytes(model) > weights.LARGEST_INLINE_BYTES if external_data is None else external_data
+    message = OnnxMessage(model)
+    onnx.checker.check_model(message.outline())
     beside = ExternalWeights(model) if outside else None
-    if beside is None:
-        proto = to_proto(model)
-        onnx.checker.check_model(proto)
-    else:
-        proto = beside.proto
-        beside.check()
-    finish = _Finish(module, graph, arguments, model, proto, tolerance, {"name": name, **(metadata or {})}, beside)
+    finish = _Finish(module, graph, arguments, model, message.pieces(), tolerance, {"name": name, **(metadata or {})}, beside)
     return finish.run(passes, verify, data)
 
 
@@ -214,7 +231,7 @@ class _Finish:
         graph: TraceGraph,
         arguments: Arguments,
         model: Model,
-        proto: onnx.ModelProto,
+        file: Pieces,
         tolerance: float,
         metadata: dict[str, str],
         weights: ExternalWeights | None,
@@ -222,7 +239,9 @@ class _Finish:
         self.graph = graph
         self.weights = weights
         self.part: MethodPart | None = None
-        self.model, self.proto, self.tolerance, self.metadata = model, proto, tolerance, metadata
+        self.file, self.tolerance, self.metadata = file, tolerance, metadata
+        self.model, self.traced = model, model.graph.meta[TRACED]  # the model becomes the edge graph
+        self.states, self.bounds = [state.initial for state in states_of(model)], integer_bounds(model)
         self.inputs = [_port(value.name, value.spec) for value in graph.inputs]
         outputs = [
             _port(name, value.spec) for name, value in zip((o.name or "" for o in model.graph.outputs), graph.outputs, strict=False)
@@ -244,27 +263,36 @@ class _Finish:
         report.notes += [f"the model does not use its input {v.name!r}" for v in self.graph.inputs if id(v) not in read]
         if refusal is not None:
             report.notes.append(f"not on the edge runtime: {refusal}")
-        edge = None if program is None else pen_subject(program)
         if verify:
             stage("compare")
+            edge = [] if program is None else [pen_subject(program)]
             with self._onnx_subject() as plain:
-                self._verify(report, [plain, *([] if edge is None else [edge])], data)
+                self._verify(report, [plain, *edge], data)
         if program is None:
-            summary = summarize_model(clone(self.model), self.model.graph.name or "model")
+            proto = self._proto() if self.weights is None else self.weights.proto
+            summary = summarize_model(from_proto(proto), self.metadata["name"] or "model")
         else:
             summary = summarize_pen(program, "model.pen")
-        return Exported(self.proto, None if program is None else program.data, report, summary, refusal, self.part, self.weights)
+        pieces = None if program is None else program.pieces
+        file = self.file if self.weights is None else None
+        return Exported(report, summary, file, pieces, refusal, self.part, self.weights)
+
+    def _proto(self) -> onnx.ModelProto:
+        return onnx.ModelProto.FromString(self.file.join())
 
     @contextmanager
     def _onnx_subject(self) -> Iterator[Subject]:
-        """The model on onnxruntime; with weights beside it, from a file that is there only meanwhile."""
-        if self.weights is None:
-            yield onnx_subject(self.model)
+        """The model on onnxruntime; with large weights, from a file that is there only meanwhile."""
+        if self.weights is None and self.file.size_bytes <= LARGEST_IN_MEMORY:
+            yield opened_onnx(self.file.join(), self._proto, self.states, self.bounds)
             return
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / "model.onnx"
-            self.weights.save(path)
-            yield onnx_subject(self.model, os.fspath(path))
+            if self.weights is None:
+                atomic_write(path, self.file.write)
+            else:
+                self.weights.save(path)
+            yield opened_onnx(os.fspath(path), self._proto, self.states, self.bounds)
 
     def _program(self, passes: Sequence[Pass]) -> tuple[PenFile | None, ExportError | None]:
         """The .pen file, or why there is none: a model that only onnxruntime can run is still an export."""
@@ -274,7 +302,7 @@ class _Finish:
         arrays = [outputs[port.name] for port in self.eager.outputs]
         sizes = sizes_in(self.inputs, sample)
         try:
-            edge = edge_graph(self.model, self.metadata["name"], passes, optimized=True)
+            edge = edge_graph(self.model, self.metadata["name"], passes, optimized=True, in_place=True)
             self.part = MethodPart(edge, sample, arrays, sizes)
             return build_methods({"forward": self.part}, producer() | self.metadata, self.tolerance), None
         except (UnsupportedOperatorsError, UnsupportedFeatureError) as error:
@@ -290,12 +318,12 @@ class _Finish:
 
     def _find_divergence(self, report: VerifyReport, others: list[Subject]) -> None:
         """The first operator whose result differs from the module's own, at the sizes of the trace."""
-        replay = Replay(self.graph, self.model.graph.meta[TRACED])
+        replay = Replay(self.graph, self.traced)
         sample = resize(self.inputs, self.example, self.graph.symbols)
         for other in others:
             if report.divergence is None:
                 keep_divergence(report, replay, other, sample)
-        report.structure = onnx_structure(clone(self.model))
+        report.structure = onnx_structure(from_proto(self._proto()))
 
     def _second(self) -> list[Arrays]:
         """The example at other sizes of the dynamic dimensions: the first that the module accepts."""

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import onnx
 import onnx_ir as ir
+from onnx_ir.convenience import convert_attributes
 from onnx_ir.passes.common import InlinePass, ShapeInferencePass
 
 from penlight_export.errors import InvalidModelError
@@ -73,6 +74,33 @@ def to_proto(model: Model) -> onnx.ModelProto:
         raise InvalidModelError(
             f"the graph cannot be written as ONNX: {' '.join(str(error.__cause__ or error).split())[:400]}"
         ) from error
+
+
+def attribute_to_proto(attribute: Attr) -> bytes:
+    """One attribute alone, serialized."""
+    write = ir.serde.serialize_reference_attribute if attribute.is_ref() else ir.serde.serialize_attribute
+    return bytes(write(attribute).SerializeToString(deterministic=True))
+
+
+def value_to_proto(value: Value) -> bytes:
+    """The declaration of one value, serialized."""
+    return bytes(ir.serde.serialize_value(value).SerializeToString(deterministic=True))
+
+
+def tensor_to_proto(tensor: ir.TensorProtocol) -> bytes:
+    """One tensor, serialized."""
+    return bytes(ir.serde.serialize_tensor(tensor).SerializeToString(deterministic=True))
+
+
+def function_to_proto(function: Function) -> bytes:
+    """One function of a model, serialized."""
+    return bytes(ir.serde.serialize_function(function).SerializeToString(deterministic=True))
+
+
+def is_annotated(model: Model) -> bool:
+    """Whether a model says on which devices it runs, or has ONNX's annotations of quantization."""
+    values = (value for graph in all_graphs(model.graph) for value in all_values(graph))
+    return bool(model.device_configurations) or any("quant_parameter_tensor_names" in value.meta for value in values if value.meta)
 
 
 def node_to_proto(node: Node) -> onnx.NodeProto:
@@ -164,7 +192,8 @@ def make_node(
     like: Node | None = None,
 ) -> Node:
     """A node that stands in no graph yet. `like` hands on name, source line and module path of the node that it replaces."""
-    node = ir.node(operator, inputs, attributes or {}, domain=domain, num_outputs=max(1, len(output_names)))
+    given = convert_attributes(attributes) if attributes else ()
+    node = Node(domain, operator, inputs, given, num_outputs=max(1, len(output_names)))
     for value, name in zip(node.outputs, output_names, strict=False):
         value.name = name
     if like is not None:
@@ -272,7 +301,7 @@ def all_nodes(graph: Graph) -> Iterator[Node]:
     """The nodes of a graph and of the bodies of its nodes, in order."""
     for node in graph:
         yield node
-        if node.op_type in BODY_OPERATORS or node.domain:
+        if (node.op_type in BODY_OPERATORS or node.domain) and node.attributes:
             for body in bodies_of(node):
                 yield from all_nodes(body)
 

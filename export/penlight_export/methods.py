@@ -6,6 +6,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from penlight_export.errors import ExportError, OptionError, VerifyError
 from penlight_export.export import Exported, export
 from penlight_export.onnx.opsets import DEFAULT_EXPORT
 from penlight_export.passes import DEFAULT, Pass
+from penlight_export.pieces import Pieces
 from penlight_export.provenance import producer
 from penlight_export.summary import ModelSummary, summarize_pen
 
@@ -44,15 +46,20 @@ class ExportedMethods:
 
     Attributes:
         methods: each on its own, with its ONNX model and its report.
-        program: the bytes of the .pen file; None when the edge runtime lacks something that a method needs, see `refusal`.
+        pen_file: the content of the .pen file; None when the edge runtime lacks something that a method needs, see `refusal`.
         summary: of the program; None where there is none.
         refusal: why there is no program.
     """
 
     methods: dict[str, Exported]
-    program: bytes | None
+    pen_file: Pieces | None
     summary: ModelSummary | None
     refusal: ExportError | None = field(default=None, repr=False)
+
+    @cached_property
+    def program(self) -> bytes | None:
+        """The bytes of the .pen file, as a copy; None when the edge runtime lacks something, see `refusal`."""
+        return None if self.pen_file is None else self.pen_file.join()
 
     def save(self, path: str | os.PathLike[str]) -> Path:
         """Writes the .pen file, atomically.
@@ -65,10 +72,10 @@ class ExportedMethods:
         if path.suffix.lower() != ".pen":
             names = ", ".join(self.methods)
             raise OptionError(f"{path}: several methods ({names}) go into a .pen file; save methods[name] for each .onnx file")
-        if self.program is None:
+        if self.pen_file is None:
             assert self.refusal is not None
             raise self.refusal
-        atomic_write(path, self.program)
+        atomic_write(path, self.pen_file.write)
         return path
 
 
@@ -125,7 +132,7 @@ def export_methods(
     label = type(getattr(next(iter(methods.values())).function, "__self__", None)).__name__
     file = build_methods(parts, producer() | {"name": label} | dict(metadata or {}), tolerance)
     _check_samples(file.program, verify)
-    return ExportedMethods(exported, file.data, summarize_pen(file, "model.pen"))
+    return ExportedMethods(exported, file.pieces, summarize_pen(file, "model.pen"))
 
 
 def _check_samples(program: penlight_runtime.Program, verify: bool) -> None:

@@ -25,22 +25,24 @@ def edge_graph(
     passes: Sequence[Pass] = DEFAULT,
     optimized: bool = False,
     max_string_bytes: int = DEFAULT_WIDTH,
+    in_place: bool = False,
 ) -> Model:
     """Returns a copy in the form of a .pen file: operator set >= 21, functions expanded, optimised, activations fused.
 
     Args:
-        model: any checked graph; not changed.
+        model: any checked graph; not changed, unless `in_place`.
         where: how messages name the model.
         passes: what to run; none at all writes the graph as it is.
         optimized: these passes have run on the model; only what a newer operator set offers is left to do.
         max_string_bytes: what a string of an input may have.
+        in_place: change the given model, which is of no other use afterwards.
 
     Raises:
         UnsupportedOperatorsError: the runtime lacks operators; all are listed.
         UnsupportedFeatureError: old forms or element types that the runtime cannot hold.
     """
     passes = [each for each in passes if not each.onnx_only]
-    model = clone(model)
+    model = model if in_place else clone(model)
     model.graph.opset_imports.setdefault("", TARGET)  # a model of another domain alone names none
     model = expand_functions(model, lambda *_: True)  # the model's own functions
     infer_shapes(model)

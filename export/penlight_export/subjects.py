@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -29,6 +29,7 @@ from penlight_export.errors import OptionError
 from penlight_export.graph import Model, states_of, to_proto
 from penlight_export.layers import Layer, onnx_layers, onnx_values, pen_layers, pen_values
 from penlight_export.onnx.importer import REWRITTEN, load_onnx
+from penlight_export.onnx.message import onnx_pieces
 from penlight_export.onnx.strings import vocabulary
 from penlight_export.sampling import integer_bounds
 
@@ -41,7 +42,7 @@ class Subject:
     """A model that takes part in a comparison, with what layer-wise comparison needs of it."""
 
     engine: Engine
-    proto: onnx.ModelProto | None = None
+    proto: Callable[[], onnx.ModelProto] | None = None  # made when layers are looked at
     pen: PenFile | None = None
     bounds: Mapping[str, int] | None = None
     module: Any = None
@@ -49,13 +50,13 @@ class Subject:
     def layers(self) -> list[Layer]:
         """The values that can be looked at."""
         if self.proto is not None:
-            return onnx_layers(self.proto)
+            return onnx_layers(self.proto())
         return [] if self.pen is None else pen_layers(self.pen)
 
     def values(self, names: list[str], inputs: Mapping[str, np.ndarray]) -> Arrays:
         """Named intermediate values for one input."""
         if self.proto is not None:
-            return onnx_values(self.proto, names, inputs, isinstance(self.engine, ReferenceEngine))
+            return onnx_values(self.proto(), names, inputs, isinstance(self.engine, ReferenceEngine))
         assert self.pen is not None
         return pen_values(self.pen, names, inputs)
 
@@ -90,17 +91,35 @@ def _checked_engine(kind: str, engine: str | None, what: str) -> str | None:
 
 def onnx_subject(model: Model, path: str | None = None, engine: str | None = None) -> Subject:
     """A graph on onnxruntime; from its file when it came from one, since weights may lie beside it."""
-    proto = to_proto(model)
-    source = proto.SerializeToString() if path is None or model.meta.get(REWRITTEN) else path
+    source = onnx_pieces(model).join() if path is None or model.meta.get(REWRITTEN) else path
+    states = [state.initial for state in states_of(model)]
+    return opened_onnx(source, lambda: to_proto(model), states, integer_bounds(model), vocabulary(model), engine)
+
+
+def opened_onnx(
+    source: bytes | str,
+    proto: Callable[[], onnx.ModelProto],
+    states: Sequence[np.ndarray] = (),
+    bounds: Mapping[str, int] | None = None,
+    texts: tuple[str, ...] = (),
+    engine: str | None = None,
+) -> Subject:
+    """An .onnx file, or its bytes, on an engine.
+
+    Args:
+        proto: makes the model for a look at its layers.
+        states: the first contents of its last inputs, which are states.
+        bounds: of integer inputs.
+        texts: strings that mean something to it.
+    """
     opened: Engine = (
         open_onnx(source) if engine is None else {"onnxruntime": OnnxEngine, "reference": ReferenceEngine}[engine](source)
     )
-    texts = vocabulary(model)
     if texts:
         opened.inputs = tuple(port._replace(texts=texts) for port in opened.inputs)
-    if states_of(model):
-        opened = StatefulEngine(opened, [state.initial for state in states_of(model)])
-    return Subject(opened, proto=proto, bounds=integer_bounds(model))
+    if states:
+        opened = StatefulEngine(opened, states)
+    return Subject(opened, proto=proto, bounds=bounds)
 
 
 def pen_subject(source: str | os.PathLike[str] | bytes | PenFile) -> Subject:
@@ -120,7 +139,7 @@ def pen_subject(source: str | os.PathLike[str] | bytes | PenFile) -> Subject:
 
 def _converted(model: Model, name: str) -> Subject:
     """An .onnx file on the edge runtime, without a file in between."""
-    subject = pen_subject(b"".join(foreign_program(model, name).chunks()))
+    subject = pen_subject(foreign_program(model, name).pieces().join())
     subject.bounds = integer_bounds(model)
     return subject
 

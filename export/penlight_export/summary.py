@@ -119,7 +119,7 @@ def summarize_pen(file: PenFile, path: str, name: str | None = None) -> ModelSum
     return ModelSummary(
         path,
         "pen",
-        len(file.data),
+        file.size_bytes,
         sum(value.constant_bytes or 0 for value in constants),
         sum(_count(value.shape) for value in constants if value.dtype.startswith(("f", "bf"))),
         count_operators(node.operator for node in method.nodes),

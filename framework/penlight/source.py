@@ -22,8 +22,14 @@ _OTHERS = (_PACKAGE, os.path.dirname(np.__file__) + os.sep)
 
 def user_line() -> str:
     """ "file:line" of the innermost frame outside of the framework; of the layer where only layers of ours are running."""
+    place = user_code_place()
+    return "" if place is None else place_text(*place)
+
+
+def user_code_place() -> tuple[str, int] | None:
+    """The same as path and number, for those who ask often."""
     frame = _user_frame(sys._getframe(1))
-    return "" if frame is None else _place(frame.f_code.co_filename, frame.f_lineno)
+    return None if frame is None else (frame.f_code.co_filename, frame.f_lineno)
 
 
 def user_code() -> str:
@@ -37,7 +43,7 @@ def _user_frame(frame: FrameType | None) -> FrameType | None:
     layer: FrameType | None = None
     while frame is not None:
         path = frame.f_code.co_filename
-        if not path.startswith(_OTHERS) or path.startswith(_MODELS):
+        if _is_users(path):
             return frame
         if path == _TRACE and frame.f_code.co_name == "_run":  # beyond it lies the caller of trace()
             break
@@ -47,6 +53,11 @@ def _user_frame(frame: FrameType | None) -> FrameType | None:
     return layer
 
 
+@functools.cache
+def _is_users(path: str) -> bool:
+    return not path.startswith(_OTHERS) or path.startswith(_MODELS)
+
+
 def line_of(error: BaseException) -> str:
     """ "file:line" of the user's code that raised an error inside of a trace; "" where none of it ran."""
     found, running, trace = "", False, error.__traceback__
@@ -54,8 +65,8 @@ def line_of(error: BaseException) -> str:
         path = trace.tb_frame.f_code.co_filename
         if path == _TRACE:
             running = True
-        elif running and (not path.startswith(_OTHERS) or path.startswith(_MODELS)):
-            found = _place(path, trace.tb_lineno)
+        elif running and _is_users(path):
+            found = place_text(path, trace.tb_lineno)
         trace = trace.tb_next
     return found
 
@@ -64,10 +75,11 @@ def function_place(function: Any) -> str:
     """ "name (file:line)" of a function; the name of the class of any other callable."""
     inner = getattr(function, "__func__", function)
     code = getattr(inner, "__code__", None)
-    return type(function).__name__ if code is None else f"{inner.__name__} ({_place(code.co_filename, code.co_firstlineno)})"
+    return type(function).__name__ if code is None else f"{inner.__name__} ({place_text(code.co_filename, code.co_firstlineno)})"
 
 
-def _place(path: str, line: int) -> str:
+def place_text(path: str, line: int) -> str:
+    """ "file:line", relative where it lies below the folder that we are in."""
     return f"{_shown(path, os.getcwd())}:{line}"
 
 

@@ -26,7 +26,7 @@ from penlight.errors import DynamicShapeError, PenlightError, TraceError, TraceG
 from penlight.ops.create import SymbolicScalar
 from penlight.ops.dispatch import apply
 from penlight.ops.operator import Operator, Spec
-from penlight.source import line_of, user_line
+from penlight.source import line_of, place_text, user_code_place, user_line
 from penlight.symbolic import SymInt as SymInt
 from penlight.symbolic import contains_symbol
 from penlight.tape import mode
@@ -133,15 +133,15 @@ class Tracer:
         self.shared: set[int] = set()  # version counters that views share
         self.stale: dict[int, tuple[weakref.ref[Tensor], str]] = {}  # results of the run before, and who made them
         self.counter = itertools.count()
+        self.places: dict[tuple[str, int], str] = {}  # of the user's lines, as text
 
-    @contextmanager
-    def module(self, module: Any) -> Iterator[None]:
-        """While a module runs: its path goes into the nodes."""
+    def enter(self, module: Any) -> None:
+        """A module begins to run: its path goes into the nodes, until `leave`."""
         self.path.append(self.module_names.get(id(module), self.path[-1]))
-        try:
-            yield
-        finally:
-            self.path.pop()
+
+    def leave(self) -> None:
+        """The module that was entered last is done."""
+        self.path.pop()
 
     @contextmanager
     def body(self) -> Iterator[TraceGraph]:
@@ -177,9 +177,18 @@ class Tracer:
         for t, spec in results:
             self._mark(t, TraceValue(f"{operator.name}_{next(self.counter)}", spec, home=self.graph))
         made = tuple(t._traced for t, _ in results)
-        node = TraceNode(operator, tuple(inputs), made, user_line(), self.path[-1])
+        node = TraceNode(operator, tuple(inputs), made, self._place(), self.path[-1])
         self.graph.nodes.append(node)
         return node
+
+    def _place(self) -> str:
+        """As `user_line`, each line's text made once in a trace."""
+        code = user_code_place()
+        if code is None:
+            return ""
+        if code not in self.places:
+            self.places[code] = place_text(*code)
+        return self.places[code]
 
     def _mark(self, t: Tensor, value: TraceValue) -> None:
         t._traced = value
@@ -196,7 +205,7 @@ class Tracer:
         outputs = output if isinstance(output, tuple) else (output,)
         results = list(zip(outputs, specs if isinstance(specs, tuple) else (specs,), strict=True))
         for t, spec in results:
-            if tuple(map(int, spec.shape)) != t._data.shape or spec.dtype is not t.dtype:
+            if tuple(spec.shape) != t._data.shape or spec.dtype is not t.dtype:
                 raise AssertionError(f"{operator.name}: infer says {spec}, forward made {t._data.shape} {t.dtype}")
         if operator.is_view and outputs[0]._version is not None:
             self.shared.add(id(outputs[0]._version))
@@ -205,7 +214,7 @@ class Tracer:
     def value_of(self, t: Tensor) -> TraceValue:
         """The value of a tensor; one that no input led to becomes a constant."""
         if t._traced is not None:
-            if not any(t._traced.home is graph for graph in self.open):
+            if t._traced.home is not self.graph and not any(t._traced.home is graph for graph in self.open):
                 self.refuse_leak()
             return t._traced
         if id(t) not in self.constants:

@@ -166,8 +166,8 @@ def test_same_file_same_bytes(tmp_path):
 def test_a_difference_writes_nothing(tmp_path, monkeypatch):
     """A kernel that disagrees with onnxruntime: here the converter itself is broken on purpose."""
 
-    def broken(model, where, *rest):
-        edge = edge_graph(model, where, *rest)
+    def broken(model, where, *rest, **options):
+        edge = edge_graph(model, where, *rest, **options)
         value = edge.graph.initializers["b"]
         value.const_value = Tensor(value.const_value.numpy() + 1, name="b")
         return edge

@@ -19,6 +19,7 @@ from penlight_export.edge.reader import read_pen
 from penlight_export.edge.segments import SegmentBuilder
 from penlight_export.edge.writer import write_program
 from penlight_export.errors import MissingFileError, UnsupportedFeatureError
+from penlight_export.pieces import Pieces
 
 
 def small(**options):
@@ -186,7 +187,7 @@ def test_bfloat16_and_empty_arrays_in_segments():
     assert segment.add(np.ones(3, ml_dtypes.bfloat16)) == (0, 6)
     assert segment.add(np.zeros((0, 4), np.float32)) == (64, 0)
     assert segment.add(np.arange(6, dtype=np.float32).reshape(2, 3).T) == (64, 24)
-    data = b"".join(segment.chunks)
+    data = b"".join(Pieces(segment.chunks))
     assert data[:6] == b"\x80\x3f" * 3
     assert np.frombuffer(data[64:], np.float32).tolist() == [0, 3, 1, 4, 2, 5]
     assert segment.checksum == crc32c(data)

@@ -78,4 +78,4 @@ def test_weights_that_are_inputs_as_well(tmp_path):
     proto.graph.input.append(onnx.helper.make_tensor_value_info("unread", onnx.TensorProto.FLOAT, [1, 1]))
     path = tmp_path / "model.onnx"
     onnx.save(proto, path)
-    assert len(penlight_runtime.Program(b"".join(foreign_program(load_onnx(path), "x").chunks())).inputs()) == 1
+    assert len(penlight_runtime.Program(b"".join(foreign_program(load_onnx(path), "x").pieces())).inputs()) == 1

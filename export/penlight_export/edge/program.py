@@ -10,9 +10,10 @@ import numpy as np
 
 import penlight_runtime
 from penlight_export.edge.reader import PenFile, pen_file
-from penlight_export.edge.writer import GoldenSample, ProgramWriter, ResourceStatement
+from penlight_export.edge.writer import GoldenSample, ProgramWriter, ResourceStatement, load
 from penlight_export.errors import EngineError, UnsupportedFeatureError
 from penlight_export.graph import Model
+from penlight_export.pieces import Pieces
 from penlight_runtime.strings import encode
 
 
@@ -60,8 +61,7 @@ def build_methods(parts: Mapping[str, MethodPart], metadata: Mapping[str, str], 
         arrays = [part.inputs[label] for label in writer.input_names[name]]
         golden.append(GoldenSample(arrays, list(part.outputs), tolerance, tolerance, number))
         resources.append(replace(measure(draft, arrays, part.sizes, name), method=number))
-    data = b"".join(writer.chunks(golden, resources))
-    return pen_file(penlight_runtime.Program(data), writer.tables, data)
+    return _loaded(writer, writer.pieces(golden, resources))
 
 
 def finish_program(
@@ -75,8 +75,11 @@ def finish_program(
     """The same from a draft that is loaded already."""
     arrays = [inputs[name] for name in writer.input_names["forward"]]
     golden = GoldenSample(_bytes(arrays, draft.inputs()), _bytes(outputs, draft.outputs()), tolerance, tolerance)
-    data = b"".join(writer.chunks([golden], [measure(draft, arrays, sizes)]))
-    return pen_file(penlight_runtime.Program(data), writer.tables, data)
+    return _loaded(writer, writer.pieces([golden], [measure(draft, arrays, sizes)]))
+
+
+def _loaded(writer: ProgramWriter, pieces: Pieces) -> PenFile:
+    return pen_file(load(pieces, check=False), writer.tables, pieces)  # the writer has just computed the checksums
 
 
 def _bytes(arrays: Sequence[np.ndarray], infos: Sequence[penlight_runtime.TensorInfo]) -> list[np.ndarray]:

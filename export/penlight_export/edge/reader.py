@@ -14,6 +14,7 @@ import penlight_runtime
 from penlight_export.edge.generated import pen_generated as pen
 from penlight_export.edge.writer import HEADER_BYTES
 from penlight_export.errors import MissingFileError
+from penlight_export.pieces import Pieces
 from penlight_runtime.dtypes import numpy_dtype
 
 _NAMES = {code: name for name, code in vars(pen.DType).items() if not name.startswith("_")}
@@ -72,9 +73,24 @@ class PenFile:
 
     program: penlight_runtime.Program
     tables: pen.ProgramT
-    data: bytes
+    content: bytes | Pieces  # Pieces before it is written
     methods: tuple[PenMethod, ...]
     resources: tuple[PenResources, ...] = field(default=())
+
+    @property
+    def data(self) -> bytes:
+        """The file's bytes; of one that is not written yet, a copy."""
+        return self.content if isinstance(self.content, bytes) else self.content.join()
+
+    @property
+    def size_bytes(self) -> int:
+        """Of the file."""
+        return len(self.content) if isinstance(self.content, bytes) else self.content.size_bytes
+
+    @property
+    def pieces(self) -> Pieces:
+        """The file's bytes without a copy."""
+        return Pieces([self.content]) if isinstance(self.content, bytes) else self.content
 
 
 def read_pen(source: str | os.PathLike[str] | bytes) -> PenFile:
@@ -89,11 +105,11 @@ def read_pen(source: str | os.PathLike[str] | bytes) -> PenFile:
     return pen_file(program, pen.ProgramT.InitFromObj(pen.Program.GetRootAs(data[: _metadata_bytes(data)])), data)
 
 
-def pen_file(program: penlight_runtime.Program, tables: pen.ProgramT, data: bytes) -> PenFile:
+def pen_file(program: penlight_runtime.Program, tables: pen.ProgramT, content: bytes | Pieces) -> PenFile:
     """What `read_pen` returns, for a program whose tables are at hand."""
     symbols = [_text(symbol.name) for symbol in tables.symbols or []]
     methods = tuple(_method(method, tables, symbols) for method in tables.methods or [])
-    return PenFile(program, tables, data, methods, tuple(_resources(entry, symbols) for entry in tables.resources or []))
+    return PenFile(program, tables, content, methods, tuple(_resources(entry, symbols) for entry in tables.resources or []))
 
 
 def _read(path: Path) -> bytes:

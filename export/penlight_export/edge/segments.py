@@ -6,6 +6,7 @@ from __future__ import annotations
 import numpy as np
 
 from penlight.checksum import crc32c
+from penlight_export.pieces import Piece, blocks_of
 
 ALIGNMENT = 64
 
@@ -14,27 +15,25 @@ class SegmentBuilder:
     """Collects arrays without copying them; the same array object is stored once."""
 
     def __init__(self) -> None:
-        self.chunks: list[memoryview] = []
+        self.chunks: list[Piece] = []
         self.size_bytes = 0
         self._crc = 0
 
     def add(self, array: np.ndarray) -> tuple[int, int]:
         """Appends an array, little-endian and row-major, at a multiple of 64 bytes. Returns offset and size in bytes."""
-        dense = np.asarray(array, order="C")
-        dense = dense.astype(dense.dtype.newbyteorder("<"), copy=False)
-        self._append(memoryview(bytes(-self.size_bytes % ALIGNMENT)))
-        offset = self.size_bytes
-        # Through uint8: the buffer protocol knows no bfloat16.
-        self._append(memoryview(dense.reshape(-1).view(np.uint8).data) if dense.size else memoryview(b""))
-        return offset, self.size_bytes - offset
+        padding = bytes(-self.size_bytes % ALIGNMENT)
+        if padding:
+            self.chunks.append(padding)
+            self._crc = crc32c(padding, self._crc)
+        offset = self.size_bytes + len(padding)
+        self.size_bytes = offset + array.nbytes
+        if array.size:
+            self.chunks.append(array)
+            for block in blocks_of(array):
+                self._crc = crc32c(block, self._crc)
+        return offset, array.nbytes
 
     @property
     def checksum(self) -> int:
         """CRC32C of everything that was added, padding included."""
         return self._crc
-
-    def _append(self, data: memoryview) -> None:
-        if len(data):
-            self.chunks.append(data)
-            self.size_bytes += len(data)
-            self._crc = crc32c(data, self._crc)

@@ -7,7 +7,9 @@ The layout is that of runtime/schema/README.md.
 from __future__ import annotations
 
 import copy
+import os
 import struct
+import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -23,6 +25,7 @@ from penlight_export.edge.segments import ALIGNMENT, SegmentBuilder
 from penlight_export.errors import EngineError, UnsupportedFeatureError
 from penlight_export.graph import Model, states_of
 from penlight_export.onnx.strings import string_metadata
+from penlight_export.pieces import LARGEST_IN_MEMORY, Piece, Pieces
 
 IDENTIFIER = b"PEN1"
 HEADER_BYTES = 64
@@ -62,8 +65,8 @@ def write_program(
     metadata: Mapping[str, str] | None = None,
     golden: Sequence[GoldenSample] = (),
     resources: Sequence[ResourceStatement] = (),
-) -> list[bytes | memoryview]:
-    """Builds the chunks of a .pen file; joined they are the file, and no chunk copies the weights.
+) -> Pieces:
+    """Builds the pieces of a .pen file; joined they are the file, and none copies the weights.
 
     Args:
         model: a graph whose operators the runtime has, with shapes inferred.
@@ -74,7 +77,7 @@ def write_program(
     Raises:
         UnsupportedFeatureError: the graph holds something that a .pen file cannot.
     """
-    return ProgramWriter(model, metadata).chunks(golden, resources)
+    return ProgramWriter(model, metadata).pieces(golden, resources)
 
 
 class ProgramWriter:
@@ -88,7 +91,7 @@ class ProgramWriter:
         self._methods = _PackedMethods(self.tables)
         self.input_names = {name: _input_names(each) for name, each in models.items()}
 
-    def chunks(self, golden: Sequence[GoldenSample] = (), resources: Sequence[ResourceStatement] = ()) -> list[bytes | memoryview]:
+    def pieces(self, golden: Sequence[GoldenSample] = (), resources: Sequence[ResourceStatement] = ()) -> Pieces:
         """The file in pieces that share the weights' memory."""
         samples = SegmentBuilder()
         self.tables.golden = [_golden(sample, samples) for sample in golden] or None
@@ -96,7 +99,7 @@ class ProgramWriter:
         self.tables.resources = [_resources(statement, symbols, self.weights.size_bytes) for statement in resources] or None
         segments = [self.weights, samples] if golden else [self.weights]
         self.tables.segments = _segment_tables(segments)
-        return _join(self._methods.flatten(), segments, required_features(self.tables))
+        return Pieces(_join(self._methods.flatten(), segments, required_features(self.tables)))
 
     def program(self) -> penlight_runtime.Program:
         """A draft that the runtime can measure.
@@ -106,11 +109,26 @@ class ProgramWriter:
             EngineError: the runtime refuses what was written, which is a defect of Penlight.
         """
         try:
-            return penlight_runtime.Program(b"".join(self.chunks()))
+            return load(self.pieces(), check=False)
         except penlight_runtime.UnsupportedOperator as error:
             raise UnsupportedFeatureError(f"the edge runtime cannot run it: {error}") from error
         except penlight_runtime.RuntimeFailure as error:
             raise EngineError(f"the edge runtime refuses the written program: {error}") from error
+
+
+def load(file: Pieces, check: bool = True) -> penlight_runtime.Program:
+    """Gives a file that is not written yet to the runtime: a small one as bytes, a large one mapped from a temporary file.
+
+    Args:
+        check: compare the checksum of the weights, which reads all of them.
+    """
+    if file.size_bytes <= LARGEST_IN_MEMORY:
+        return penlight_runtime.Program(file.join(), check_segments=check)
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:  # the map outlives the name
+        path = os.path.join(folder, "draft.pen")
+        with open(path, "wb") as draft:
+            file.write(draft)
+        return penlight_runtime.Program.open(path, mmap=True, check_segments=check)
 
 
 def _input_names(model: Model) -> list[str]:
@@ -127,7 +145,7 @@ def reassemble(program: pen.ProgramT, data: bytes) -> bytes:
         segment.add(np.frombuffer(data, np.uint8, count=table.sizeBytes, offset=base + table.offset))
         segments.append(segment)
     program.segments = _segment_tables(segments)
-    return b"".join(_join(_PackedMethods(program).flatten(), segments, required_features(program)))
+    return Pieces(_join(_PackedMethods(program).flatten(), segments, required_features(program))).join()
 
 
 def _golden(sample: GoldenSample, segment: SegmentBuilder) -> pen.GoldenT:
@@ -167,14 +185,14 @@ def required_features(program: pen.ProgramT) -> int:
     return (BODIES if program.bodies else 0) | (STATES if program.states else 0)
 
 
-def _join(tables: bytes, segments: Sequence[SegmentBuilder], features: int = 0) -> list[bytes | memoryview]:
+def _join(tables: bytes, segments: Sequence[SegmentBuilder], features: int = 0) -> list[Piece]:
     metadata = _with_header(tables, segments, features)
-    chunks: list[bytes | memoryview] = [metadata, bytes(-len(metadata) % ALIGNMENT)]
+    chunks: list[Piece] = [metadata, bytes(-len(metadata) % ALIGNMENT)]
     for number, segment in enumerate(segments):
         chunks.extend(segment.chunks)
         if number + 1 < len(segments):
             chunks.append(bytes(-segment.size_bytes % ALIGNMENT))
-    return [chunk for chunk in chunks if len(chunk)]
+    return chunks
 
 
 class _PackedMethods:

@@ -14,12 +14,12 @@ from pathlib import Path
 from typing import BinaryIO
 
 import numpy as np
-import onnx
 
 from penlight.checksum import crc32c
 from penlight.serialize import atomic_write
 from penlight_export.graph import ExternalTensor, Model, Shape, Value, to_proto
 from penlight_export.onnx.importer import MAXIMUM_FILE_BYTES
+from penlight_export.pieces import blocks_of
 
 LARGEST_INLINE_BYTES = MAXIMUM_FILE_BYTES - (1 << 24)  # of all weights together; the rest is for nodes
 _SMALL = 1024  # bytes of a tensor that stays in the .onnx file
@@ -51,18 +51,6 @@ class ExternalWeights:
             for weight, tensor in zip(self._weights, kept, strict=True):
                 weight.value.const_value = tensor
 
-    def check(self) -> None:
-        """Checks the model by ONNX's rules, without its weights: for that they are inputs."""
-        proto = onnx.ModelProto()
-        proto.CopyFrom(self.proto)
-        inside = [tensor for tensor in proto.graph.initializer if not _is_external(tensor)]
-        for tensor in proto.graph.initializer:
-            if _is_external(tensor):
-                proto.graph.input.append(onnx.helper.make_tensor_value_info(tensor.name, tensor.data_type, list(tensor.dims)))
-        del proto.graph.initializer[:]
-        proto.graph.initializer.extend(inside)
-        onnx.checker.check_model(proto)
-
     def save(self, path: Path) -> None:
         """Writes the weights, then the model that names them, then drops weights of the model that was there before."""
         checksum = 0
@@ -85,10 +73,8 @@ class ExternalWeights:
         place = 0
         for weight in self._weights:
             yield memoryview(bytes(weight.offset - place))
-            dense = np.asarray(weight.array, order="C")
-            little = dense.astype(dense.dtype.newbyteorder("<"), copy=False)
-            yield little.reshape(-1).view(np.uint8).data  # through uint8: the buffer protocol knows no bfloat16
-            place = weight.offset + dense.nbytes
+            yield from blocks_of(weight.array)
+            place = weight.offset + weight.array.nbytes
 
 
 def weight_bytes(model: Model) -> int:
@@ -113,10 +99,6 @@ def _reference(weight: _Weight) -> ExternalTensor:
     shape = Shape(tensor.shape.numpy())
     name = weight.value.name or ""
     return ExternalTensor("weights.data", weight.offset, tensor.nbytes, tensor.dtype, shape=shape, name=name)
-
-
-def _is_external(tensor: onnx.TensorProto) -> bool:
-    return bool(tensor.data_location == onnx.TensorProto.EXTERNAL)
 
 
 def _remove_others(path: Path, kept: str) -> None:

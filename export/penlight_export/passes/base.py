@@ -14,6 +14,7 @@ from penlight_export.graph import (
     Model,
     Value,
     all_graphs,
+    all_nodes,
     all_values,
     bodies_of,
     describe,
@@ -28,12 +29,15 @@ class Pass(ABC):
     `requires` and `ensures` say what must hold before and after beyond a well-formed graph, which is always checked. A pass that
     is `edge_only` writes forms of the edge runtime, and runs for .pen files alone; one that is `onnx_only` writes what onnxruntime
     runs faster.
+
+    One that names `operators` has nothing to do in a model that has none of them, and does not walk over it.
     """
 
     name: str
     edge_only: bool = False
     onnx_only: bool = False
     finds_newer: bool = False  # has more to do in an optimised graph when the operator set is raised
+    operators: frozenset[str] | None = None
     kernels: tuple[str, ...] = ()  # of domain ai.penlight, which the runtime must have
 
     def requires(self, model: Model) -> None:  # noqa: B027  # most passes need nothing
@@ -77,10 +81,15 @@ def run_passes(model: Model, passes: Iterable[Pass]) -> list[PassResult]:
     interface = _interface(model.graph)
     check_graph(model.graph, "before the first pass")
     share_names(model)
+    present = _operators(model)
     for each in passes:
         each.requires(model)
+        if each.operators is not None and present.isdisjoint(each.operators):
+            results.append(PassResult(each.name, 0))
+            continue
         changes = each.run(model)
         if changes:
+            present = _operators(model)
             for graph in all_graphs(model.graph):
                 remove_unused_constants(graph)
             check_graph(model.graph, f"after pass {each.name}")
@@ -125,6 +134,10 @@ def check_graph(graph: Graph, when: str, outer: Set[Value] = frozenset()) -> Non
     for value in graph.outputs:
         if value not in defined:
             raise PassError(f"{when}: output '{value.name}' is never computed")
+
+
+def _operators(model: Model) -> set[str]:
+    return {node.op_type for node in all_nodes(model.graph)}
 
 
 def _interface(graph: Graph) -> tuple[tuple[str | None, ...], tuple[str | None, ...]]:

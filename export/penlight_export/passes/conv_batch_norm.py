@@ -28,6 +28,7 @@ class FoldBatchNorm(Pass):
     """
 
     name = "conv + batch norm"
+    operators = frozenset({"BatchNormalization"})
 
     def run(self, model: Model) -> int:
         """Returns the number of folded normalisations."""

@@ -46,6 +46,7 @@ class LiftConstants(Pass):
     """Turns Constant nodes into initializers, the one form in which later passes look for constants."""
 
     name = "constants to initializers"
+    operators = frozenset({"Constant"})
 
     def run(self, model: Model) -> int:
         """Returns the number of lifted nodes; string and sparse constants stay."""

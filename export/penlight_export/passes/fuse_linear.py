@@ -25,6 +25,7 @@ class FuseLinear(Pass):
     """activation(x W + b) or x W + b + r, float32, for x of any rank; in .pen files only."""
 
     name = "linear fusion"
+    operators = frozenset({"MatMul"})
     edge_only = True
     kernels = ("FusedMatMul",)
 

@@ -22,6 +22,7 @@ class FuseMatMulAdd(Pass):
     """MatMul(a, W) + b = Gemm(a, W, b) for a of rank 2, a constant matrix W and a constant bias of one row."""
 
     name = "matmul + add"
+    operators = frozenset({"MatMul"})
 
     def run(self, model: Model) -> int:
         """Returns the number of fused pairs."""

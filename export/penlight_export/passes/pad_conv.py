@@ -12,6 +12,7 @@ class FoldPad(Pass):
     """Conv(Pad(x), W) = Conv with larger pads, for zeros around the image alone."""
 
     name = "pad into conv"
+    operators = frozenset({"Pad"})
 
     def requires(self, model: Model) -> None:
         """Pads and axes are inputs, not attributes."""

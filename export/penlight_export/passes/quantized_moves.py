@@ -18,6 +18,7 @@ class MoveQuantized(Pass):
     """Exact: with one scale and one zero point for the whole tensor, quantizing a dequantized number gives it back."""
 
     name = "dequantize, move, quantize"
+    operators = frozenset({"QuantizeLinear"})
 
     def run(self, model: Model) -> int:
         """Returns the number of moves that lost their pair, and of pairs with nothing between."""

@@ -30,6 +30,7 @@ class ScaleWeights(Pass):
     """(x W + b) * c = x (W c) + (b c) for one number c, also through nodes that only move data. Weights that others read stay."""
 
     name = "scale into weights"
+    operators = frozenset({"Mul", "Div"})
 
     def run(self, model: Model) -> int:
         """Returns the number of factors that went."""

@@ -67,6 +67,7 @@ class SinkTransposes(Pass):
     """One walk in order. A Transpose that only one elementwise node, reduction or Concat reads changes places with it."""
 
     name = "transposes"
+    operators = frozenset({"Transpose"})
 
     def requires(self, model: Model) -> None:
         """Axes, bounds and the like are inputs, not attributes."""

@@ -74,11 +74,17 @@ class Module(Stateful, metaclass=_ModuleType):
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         if mode.tracer is not None:
-            with mode.tracer.module(self):
-                return self._call(args, kwargs)
+            return self._traced_call(mode.tracer, args, kwargs)
         if self._forward_hooks or self._forward_pre_hooks or self._backward_hooks:
             return self._call(args, kwargs)
         return self.forward(*args, **kwargs)
+
+    def _traced_call(self, tracer: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        tracer.enter(self)
+        try:
+            return self._call(args, kwargs)
+        finally:
+            tracer.leave()
 
     def _call(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         for hook in list(self._forward_pre_hooks.values()):
