@@ -6,6 +6,7 @@ Each build of the runtime takes about a minute, so all of this is marked slow.
 
 import os
 import re
+import struct
 
 import pytest
 from native_builds import HEADER_FUNCTIONS, build_runtime, need, run
@@ -18,7 +19,11 @@ pytestmark = pytest.mark.slow
 GCC = ("gcc", "g++")
 CLANG = ("clang-16", "clang++-16")
 SANITIZED = ("-DCMAKE_BUILD_TYPE=Debug", "-DCMAKE_CXX_FLAGS_DEBUG=-O1 -g", "-DPENLIGHT_BUILD_SHARED=OFF")
-FUZZ_SECONDS = int(os.environ.get("PENLIGHT_FUZZ_SECONDS", "60"))
+FUZZ_SECONDS = int(os.environ.get("PENLIGHT_FUZZ_SECONDS", "60"))  # of all fuzzers together
+LARGEST_FILE = 16384
+# Name, longest input, and the least rate that the test takes for work.
+FUZZERS = (("load", LARGEST_FILE, 20), ("program", LARGEST_FILE, 20), ("inputs", 512, 10), ("operator", 256, 10), ("api", 512, 10))
+UNPLANNED = ("branches", "loops", "scans", "gathered", "boxes")  # their runs take memory, the first time
 
 
 @pytest.fixture(scope="module")
@@ -39,7 +44,8 @@ def asan(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def shared(tmp_path_factory):
-    return build_runtime(tmp_path_factory.mktemp("shared"), GCC, "penlight_shared", "-DCMAKE_BUILD_TYPE=Release") / "libpenlight.so"
+    options = ("-DCMAKE_BUILD_TYPE=Release", "-DPENLIGHT_BUILD_TESTS=ON")
+    return build_runtime(tmp_path_factory.mktemp("shared"), GCC, "penlight_shared", *options) / "libpenlight.so"
 
 
 def test_unit_tests(asan):
@@ -91,21 +97,50 @@ def test_threads_under_the_thread_sanitizer(tmp_path):
     assert "ok" in run("setarch", "-R", build / "tests/penlight_unit_tests")
 
 
-def test_fuzzing_finds_nothing(tmp_path, files):
+@pytest.fixture(scope="module")
+def fuzzers(tmp_path_factory):
     options = ("-DPENLIGHT_BUILD_FUZZERS=ON", "-DPENLIGHT_SANITIZE=address,undefined")
-    fuzzer = build_runtime(tmp_path / "build", CLANG, "penlight_fuzz_program", *SANITIZED, *options) / "tests/penlight_fuzz_program"
-    work = tmp_path / "work"
-    work.mkdir()
-    seeds = next(iter(files.values())).parent
-    write_bundle(tmp_path / "bundle", 2, seed=5)
-    for number, data in enumerate(read_bundle(tmp_path / "bundle")):
-        (seeds / f"random{number}.pen").write_bytes(data)
-    limits = ("-timeout=5", "-rss_limit_mb=1024", "-max_len=16384", f"-artifact_prefix={work}/")
+    return build_runtime(tmp_path_factory.mktemp("fuzzers"), CLANG, "all", *SANITIZED, *options) / "tests"
+
+
+@pytest.fixture(scope="module")
+def seeds(tmp_path_factory):
+    """Files to start from, and as bundles: the corpus, and programs of one node of every operator."""
+    folder = tmp_path_factory.mktemp("seeds")
+    write_bundle(folder / "operators", 3, seed=5)
+    (folder / "corpus").write_bytes(b"".join(struct.pack("<Q", len(data)) + data for data in corpus().values()))
+    (folder / "files").mkdir()
+    for number, data in enumerate([*corpus().values(), *read_bundle(folder / "operators")]):
+        (folder / "files" / f"{number}.pen").write_bytes(data)
+    return folder
+
+
+@pytest.mark.parametrize(("name", "length", "rate"), [(*row,) for row in FUZZERS])
+def test_fuzzing_finds_nothing(fuzzers, seeds, tmp_path, name, length, rate):
+    """Replays the seeds, then changes them."""
+    bundle = seeds / ("operators" if name == "operator" else "corpus")
+    start = [seeds / "files"] if length == LARGEST_FILE else []
+    limits = ("-timeout=5", "-rss_limit_mb=1024", f"-max_len={length}", f"-artifact_prefix={tmp_path}/", "-seed=1")
+    seconds = max(FUZZ_SECONDS // len(FUZZERS), 1)
     # A program started from here inherits this process's peak memory, which libFuzzer takes for its own; a shell's child does not.
-    forked = ("sh", "-c", '"$@"; exit $?', "sh")
-    output = run(*forked, fuzzer, work, seeds, f"-max_total_time={FUZZ_SECONDS}", *limits, "-seed=1", timeout=FUZZ_SECONDS + 120)
+    forked = ("sh", "-c", '"$@"; exit $?', "sh", fuzzers / f"penlight_fuzz_{name}")
+    environment = {**os.environ, "PENLIGHT_FUZZ_BUNDLE": str(bundle)}
+    (tmp_path / "work").mkdir()
+    output = run(*forked, tmp_path / "work", *start, f"-max_total_time={seconds}", *limits, timeout=seconds + 120, env=environment)
     runs = int(re.search(r"Done (\d+) runs", output).group(1))
-    assert runs > 1000 * FUZZ_SECONDS / 10
+    assert runs > rate * seconds  # far below what an idle machine does; it says that there was work at all
+
+
+def test_runs_stay_within_their_memory(shared, files):
+    """No heap call in a run (one would end the program), and nothing behind the end of the arena that the plan declares."""
+    run("cmake", "--build", shared.parent, "--target", "penlight_footprint")
+    for path in files.values():
+        if path.stem in UNPLANNED:
+            continue
+        numbers = dict(re.findall(r"^(\w+) ([-\d.]+)$", run(shared.parent / "tests/penlight_footprint", path), re.M))
+        declared, used = int(numbers["arena_declared_bytes"]), int(numbers["arena_used_bytes"])
+        assert used <= declared < used + 256
+        assert int(numbers["other_memory_kilobytes"]) <= 128
 
 
 def test_exported_symbols_are_the_header(shared):
