@@ -1,14 +1,14 @@
-// RNN, GRU and LSTM: one sequence of one direction is one task, step after step. SPDX-License-Identifier: Apache-2.0
+// RNN, GRU and LSTM of every kind; floats with the usual gate functions have a fast path. SPDX-License-Identifier: Apache-2.0
 #include <math.h>
 #include <string.h>
 
+#include "recurrent_float.h"
 #include "shape_rules.h"
 
 namespace penlight {
 
 namespace {
 
-enum class Recurrence : int { kRnn, kGru, kLstm };
 enum class GateFunction : int { kSigmoid, kTanh, kRelu, kHardSigmoid, kSoftsign, kSoftplus, kElu, kAffine, kLeakyRelu };
 
 constexpr int kGateFunctions = 3;  // of one direction
@@ -23,6 +23,7 @@ struct RecurrentState {
   bool reverse = false, batch_first = false, linear_before_reset = false, input_forget = false;
   double clip = 0;  // 0: none
   Gate functions[2][kGateFunctions];
+  bool fast = false;  // recurrent_f32 takes it
 };
 
 constexpr uint32_t kRecurrentTypes = dtype_bit(DType::kF32) | dtype_bit(DType::kF64) | dtype_bit(DType::kF16);
@@ -146,6 +147,45 @@ Status check_recurrent_inputs(Context& context, Recurrence kind, RecurrentState*
   return context.fail(Status::kShapeMismatch, "sequence_lens must have shape (%lld,)", static_cast<long long>(s->batch));
 }
 
+/// Sigmoid, and Tanh for what the gates let through.
+bool usual_gates(const RecurrentState& s, Recurrence kind) {
+  for (int d = 0; d < static_cast<int>(s.directions); ++d)
+    for (int i = 0; i < (kind == Recurrence::kRnn ? 1 : kind == Recurrence::kGru ? 2 : 3); ++i) {
+      const bool sigmoid = i == 0 && kind != Recurrence::kRnn;
+      if (s.functions[d][i].function != (sigmoid ? GateFunction::kSigmoid : GateFunction::kTanh)) return false;
+    }
+  return true;
+}
+
+template <typename T>
+T* data_or_null(const Tensor& tensor) {
+  return tensor.present() ? tensor.as<T>() : nullptr;
+}
+
+RecurrentLayer recurrent_layer(Context& context, const RecurrentState& s, Recurrence kind) {
+  RecurrentLayer layer;
+  layer.kind = kind;
+  layer.steps = s.steps;
+  layer.batch = s.batch;
+  layer.features = s.features;
+  layer.hidden = s.hidden;
+  layer.directions = s.directions;
+  layer.reverse = s.reverse;
+  layer.batch_first = s.batch_first;
+  layer.linear_before_reset = s.linear_before_reset;
+  layer.deterministic = context.deterministic;
+  layer.x = context.input(0).as<float>();
+  layer.w = context.input(1).as<float>();
+  layer.r = context.input(2).as<float>();
+  layer.bias = data_or_null<float>(context.input(3));
+  layer.first_h = data_or_null<float>(context.input(5));
+  layer.first_c = kind == Recurrence::kLstm ? data_or_null<float>(context.input(6)) : nullptr;
+  layer.y = context.output_wanted(0) ? context.output(0).as<float>() : nullptr;
+  layer.last_h = context.output_wanted(1) ? context.output(1).as<float>() : nullptr;
+  layer.last_c = kind == Recurrence::kLstm && context.output_wanted(2) ? context.output(2).as<float>() : nullptr;
+  return layer;
+}
+
 Status recurrent_infer(Context& context, Recurrence kind) {
   RecurrentState& s = context.state_as<RecurrentState>();
   s = RecurrentState{};
@@ -157,14 +197,22 @@ Status recurrent_infer(Context& context, Recurrence kind) {
   if (context.output_wanted(0)) PENLIGHT_TRY(set_output(context, 0, dtype, make_shape(s.batch_first ? turned : all, 4)));
   for (int i = 1; i < context.output_count; ++i)
     if (context.output_wanted(i)) PENLIGHT_TRY(set_output(context, i, dtype, make_shape(s.batch_first ? last_turned : last, 3)));
-  int64_t lines = 0, tasks = 0, floats = 0;
-  // The sums of the gates twice (of x and of h), the hidden and the cell state, one spare row.
-  if (!checked_mul(2 * s.gates + 3, s.hidden, &lines) || !checked_mul(s.directions, s.batch, &tasks) ||
-      !checked_mul(lines, tasks, &floats) || !add_scratch(context, floats, sizeof(double)))
-    return scratch_too_large(context);
   const uint64_t taps = static_cast<uint64_t>(s.features) + static_cast<uint64_t>(s.hidden);
+  int64_t lines = 0, tasks = 0, floats = 0;
+  if (!checked_mul(s.directions, s.batch, &tasks)) return scratch_too_large(context);
   context.macs = saturating_mul(saturating_mul(static_cast<uint64_t>(s.steps), static_cast<uint64_t>(tasks)),
                                 saturating_mul(static_cast<uint64_t>(s.gates * s.hidden), taps > 0 ? taps : 1));
+  s.fast = dtype == DType::kF32 && usual_gates(s, kind) && s.clip <= 0.0 && !s.input_forget && !context.input(4).present() &&
+           !(kind == Recurrence::kLstm && context.input(7).present());
+  if (s.fast) {
+    if (!recurrent_scratch_floats(recurrent_layer(context, s, kind), &floats) || !add_scratch(context, floats, sizeof(float)))
+      return scratch_too_large(context);
+    return Status::kOk;
+  }
+  // The sums of the gates twice (of x and of h), the hidden and the cell state, one spare row.
+  if (!checked_mul(2 * s.gates + 3, s.hidden, &lines) || !checked_mul(lines, tasks, &floats) ||
+      !add_scratch(context, floats, sizeof(double)))
+    return scratch_too_large(context);
   return Status::kOk;
 }
 
@@ -311,6 +359,10 @@ void run_recurrent_task(Context& context, Recurrence kind, const RecurrentState&
 Status recurrent_run(Context& context, Recurrence kind) {
   const RecurrentState& s = context.state_as<RecurrentState>();
   if (s.batch == 0 || s.hidden == 0) return Status::kOk;
+  if (s.fast) {
+    recurrent_f32(recurrent_layer(context, s, kind), static_cast<float*>(context.scratch), context_parallel(context));
+    return Status::kOk;
+  }
   for (int64_t b = 0; context.input(4).present() && b < s.batch; ++b) {
     const int32_t length = context.input(4).as<int32_t>()[b];
     if (length < 0 || length > s.steps)

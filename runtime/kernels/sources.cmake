@@ -41,6 +41,7 @@ set(PENLIGHT_KERNEL_SOURCES
   power.cpp
   quantize.cpp
   recurrent.cpp
+  recurrent_float.cpp
   reduce.cpp
   region.cpp
   reshape.cpp
