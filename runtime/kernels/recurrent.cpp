@@ -173,7 +173,6 @@ RecurrentLayer recurrent_layer(Context& context, const RecurrentState& s, Recurr
   layer.reverse = s.reverse;
   layer.batch_first = s.batch_first;
   layer.linear_before_reset = s.linear_before_reset;
-  layer.deterministic = context.deterministic;
   layer.x = context.input(0).as<float>();
   layer.w = context.input(1).as<float>();
   layer.r = context.input(2).as<float>();
