@@ -15,7 +15,7 @@ from penlight_export.errors import EngineError, OptionError
 from penlight_export.histogram import describe_numbers
 from penlight_export.page.document import write_page
 from penlight_export.profiling import Profile, profile_model, sample_of, shapes, times_of
-from penlight_export.structure import GraphValue, Structure
+from penlight_export.structure import Body, GraphNode, GraphValue, Structure
 from penlight_export.structure_pen import pen_structure
 from penlight_export.summary import ModelSummary, method_number, summarize_pen
 
@@ -75,28 +75,45 @@ def _onnx(path: str | os.PathLike[str]) -> tuple[Structure, ModelSummary]:
 
 
 def graph_facts(structure: Structure, times: list[int | None] | None = None) -> dict[str, Any]:
-    """Nodes and values as the page's graph takes them."""
-    nodes = [
-        {
-            "name": node.name,
-            "operator": node.operator,
-            "category": category_of(node.operator)[0],
-            "inputs": node.inputs,
-            "outputs": node.outputs,
-            "module": node.module,
-            "source": node.source,
-            "attributes": node.attributes,
-            "macs": node.macs,
-            "bytes": sum(structure.values[k].size_bytes or 0 for k in {*node.inputs, *node.outputs} if k >= 0),
-            "ns": None if times is None else times[number],
-        }
-        for number, node in enumerate(structure.nodes)
-    ]
+    """Nodes and values as the page's graph takes them; the nodes of bodies stand behind the others, each body as a module."""
+    owned: dict[int, list[Body]] = {}
+    for body in structure.bodies:
+        owned.setdefault(body.owner, []).append(body)
+    nodes = [_node_facts(node, structure, None if times is None else times[k]) for k, node in enumerate(structure.nodes)]
+    for body in structure.bodies:
+        owner = nodes[body.owner]
+        around = (*owner["module"], f"{owner['name'] or owner['operator']} {body.name}")
+        inner = [_node_facts(node, structure, None) for node in body.nodes]
+        nodes += [facts | {"module": (*around, *_below(facts["module"], owner["module"])), "owner": body.owner} for facts in inner]
+    for number, bodies in owned.items():
+        nodes[number]["results"] = [value for body in bodies for value in body.outputs]
     values = [
         {"name": v.name, "dtype": v.dtype, "shape": v.shape, "bytes": v.size_bytes, "constant": v.is_constant}
         for v in structure.values
     ]
-    return {"nodes": nodes, "values": values, "inputs": structure.inputs, "outputs": structure.outputs}
+    reads = [pair for body in structure.bodies for pair in body.reads]
+    return {"nodes": nodes, "values": values, "inputs": structure.inputs, "outputs": structure.outputs, "reads": reads}
+
+
+def _below(module: tuple[str, ...], outer: tuple[str, ...]) -> tuple[str, ...]:
+    """The part of a module path inside of a body that the path of the node around it does not say already."""
+    return module[len(outer) :] if module[: len(outer)] == outer else module
+
+
+def _node_facts(node: GraphNode, structure: Structure, ns: int | None) -> dict[str, Any]:
+    return {
+        "name": node.name,
+        "operator": node.operator,
+        "category": category_of(node.operator)[0],
+        "inputs": node.inputs,
+        "outputs": node.outputs,
+        "module": node.module,
+        "source": node.source,
+        "attributes": node.attributes,
+        "macs": node.macs,
+        "bytes": sum(structure.values[k].size_bytes or 0 for k in {*node.inputs, *node.outputs} if k >= 0),
+        "ns": ns,
+    }
 
 
 def _plan(file: PenFile, method: str, structure: Structure) -> tuple[dict[str, Any] | None, dict[str, list[int]]]:
@@ -110,7 +127,7 @@ def _plan(file: PenFile, method: str, structure: Structure) -> tuple[dict[str, A
     for node, cost in zip(structure.nodes, session.profile(), strict=True):
         node.macs = cost.macs
     plan = session.plan()
-    for value, entry in zip(structure.values, plan.values, strict=True):
+    for value, entry in zip(structure.values, plan.values, strict=False):  # those of bodies are planned when they run
         if entry.dtype is not None and not value.is_constant:
             value.dtype, value.size_bytes = str(entry.dtype), int(entry.dtype.itemsize)
             for size in entry.shape:

@@ -4,9 +4,10 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -47,14 +48,43 @@ class GraphNode:
 
 
 @dataclass
+class Body:
+    """What a node such as If or Loop runs, on values of the same list.
+
+    Attributes:
+        owner: the node that runs it: an index into the structure's nodes with those of all bodies in front of this one behind them.
+        reads: values of the body, each with the value around it that it is at first.
+    """
+
+    name: str
+    nodes: list[GraphNode]
+    outputs: list[int]
+    reads: list[tuple[int, int]] = field(default_factory=list)
+    owner: int = -1
+
+
+@dataclass
 class Structure:
-    """Nodes in the order of computation, and all values."""
+    """Nodes in the order of computation, and all values; those of bodies stand behind."""
 
     format: str
     values: list[GraphValue]
     nodes: list[GraphNode]
     inputs: list[int]
     outputs: list[int]
+    bodies: list[Body] = field(default_factory=list)
+
+
+def collect_bodies(nodes: Sequence[Any], bodies_of: Callable[[Any], Iterable[tuple[Body, Sequence[Any]]]]) -> list[Body]:
+    """All bodies, those inside of bodies too; `bodies_of` a node of a file gives each with its nodes in that file."""
+    found: list[Body] = []
+    places = list(enumerate(nodes))
+    for owner, node in places:  # grows meanwhile
+        for body, inner in bodies_of(node):
+            body.owner = owner
+            found.append(body)
+            places.extend(enumerate(inner, len(places)))
+    return found
 
 
 def read_structure(path: str | os.PathLike[str]) -> Structure:

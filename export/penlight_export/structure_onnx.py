@@ -3,12 +3,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
 from penlight_export.graph import MODULE_PATH, SOURCE, Attr, Model, Node, Value, infer_shapes
-from penlight_export.structure import GraphNode, GraphValue, Structure, bytes_of, module_of, shorten
+from penlight_export.structure import Body, GraphNode, GraphValue, Structure, bytes_of, collect_bodies, module_of, shorten
 from penlight_export.summary_onnx import node_macs
 
 
@@ -28,7 +29,19 @@ def onnx_structure(model: Model) -> Structure:
 
     inputs = [place(value) for value in model.graph.inputs if not value.is_initializer()]
     nodes = [_node(node, tuple(map(place, node.inputs)), tuple(map(place, node.outputs))) for node in model.graph]
-    return Structure("onnx", values, nodes, inputs, [place(value) for value in model.graph.outputs])
+    outputs = [place(value) for value in model.graph.outputs]
+    return Structure("onnx", values, nodes, inputs, outputs, collect_bodies(tuple(model.graph), lambda node: _bodies(node, place)))
+
+
+def _bodies(node: Node, place: Callable[[Value | None], int]) -> list[tuple[Body, tuple[Node, ...]]]:
+    bodies = []
+    for name, attribute in node.attributes.items():
+        if attribute.type.name == "GRAPH":
+            graph = attribute.value
+            reads = [(place(a), place(b)) for a, b in zip(graph.inputs, node.inputs, strict=False) if b is not None]
+            nodes = [_node(inner, tuple(map(place, inner.inputs)), tuple(map(place, inner.outputs))) for inner in graph]
+            bodies.append((Body(name, nodes, [place(value) for value in graph.outputs], reads), tuple(graph)))
+    return bodies
 
 
 def _value(value: Value) -> GraphValue:

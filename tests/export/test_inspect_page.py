@@ -14,7 +14,7 @@ from onnx_text import model_from_text
 import penlight as pl
 import penlight.nn as nn
 from penlight.models import CharGPT, ResNet
-from penlight_export import Method, export, export_methods
+from penlight_export import Method, convert, export, export_methods
 from penlight_export.errors import OptionError
 from penlight_export.histogram import describe_numbers
 from penlight_export.inspection import graph_facts, inspect_page, inspection
@@ -406,3 +406,56 @@ def test_an_onnx_file_of_others(shown, tmp_path):
     browser = shown(inspect_page(tmp_path / "m.onnx"))
     browser.evaluate("penlight.graph.setDepth(1)")
     assert browser.evaluate("penlight.graph.scene.boxes.map(b => b.title)") == ["x", "unused", "encoder", "Add", "y"]
+
+
+NESTED = """g (float[3] x, bool c, int64 n) => (float[3] y) {
+    y = If (c) <
+        then_branch = then () => (float[3] t) {
+            k = Constant<value = bool {1}>()
+            t = Loop (n, k, x) <
+                body = step (int64 i, bool go, float[3] s) => (bool on, float[3] r) { on = Identity(go) r = Add(s, x) }
+            >
+        },
+        else_branch = other () => (float[3] e) { a = Neg(x) e = Relu(a) }
+    >
+}"""
+
+
+@pytest.fixture(scope="module")
+def nested(tmp_path_factory):
+    """An If with a Loop inside, as .onnx and .pen."""
+    folder = tmp_path_factory.mktemp("bodies")
+    (folder / "m.onnx").write_bytes(model_from_text(NESTED).SerializeToString())
+    convert(folder / "m.onnx", folder / "m.pen", verify=False)
+    return folder
+
+
+@pytest.mark.parametrize("name", ["m.onnx", "m.pen"])
+def test_nodes_of_bodies(nested, name):
+    graph = inspection(nested / name)["graph"]
+    assert [node["operator"] for node in graph["nodes"] if "owner" not in node] == ["If"]
+    inside = {node["operator"]: node for node in graph["nodes"] if "owner" in node}
+    assert {"Loop", "Add", "Neg", "Relu"} <= set(inside)
+    assert graph["nodes"][inside["Add"]["owner"]]["operator"] == "Loop"
+    assert len(inside["Add"]["module"]) == 2 and inside["Add"]["module"][0] == inside["Loop"]["module"][0]
+    assert inside["Add"]["module"][1].endswith(" body") and inside["Neg"]["module"][0].endswith(" else_branch")
+    results = {graph["values"][value]["name"] for value in graph["nodes"][0]["results"]}
+    assert results == {graph["values"][inside[operator]["outputs"][0]]["name"] for operator in ("Loop", "Relu")}
+
+
+@needs_chromium
+@pytest.mark.parametrize("name", ["m.onnx", "m.pen"])
+def test_bodies_fold_and_unfold(shown, nested, name):
+    browser = shown(inspect_page(nested / name))
+    titles = "penlight.graph.scene.boxes.map(b => b.title)"
+    browser.evaluate("penlight.graph.setDepth(1)")
+    folded = browser.evaluate(titles)
+    assert "If" in folded and len([title for title in folded if title.endswith("_branch")]) == 2 and "Neg" not in folded
+    browser.evaluate("penlight.graph.unfold(penlight.graph.scene.boxes.find(b => b.title.endsWith('else_branch')).path)")
+    assert {"Neg", "Relu"} <= set(browser.evaluate(titles))
+    browser.evaluate("penlight.graph.setDepth(9)")
+    assert {"Loop", "Add"} <= set(browser.evaluate(titles))
+    # The branches read x and the If reads them: every edge leads downwards.
+    edge = "penlight.graph.scene.edges.map(e => [e.source, e.target].map(k => penlight.graph.scene.boxes[k].title).join(' '))"
+    assert {"x Neg", "Neg Relu", "Relu If", "Loop If", "Add Loop", "x Add"} <= set(browser.evaluate(edge))
+    assert not browser.evaluate("penlight.graph.scene.edges.some(e => e.backward)")

@@ -107,9 +107,14 @@ def read_pen(source: str | os.PathLike[str] | bytes) -> PenFile:
 
 def pen_file(program: penlight_runtime.Program, tables: pen.ProgramT, content: bytes | Pieces) -> PenFile:
     """What `read_pen` returns, for a program whose tables are at hand."""
-    symbols = [_text(symbol.name) for symbol in tables.symbols or []]
+    symbols = [text(symbol.name) for symbol in tables.symbols or []]
     methods = tuple(_method(method, tables, symbols) for method in tables.methods or [])
     return PenFile(program, tables, content, methods, tuple(_resources(entry, symbols) for entry in tables.resources or []))
+
+
+def pen_body(file: PenFile, number: int) -> PenMethod:
+    """One of the program's bodies: what a node such as If runs."""
+    return _method(file.tables.bodies[number], file.tables, [text(symbol.name) for symbol in file.tables.symbols or []])
 
 
 def _read(path: Path) -> bytes:
@@ -125,35 +130,35 @@ def _metadata_bytes(data: bytes) -> int:
 
 
 def _method(method: pen.MethodT, tables: pen.ProgramT, symbols: list[str]) -> PenMethod:
-    operators = [f"{_text(o.domain)}.{_text(o.name)}" if o.domain else _text(o.name) for o in tables.operators or []]
+    operators = [f"{text(o.domain)}.{text(o.name)}" if o.domain else text(o.name) for o in tables.operators or []]
     return PenMethod(
-        _text(method.name),
+        text(method.name),
         tuple(_value(value, symbols) for value in method.values or []),
-        _indices(method.inputs),
-        _indices(method.outputs),
+        indices(method.inputs),
+        indices(method.outputs),
         tuple(
             PenNode(
-                _text(node.name),
+                text(node.name),
                 operators[node.operator],
-                _indices(node.inputs),
-                _indices(node.outputs),
-                _text(node.modulePath),
-                _text(node.source),
+                indices(node.inputs),
+                indices(node.outputs),
+                text(node.modulePath),
+                text(node.source),
             )
             for node in method.nodes or []
         ),
-        tuple(_state((tables.states or [])[index]) for index in _indices(method.states)),
+        tuple(_state((tables.states or [])[index]) for index in indices(method.states)),
     )
 
 
 def _state(state: pen.StateT) -> penlight_runtime.TensorInfo:
-    return penlight_runtime.TensorInfo(_text(state.name), numpy_dtype(state.dtype), _indices(state.shape))
+    return penlight_runtime.TensorInfo(text(state.name), numpy_dtype(state.dtype), indices(state.shape))
 
 
 def _value(value: pen.ValueT, symbols: list[str]) -> PenValue:
     shape = None if value.shape is None else tuple(_dim(dim, symbols) for dim in value.shape)
     name = _NAMES[value.dtype]
-    return PenValue(_text(value.name), _NUMPY.get(name, name), shape, None if value.constant is None else value.constant.sizeBytes)
+    return PenValue(text(value.name), _NUMPY.get(name, name), shape, None if value.constant is None else value.constant.sizeBytes)
 
 
 def _dim(dim: pen.DimT, symbols: list[str]) -> int | str:
@@ -167,12 +172,14 @@ def _dim(dim: pen.DimT, symbols: list[str]) -> int | str:
 
 def _resources(entry: pen.ResourcesT, symbols: list[str]) -> PenResources:
     sizes = {symbols[binding.symbol]: int(binding.size) for binding in entry.bindings or []}
-    return PenResources(sizes, entry.arenaBytes, entry.weightBytes, entry.macs, _indices(entry.nodeMacs), entry.method)
+    return PenResources(sizes, entry.arenaBytes, entry.weightBytes, entry.macs, indices(entry.nodeMacs), entry.method)
 
 
-def _indices(values: object) -> tuple[int, ...]:
+def indices(values: object) -> tuple[int, ...]:
+    """A vector of the tables, which may be left out."""
     return () if values is None else tuple(int(value) for value in np.asarray(values).reshape(-1))
 
 
-def _text(value: bytes | str | None) -> str:
+def text(value: bytes | str | None) -> str:
+    """A text of the tables, which may be bytes or left out."""
     return "" if value is None else value.decode("utf-8", "replace") if isinstance(value, bytes) else value

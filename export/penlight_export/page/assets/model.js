@@ -19,8 +19,27 @@ class Model {
       for (const value of node.outputs) if (value >= 0) this.producer[value] = index;
       for (const value of new Set(node.inputs)) if (value >= 0) this.consumers[value].push(index);
     });
+    this.around = new Map(this.reads); // what a value of a body is at first
+    this.order = this.inOrder();
     this.folded = new Set();
     this.depth = Math.max(0, ...this.nodes.map((node) => node.module.length));
+  }
+
+  // As it is computed: the bodies of If, Loop and Scan, which stand behind all nodes in the file, in front of their node.
+  inOrder() {
+    const inside = new Map();
+    for (const node of this.nodes) {
+      if (node.owner === undefined) continue;
+      if (!inside.has(node.owner)) inside.set(node.owner, []);
+      inside.get(node.owner).push(node);
+    }
+    const order = [];
+    const visit = (node) => {
+      for (const inner of inside.get(node.index) || []) visit(inner);
+      order.push(node);
+    };
+    for (const node of this.nodes) if (node.owner === undefined) visit(node);
+    return order;
   }
 
   // Modules as folded at a depth: 1 shows the outermost modules only, a depth beyond the deepest shows every node.
@@ -54,7 +73,7 @@ class Model {
       return boxes[places.get(key)];
     };
     for (const value of this.inputs) place(`in${value}`, () => ({ kind: "port", value, title: this.values[value].name, subtitle: typeText(this.values[value]) }));
-    for (const node of this.nodes) {
+    for (const node of this.order) {
       const key = this.boxOf(node);
       place(key, () => (typeof key === "number" ? this.nodeBox(node) : this.moduleBox(node, key))).members.push(node);
     }
@@ -84,9 +103,12 @@ class Model {
       const target = places.get(to);
       if (source !== target) found.set(`${source} ${target} ${value}`, { source, target, value });
     };
-    const sourceOf = (value) => (this.producer[value] >= 0 ? this.boxOf(this.nodes[this.producer[value]]) : `in${value}`);
+    const sourceOf = (value) => {
+      if (this.producer[value] >= 0) return this.boxOf(this.nodes[this.producer[value]]);
+      return this.around.has(value) ? sourceOf(this.around.get(value)) : `in${value}`;
+    };
     for (const node of this.nodes) {
-      for (const value of node.inputs) if (value >= 0 && places.has(sourceOf(value))) add(sourceOf(value), this.boxOf(node), value);
+      for (const value of [...node.inputs, ...(node.results || [])]) if (value >= 0 && places.has(sourceOf(value))) add(sourceOf(value), this.boxOf(node), value);
     }
     for (const value of this.outputs) if (places.has(sourceOf(value))) add(sourceOf(value), `out${value}`, value);
     return [...found.values()];
