@@ -138,11 +138,10 @@ uint64_t plan_rounds(PlanItem* items, size_t count, PlanOrder by, uint64_t round
   for (uint64_t round = 0; round <= rounds && best > enough; ++round) {
     uint64_t total = 0;
     const bool sorted = by == PlanOrder::kFirst && round == 0;
-    if (plan_place(items, count, order, sorted, placed, &total, &top) && total < best) {
-      best = total;
-      *best_round = round;
-    }
-    plan_move_to_front(order, top);
+    if (round > 0) plan_move_to_front(order, top);
+    if (!plan_place(items, count, order, sorted, placed, &total, &top) || total >= best) continue;
+    best = total;
+    *best_round = round;
   }
   return best;
 }

@@ -163,6 +163,13 @@ def gathered() -> PenBuilder:
     return builder
 
 
+def idle() -> PenBuilder:
+    """No node and no output: nothing to plan."""
+    builder = PenBuilder()
+    builder.input("x", "float32", (2,))
+    return builder
+
+
 def corpus() -> dict[str, bytes]:
     """Returns the bytes of every program whose operators this build has."""
     makers = {
@@ -178,6 +185,7 @@ def corpus() -> dict[str, bytes]:
         "boxes": boxes,
         "gathered": gathered,
         "states": pen_builder.counting_program,
+        "idle": idle,
     }
     known = {entry.name for entry in penlight_runtime.operators()}
     missing = {"Conv", "MaxPool", "Gemm", "Shape", "Slice", "Gather", "Expand", "LayerNormalization"} - known

@@ -105,6 +105,8 @@ void test_planner() {
     PENLIGHT_CHECK(total <= greedy_by_size(items, count));
   }
   PENLIGHT_CHECK(planned * 100 <= bound * 101);  // real graphs are easier
+  uint64_t nothing = 1;
+  PENLIGHT_CHECK(penlight::plan_arena(nullptr, 0, nullptr, nullptr, &nothing) && nothing == 0);
   items[0] = {uint64_t{1} << 62, 0, 0, 1};
   items[1] = {uint64_t{1} << 62, 0, 0, 1};
   uint64_t total = 0;
