@@ -109,6 +109,7 @@ Tensor Attributes::tensor(const char* name) const {
 
 const Tensor Context::kAbsent = {};
 
+#if PENLIGHT_MESSAGES
 Status Context::fail(Status status, const char* format, ...) {
   auto* session = static_cast<penlight_session*>(core);
   va_list arguments;
@@ -117,6 +118,7 @@ Status Context::fail(Status status, const char* format, ...) {
   va_end(arguments);
   return status;
 }
+#endif
 
 void Context::parallel(size_t count, void (*task)(void* argument, size_t index), void* argument) {
   const penlight_thread_pool& pool = static_cast<penlight_session*>(core)->threads;

@@ -4,6 +4,7 @@
 #include <stdint.h>
 
 namespace penlight {
+#if PENLIGHT_MESSAGES
 namespace {
 
 constexpr size_t kNoPrecision = SIZE_MAX;
@@ -157,6 +158,17 @@ Status fail(penlight_error& error, Status status, const char* format, ...) {
   message_clean(error.message);
   return status;
 }
+#else
+void MessageWriter::append_shape(const Shape&) {}
+
+void message_clean(char*) {}
+
+Status fail_without_words(penlight_error& error, Status status) {
+  error.status = static_cast<penlight_status>(status);
+  error.message[0] = '\0';
+  return status;
+}
+#endif
 
 const char* status_name(Status status) {
   switch (status) {

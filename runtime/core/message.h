@@ -14,7 +14,12 @@ namespace penlight {
 class MessageWriter {
  public:
   MessageWriter(char* out, size_t capacity) : out_(out), capacity_(capacity) { out_[0] = '\0'; }
+#if PENLIGHT_MESSAGES
   void append(const char* format, ...) __attribute__((format(printf, 2, 3)));
+#else
+  template <typename... Arguments>
+  void append(const char*, const Arguments&...) {}
+#endif
   void append_list(const char* format, va_list arguments) __attribute__((format(printf, 2, 0)));
   /// "(2, 3)"
   void append_shape(const Shape& shape);
@@ -32,7 +37,15 @@ class MessageWriter {
 };
 
 /// Writes status and message into `error` and returns `status`. Control characters, which a file's names may hold, become '?'.
+#if PENLIGHT_MESSAGES
 Status fail(penlight_error& error, Status status, const char* format, ...) __attribute__((format(printf, 3, 4)));
+#else
+Status fail_without_words(penlight_error& error, Status status);
+template <typename... Arguments>
+Status fail(penlight_error& error, Status status, const char*, const Arguments&...) {
+  return fail_without_words(error, status);
+}
+#endif
 
 /// Replaces control characters, so that names from a file cannot forge lines of a log.
 void message_clean(char* text);

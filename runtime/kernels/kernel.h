@@ -4,6 +4,11 @@
 #include <stddef.h>
 #include <stdint.h>
 
+/// 0: errors have a status and no words, which saves a third of the core on a small device.
+#if !defined(PENLIGHT_MESSAGES)
+#define PENLIGHT_MESSAGES 1
+#endif
+
 namespace penlight {
 
 constexpr int kMaxRank = 8;
@@ -157,7 +162,14 @@ class Context {
 
   /// Sets the message that the caller sees (printf style) and returns `status`, so that a kernel can write
   /// `return context.fail(Status::kInvalidValue, "index %lld is out of range", ...)`. The core adds operator and node.
+#if PENLIGHT_MESSAGES
   Status fail(Status status, const char* format, ...) __attribute__((format(printf, 3, 4)));
+#else
+  template <typename... Arguments>
+  Status fail(Status status, const char*, const Arguments&...) {
+    return status;
+  }
+#endif
   /// The body of an attribute; not present() when there is none.
   NodeBody body(const char* attribute) const;
   /// Gives output i this dtype and shape, with the bytes that it had so far as its first. Only where `shaped_by_run` is set.

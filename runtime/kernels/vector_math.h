@@ -58,6 +58,8 @@ void unary_f32(Unary function, const UnaryParameters& parameters, const float* x
 
 enum class Binary : int { kAdd, kSub, kMul, kDiv, kMin, kMax, kPRelu, kCount };
 
+constexpr bool function_selected(Binary function) { return (kSelectedBinaries >> static_cast<int>(function) & 1) != 0; }
+
 /// How an operand is read along the innermost dimension.
 enum class Step : int { kEach, kSame };
 

@@ -122,11 +122,17 @@ def _selection_text(selection: Selection, runtime: Path, kept: list[KernelLine],
     if selection.dtypes is None and selection.activations is None:
         return ""
     types = (1 << 32) - 1 if selection.dtypes is None else sum(1 << number for number in selection.dtypes)
-    functions = (1 << 64) - 1
+    functions, binaries = (1 << 64) - 1, (1 << 32) - 1
     if selection.activations is not None:
         order = _enumerators(runtime / "kernels/vector_math.h", "Unary")
         functions = sum(1 << order.index(name) for name in _functions(selection.activations, runtime, kept, sources))
-    constants = f"constexpr uint32_t kSelectedTypes = {types:#x};\nconstexpr uint64_t kSelectedFunctions = {functions:#x};"
+        order = _enumerators(runtime / "kernels/vector_math.h", "Binary")
+        named = re.findall(r"\bBinary::(\w+)", "\n".join(path.read_text(encoding="ascii") for path in sources))
+        binaries = sum(1 << order.index(name) for name in set(named))
+    constants = (
+        f"constexpr uint32_t kSelectedTypes = {types:#x};\nconstexpr uint64_t kSelectedFunctions = {functions:#x};\n"
+        f"constexpr uint32_t kSelectedBinaries = {binaries:#x};"
+    )
     return f"\n// kernels/selection.h, of this model\nnamespace penlight {{\n\n{constants}\n\n}}  // namespace penlight"
 
 

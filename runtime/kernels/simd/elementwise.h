@@ -129,10 +129,18 @@ inline void every_second(const float* x, float* y, size_t n) {
   for (; i < n; ++i) y[i] = x[2 * i];
 }
 
-#define PENLIGHT_BINARY_ROW(name)                                                                               \
-  {                                                                                                             \
-    binary_array<Binary::name, Step::kEach, Step::kEach>, binary_array<Binary::name, Step::kEach, Step::kSame>, \
-        binary_array<Binary::name, Step::kSame, Step::kEach>                                                    \
+template <Binary kFunction, Step kX, Step kY>
+constexpr BinaryArray binary_entry() {
+  if constexpr (function_selected(kFunction))
+    return binary_array<kFunction, kX, kY>;
+  else
+    return nullptr;
+}
+
+#define PENLIGHT_BINARY_ROW(name)                                                                                   \
+  {                                                                                                                 \
+    binary_entry<Binary::name, Step::kEach, Step::kEach>(), binary_entry<Binary::name, Step::kEach, Step::kSame>(), \
+        binary_entry<Binary::name, Step::kSame, Step::kEach>()                                                      \
   }
 
 constexpr UnaryTable kUnaryTable = {
