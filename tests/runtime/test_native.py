@@ -8,6 +8,7 @@ import os
 import re
 import struct
 
+import fuzz_corpus
 import pytest
 from native_builds import HEADER_FUNCTIONS, build_runtime, need, run
 from pen_builder import relu_program
@@ -52,9 +53,12 @@ def test_unit_tests(asan):
     assert "ok" in run(asan / "penlight_unit_tests")
 
 
-@pytest.mark.parametrize("name", ["small", "shapes", "arithmetic", "branches", "loops", "states"])
-def test_every_mutation_runs_or_is_refused(asan, files, name):
-    output = run(asan / "penlight_mutate_file", files[name], timeout=120)
+@pytest.mark.parametrize(
+    ("name", "stride"), [("small", 1), ("shapes", 3), ("arithmetic", 2), ("branches", 3), ("loops", 7), ("states", 2)]
+)
+def test_every_mutation_runs_or_is_refused(asan, files, name, stride):
+    """Of large or slow files every stride-th byte; 1 looks at all."""
+    output = run(asan / "penlight_mutate_file", files[name], stride, timeout=120)
     ran, refused = map(int, re.search(r"behind the checksums: (\d+) ran, (\d+) refused", output).groups())
     assert ran > 100 and refused > 1000  # both happen, or the test looks at nothing
 
@@ -86,6 +90,14 @@ def test_random_programs_of_every_operator(asan, tmp_path):
     ran, refused = map(int, re.findall(r"\d+", output))
     assert ran + refused == count
     assert ran > count / 8
+
+
+def test_what_fuzzers_found_is_replayed(asan, tmp_path):
+    """Inputs that reach all the code that fuzzing has reached, and those that once failed."""
+    (tmp_path / "bundle").write_bytes(fuzz_corpus.read())
+    output = run(asan / "penlight_replay_bundle", tmp_path / "bundle", tmp_path / "last.pen", timeout=300)
+    ran, refused = map(int, re.findall(r"\d+", output))
+    assert ran > 10 and refused > 100
 
 
 def test_threads_under_the_thread_sanitizer(tmp_path):
