@@ -1,5 +1,6 @@
 // Products of 8-bit matrices: MatMulInteger and QLinearMatMul, exact in 32 bits. SPDX-License-Identifier: Apache-2.0
 #include "broadcast.h"
+#include "integer_gemm.h"
 #include "quantize.h"
 
 namespace penlight {
@@ -7,7 +8,6 @@ namespace penlight {
 namespace {
 
 constexpr uint32_t kByteTypes = dtype_bit(DType::kI8) | dtype_bit(DType::kU8);
-constexpr int64_t kIntegerColumns = 64;  // results computed side by side
 
 /// Where the operands of an integer product are among the inputs; -1: there is none.
 struct IntegerOperands {
@@ -16,6 +16,7 @@ struct IntegerOperands {
 
 struct IntegerMatMulState {
   int64_t m = 1, n = 1, k = 1;
+  int64_t scratch_bytes = 0;  // of one product
   Broadcast batch;
 };
 
@@ -56,62 +57,38 @@ Status integer_product_infer(Context& context, const IntegerOperands& use, DType
   PENLIGHT_TRY(check_line_parameter(context, use.b_zero, s.n));
   PENLIGHT_TRY(set_output(context, 0, dtype, out));
   int64_t count = 0;
+  if (!integer_gemm_scratch_bytes(s.m, s.n, s.k, context.threads(), &s.scratch_bytes) || !add_scratch(context, s.scratch_bytes, 1))
+    return scratch_too_large(context);
   context.macs = checked_count(out, &count) ? saturating_mul(static_cast<uint64_t>(count), static_cast<uint64_t>(s.k)) : UINT64_MAX;
   return Status::kOk;
 }
 
-template <typename T>
-int32_t line_zero(const Tensor& zero, int64_t line) {
-  return zero.present() ? static_cast<int32_t>(zero.as<T>()[zero.shape.count() == 1 ? 0 : line]) : 0;
+ByteMatrix byte_matrix(const Tensor& tensor, int64_t offset, const Tensor& zero) {
+  ByteMatrix matrix;
+  matrix.data = tensor.as<unsigned char>() + offset;
+  matrix.is_signed = tensor.dtype == DType::kI8;
+  matrix.zero = zero.present() ? zero.data : nullptr;
+  matrix.zero_step = zero.present() && zero.shape.count() > 1 ? 1 : 0;
+  return matrix;
 }
 
-/// Calls store(row, column, sum) for one matrix; sums wrap as int32 does.
-template <typename A, typename B, typename Store>
-void integer_product(const IntegerMatMulState& s, const A* a, const B* b, const Tensor& a_zero, const Tensor& b_zero,
-                     Store&& store) {
-  for (int64_t i = 0; i < s.m; ++i) {
-    const int32_t a_offset = line_zero<A>(a_zero, i);
-    for (int64_t first = 0; first < s.n; first += kIntegerColumns) {
-      const int64_t width = s.n - first < kIntegerColumns ? s.n - first : kIntegerColumns;
-      uint32_t sums[kIntegerColumns] = {};
-      int32_t b_offsets[kIntegerColumns];
-      for (int64_t j = 0; j < width; ++j) b_offsets[j] = line_zero<B>(b_zero, first + j);
-      for (int64_t k = 0; k < s.k; ++k) {
-        const int32_t left = static_cast<int32_t>(a[i * s.k + k]) - a_offset;
-        const B* row = b + k * s.n + first;
-        for (int64_t j = 0; j < width; ++j) sums[j] += static_cast<uint32_t>(left * (static_cast<int32_t>(row[j]) - b_offsets[j]));
-      }
-      for (int64_t j = 0; j < width; ++j) store(i, first + j, static_cast<int32_t>(sums[j]));
-    }
-  }
-}
-
-template <typename Function>
-void with_byte_type(DType dtype, Function&& function) {
-  TypeList<int8_t, uint8_t>::call(dtype, function);
-}
-
-/// Calls store(flat output position, row, column, sum) for the whole product.
-template <typename Store>
-void integer_products(Context& context, const IntegerOperands& use, Store&& store) {
+/// The sums of the whole product.
+void integer_products(Context& context, const IntegerOperands& use, int32_t* sums) {
   const IntegerMatMulState& s = context.state_as<IntegerMatMulState>();
-  const Tensor &a = context.input(use.a), &b = context.input(use.b);
-  if (context.output(0).shape.count() == 0) return;
-  with_byte_type(a.dtype, [&](auto a_tag) {
-    using A = typename decltype(a_tag)::Type;
-    with_byte_type(b.dtype, [&](auto b_tag) {
-      using B = typename decltype(b_tag)::Type;
-      const int last = s.batch.rank - 1;
-      broadcast_rows(s.batch, 0, broadcast_row_count(s.batch), [&](int64_t at, const int64_t* offsets) {
-        for (int64_t i = 0; i < s.batch.dims[last]; ++i) {
-          const A* left = a.as<A>() + (offsets[0] + i * s.batch.strides[0][last]) * s.m * s.k;
-          const B* right = b.as<B>() + (offsets[1] + i * s.batch.strides[1][last]) * s.k * s.n;
-          const int64_t matrix = (at + i) * s.m * s.n;
-          integer_product(s, left, right, context.input(use.a_zero), context.input(use.b_zero),
-                          [&](int64_t row, int64_t column, int32_t sum) { store(matrix + row * s.n + column, row, column, sum); });
-        }
-      });
-    });
+  const int last = s.batch.rank - 1;
+  IntegerGemm gemm;
+  gemm.m = s.m;
+  gemm.n = s.n;
+  gemm.k = s.k;
+  broadcast_rows(s.batch, 0, broadcast_row_count(s.batch), [&](int64_t at, const int64_t* offsets) {
+    for (int64_t i = 0; i < s.batch.dims[last]; ++i) {
+      const int64_t left = (offsets[0] + i * s.batch.strides[0][last]) * s.m * s.k;
+      const int64_t right = (offsets[1] + i * s.batch.strides[1][last]) * s.k * s.n;
+      gemm.a = byte_matrix(context.input(use.a), left, context.input(use.a_zero));
+      gemm.b = byte_matrix(context.input(use.b), right, context.input(use.b_zero));
+      gemm.c = sums + (at + i) * s.m * s.n;
+      integer_gemm(gemm, context.scratch, context_parallel(context));
+    }
   });
 }
 
@@ -122,8 +99,7 @@ float line_scale(const Tensor& scale, int64_t line) { return scale_value(scale, 
 Status matmul_integer_infer(Context& context) { return integer_product_infer(context, kMatMulIntegerOperands, DType::kI32); }
 
 Status matmul_integer_run(Context& context) {
-  int32_t* y = context.output(0).as<int32_t>();
-  integer_products(context, kMatMulIntegerOperands, [&](int64_t at, int64_t, int64_t, int32_t sum) { y[at] = sum; });
+  if (context.output(0).shape.count() > 0) integer_products(context, kMatMulIntegerOperands, context.output(0).as<int32_t>());
   return Status::kOk;
 }
 
@@ -138,21 +114,27 @@ Status qlinear_matmul_infer(Context& context) {
   PENLIGHT_TRY(check_line_parameter(context, 4, s.n));
   if (context.input(6).shape.count() != 1 || context.input(7).shape.count() != 1)
     return context.fail(Status::kUnsupportedOperator, "the output must have one scale and one zero point");
+  if (!add_scratch(context, context.output(0).shape.count(), sizeof(int32_t))) return scratch_too_large(context);
   return Status::kOk;
 }
 
 Status qlinear_matmul_run(Context& context) {
-  const Tensor &a_scale = context.input(1), &b_scale = context.input(4);
+  const IntegerMatMulState& s = context.state_as<IntegerMatMulState>();
+  const Tensor &a_scale = context.input(1), &b_scale = context.input(4), &zero = context.input(7);
+  const int64_t rows = context.output(0).shape.count() / (s.n > 0 ? s.n : 1);
   if (context.output(0).shape.count() == 0) return Status::kOk;
+  int32_t* sums = reinterpret_cast<int32_t*>(static_cast<unsigned char*>(context.scratch) + (s.scratch_bytes + 63) / 64 * 64);
+  integer_products(context, kQLinearOperands, sums);
   const float y_scale = scale_value(context.input(6), 0);
-  with_byte_type(context.output(0).dtype, [&](auto tag) {
+  TypeList<int8_t, uint8_t>::call(context.output(0).dtype, [&](auto tag) {
     using Q = typename decltype(tag)::Type;
-    const float zero = static_cast<float>(context.input(7).as<Q>()[0]);
+    const float point = static_cast<float>(zero.as<Q>()[0]);
     Q* y = context.output(0).as<Q>();
-    integer_products(context, kQLinearOperands, [&](int64_t at, int64_t row, int64_t column, int32_t sum) {
-      const float scale = line_scale(a_scale, row) * line_scale(b_scale, column) / y_scale;
-      y[at] = quantized<Q>(static_cast<float>(sum) * scale, zero);
-    });
+    for (int64_t i = 0; i < rows; ++i, y += s.n, sums += s.n)
+      for (int64_t j = 0; j < s.n; ++j) {
+        const float scale = line_scale(a_scale, i % s.m) * line_scale(b_scale, j) / y_scale;
+        y[j] = quantized<Q>(static_cast<float>(sums[j]) * scale, point);
+      }
   });
   return Status::kOk;
 }
