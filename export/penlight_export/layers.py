@@ -42,9 +42,9 @@ def onnx_layers(proto: onnx.ModelProto) -> list[Layer]:
     return layers
 
 
-def pen_layers(file: PenFile) -> list[Layer]:
-    """Every node output of the first method whose rank is known, in order."""
-    method = file.methods[0]
+def pen_layers(file: PenFile, number: int = 0) -> list[Layer]:
+    """Every node output of a method whose rank is known, in order."""
+    method = file.methods[number]
     layers = []
     for node in method.nodes:
         for index in node.outputs:
@@ -76,15 +76,16 @@ def evaluate_reference(proto: onnx.ModelProto, names: list[str], inputs: Mapping
         raise EngineError(f"the reference implementation of ONNX failed while its layers were compared: {error}") from error
 
 
-def pen_values(file: PenFile, names: list[str], inputs: Mapping[str, np.ndarray]) -> Arrays:
-    """Runs a .pen program with the named values as its outputs."""
+def pen_values(file: PenFile, names: list[str], inputs: Mapping[str, np.ndarray], number: int = 0) -> Arrays:
+    """Runs a method of a .pen program with the named values as its outputs."""
     tables = pen.ProgramT.InitFromObj(pen.Program.GetRootAs(file.data))
-    method = tables.methods[0]
-    index = {value.name: number for number, value in enumerate(file.methods[0].values)}
+    method = tables.methods[number]
+    index = {value.name: place for place, value in enumerate(file.methods[number].values)}
     method.outputs = [index[name] for name in names]
     tables.golden, tables.resources = None, None
     try:
-        return dict(zip(names, penlight_runtime.Program(reassemble(tables, file.data)).session().run(inputs).values(), strict=True))
+        session = penlight_runtime.Program(reassemble(tables, file.data)).session(file.methods[number].name)
+        return dict(zip(names, session.run(inputs).values(), strict=True))
     except penlight_runtime.RuntimeFailure as error:
         raise EngineError(f"the edge runtime failed while its layers were compared: {error}") from error
 

@@ -12,7 +12,9 @@ from typing import Any
 import numpy as np
 import onnx
 
+from penlight.errors import PenlightError
 from penlight_export.edge.foreign import foreign_program
+from penlight_export.edge.original import original_model
 from penlight_export.edge.reader import PenFile, read_pen
 from penlight_export.engines import (
     Arrays,
@@ -25,8 +27,8 @@ from penlight_export.engines import (
     StatefulEngine,
     open_onnx,
 )
-from penlight_export.errors import OptionError
-from penlight_export.graph import Model, states_of, to_proto
+from penlight_export.errors import EngineError, OptionError
+from penlight_export.graph import Model, infer_shapes, inline_functions, states_of, to_proto
 from penlight_export.layers import Layer, onnx_layers, onnx_values, pen_layers, pen_values
 from penlight_export.onnx.importer import REWRITTEN, load_onnx
 from penlight_export.onnx.message import onnx_pieces
@@ -34,7 +36,11 @@ from penlight_export.onnx.strings import vocabulary
 from penlight_export.sampling import integer_bounds
 
 # What can run which kind of model; the first one does when none is asked for.
-ENGINES = {".onnx": ("onnxruntime", "reference", "edge"), ".pen": ("edge",), "module": ("eager",)}
+ENGINES = {
+    ".onnx": ("onnxruntime", "reference", "edge", "eager"),
+    ".pen": ("edge", "onnxruntime", "reference", "eager"),
+    "module": ("eager",),
+}
 
 
 @dataclass
@@ -46,19 +52,29 @@ class Subject:
     pen: PenFile | None = None
     bounds: Mapping[str, int] | None = None
     module: Any = None
+    method: int = 0  # of `pen`
+    imported: Any = None  # the module that runs a file's graph
 
     def layers(self) -> list[Layer]:
         """The values that can be looked at."""
         if self.proto is not None:
             return onnx_layers(self.proto())
-        return [] if self.pen is None else pen_layers(self.pen)
+        return [] if self.pen is None else pen_layers(self.pen, self.method)
 
     def values(self, names: list[str], inputs: Mapping[str, np.ndarray]) -> Arrays:
         """Named intermediate values for one input."""
+        if self.imported is not None:
+            return _imported_values(self.imported, names, inputs)
         if self.proto is not None:
             return onnx_values(self.proto(), names, inputs, isinstance(self.engine, ReferenceEngine))
         assert self.pen is not None
-        return pen_values(self.pen, names, inputs)
+        return pen_values(self.pen, names, inputs, self.method)
+
+    def golden(self) -> list[Arrays]:
+        """The inputs that a .pen file carries for the method."""
+        if self.pen is None:
+            return []
+        return [sample.inputs for sample in self.pen.program.golden() if sample.method == self.pen.methods[self.method].name]
 
     def at(self, inputs: Mapping[str, np.ndarray]) -> Any:
         """What can be looked into with these inputs: of a module, its trace."""
@@ -70,17 +86,24 @@ def is_path(value: Any) -> bool:
     return isinstance(value, (str, os.PathLike))
 
 
-def open_subject(path: str | os.PathLike[str], engine: str | None = None) -> Subject:
-    """Opens a file by its suffix, on an engine of `ENGINES`."""
+def open_subject(path: str | os.PathLike[str], engine: str | None = None, method: str | None = None) -> Subject:
+    """Opens a file by its suffix, on an engine of `ENGINES`; `method` is one of a .pen file, its first by default."""
     suffix = Path(path).suffix.lower()
     if suffix not in (".onnx", ".pen"):
         raise OptionError(f"{os.fspath(path)}: expected an .onnx or .pen file, came suffix '{suffix}'")
     engine = _checked_engine(suffix, engine, os.fspath(path))
     if suffix == ".pen":
-        return pen_subject(path)
+        return _pen_on(read_pen(path), engine, method, os.fspath(path))
     if engine == "edge":
         return _converted(load_onnx(path), os.fspath(path))
+    if engine == "eager":
+        return eager_subject(load_onnx(path), os.fspath(path))
     return onnx_subject(load_onnx(path), os.fspath(path), engine)
+
+
+def methods_of(model: Any) -> tuple[str, ...]:
+    """The methods of a .pen file; () for everything else, which has one."""
+    return tuple(read_pen(model).program.methods) if is_path(model) and Path(model).suffix.lower() == ".pen" else ()
 
 
 def _checked_engine(kind: str, engine: str | None, what: str) -> str | None:
@@ -122,19 +145,80 @@ def opened_onnx(
     return Subject(opened, proto=proto, bounds=bounds)
 
 
-def pen_subject(source: str | os.PathLike[str] | bytes | PenFile) -> Subject:
-    """A program on the edge runtime; its golden sample tells how large integers may be."""
+def _pen_on(file: PenFile, engine: str | None, method: str | None, where: str) -> Subject:
+    """A method of a program on the edge runtime, or as the ONNX model that it stands for."""
+    own = pen_subject(file, method)
+    if engine in (None, "edge"):
+        return own
+    model = original_model(file, file.methods[own.method].name, where)
+    if engine == "reference":  # it does not expand functions of ONNX inside of functions
+        inline_functions(model)
+        infer_shapes(model)
+    subject = eager_subject(model, where) if engine == "eager" else onnx_subject(model, None, engine)
+    subject.bounds, subject.pen, subject.method = own.bounds, file, own.method
+    return subject
+
+
+def eager_subject(model: Model, where: str) -> Subject:
+    """A graph computed by the framework's operators."""
+    from penlight_export.eager import run_module  # here, as below
+    from penlight_export.imported import module_of
+
+    module = module_of(model, where)
+    inputs, outputs = ([_value_port(value) for value in values] for values in (model.graph.inputs, model.graph.outputs))
+
+    def run(arrays: Mapping[str, np.ndarray]) -> list[np.ndarray]:
+        try:
+            return run_module(module, [arrays[port.name] for port in inputs])
+        except PenlightError as error:  # such as sizes that do not fit: others may
+            raise EngineError(f"the framework failed: {error}") from error
+
+    opened: Engine = EagerEngine(run, inputs, outputs)
+    if states_of(model):
+        opened = StatefulEngine(opened, [state.initial for state in states_of(model)])
+    return Subject(opened, proto=lambda: to_proto(model), bounds=integer_bounds(model), imported=module)
+
+
+def _value_port(value: Any) -> Port:
+    if value.dtype is None or value.shape is None:
+        raise EngineError(f"'{value.name}' is no tensor of a known type, which the eager engine cannot take or give")
+    dtype = np.dtype(object) if value.dtype.name == "STRING" else value.dtype.numpy()
+    return Port(value.name, dtype, tuple(size if isinstance(size, int) else size.value or "?" for size in value.shape))
+
+
+def _imported_values(module: Any, names: list[str], inputs: Mapping[str, np.ndarray]) -> Arrays:
+    """Values of an imported graph by name; one that it does not compute under this name cannot be looked at."""
+    import penlight as pl  # here, as below
+
+    if not set(module.input_names) <= set(inputs):
+        raise EngineError("the values of a model with states cannot be looked at on the eager engine")
+    try:
+        with pl.no_grad():
+            found = module.values(names, *(pl.tensor(inputs[name]) for name in module.input_names))
+    except PenlightError as error:
+        raise EngineError(f"the framework failed: {error}") from error
+    missing = [name for name, value in found.items() if not isinstance(value, pl.Tensor)]
+    if missing:
+        raise EngineError(f"the imported module has no tensor '{missing[0]}'")
+    return {name: value.detach().numpy() for name, value in found.items()}
+
+
+def pen_subject(source: str | os.PathLike[str] | bytes | PenFile, method: str | None = None) -> Subject:
+    """A method of a program, its first by default, on the edge runtime; its golden sample tells how large integers may be."""
     file = source if isinstance(source, PenFile) else read_pen(source)
     bounds: dict[str, int] = {}
-    engine = EdgeEngine(file.program)
+    engine = EdgeEngine(file.program, method)
+    number = 0 if method is None else file.program.methods.index(method)
     for sample in file.program.golden():
+        if sample.method != file.program.methods[number]:
+            continue
         for name, array in sample.inputs.items():
             if array.dtype.kind == "O" and array.size:
                 known = tuple(dict.fromkeys(array.reshape(-1).tolist()))
                 engine.inputs = tuple(port._replace(texts=known) if port.name == name else port for port in engine.inputs)
             if array.dtype.kind in "iu" and array.size:
                 bounds[name] = max(bounds.get(name, 1), int(array.max()) + 1)
-    return Subject(engine, pen=file, bounds=bounds)
+    return Subject(engine, pen=file, bounds=bounds, method=number)
 
 
 def _converted(model: Model, name: str) -> Subject:

@@ -15,7 +15,7 @@ from penlight_export.errors import EngineError, OptionError, VerifyError
 from penlight_export.layers import Layer, first_divergence
 from penlight_export.plots import describe_pair
 from penlight_export.sampling import candidate_sizes, dimension_name, make_inputs
-from penlight_export.subjects import Subject, example_interface, is_path, module_subject, open_subject
+from penlight_export.subjects import Subject, example_interface, is_path, methods_of, module_subject, open_subject
 
 _STEPS = 3  # runs of models with states
 
@@ -38,12 +38,15 @@ def verify(
 ) -> VerifyReport:
     """Compares two models on the same inputs; the first one is the reference.
 
+    Of .pen files with several methods, each is compared: with the method of the same name of another file or of a module. A file of
+    one graph is compared with the method that takes its inputs.
+
     Args:
         a, b: paths of .onnx or .pen files, or modules of the framework; two modules need data by name.
         data: inputs by name or in order, or a list of `Sample`s. None: the golden sample of a .pen file, and random inputs at two
             sizes of every dimension that varies.
-        engines: what each model runs on: "onnxruntime" (of an .onnx file by default), "reference" (ONNX's own implementation) or
-            "edge" for .onnx, "edge" for .pen, "eager" for a module.
+        engines: what each model runs on: "onnxruntime" (an .onnx file by default), "reference" (ONNX's own implementation), "edge"
+            (a .pen file by default) or "eager" (the framework: a file's graph is imported). A module runs on "eager" alone.
         tolerance: on the absolute difference relative to max(1, largest magnitude of the reference's output).
         seed: of the random inputs.
 
@@ -54,16 +57,60 @@ def verify(
         OptionError: the models take different inputs, a suffix is unknown, or an engine does not run this kind of model.
         EngineError: an engine cannot run its model, or no random input is accepted.
     """
+    report = VerifyReport(tolerance)
     if not is_path(a) and not is_path(b):
-        first, second = _module_pair(a, b, data, engines)
-    elif is_path(a):
-        first = open_subject(a, engines[0])
-        second = open_subject(b, engines[1]) if is_path(b) else module_subject(b, first.engine, engines[1])
+        pairs = {"": _module_pair(a, b, data, engines)}
     else:
-        second = open_subject(b, engines[1])
-        first = module_subject(a, second.engine, engines[0])
-    _tell_apart(first, second, a, b)
-    return _compare(first, second, _samples(first, second, data, seed), tolerance)
+        pairs = {name or "": _open_pair(a, b, engines, name) for name in _methods(a, b)}
+    for name, (first, second) in pairs.items():
+        _tell_apart(first, second, a, b)
+        if len(pairs) > 1:
+            first.engine.label, second.engine.label = (f"{each.engine.label} {name}" for each in (first, second))
+        _compare(report, first, second, _samples(first, second, _data_for(data, first, len(pairs)), seed))
+    return report
+
+
+def _methods(a: Any, b: Any) -> list[str | None]:
+    """The methods to compare; [None] for models of one."""
+    known = [methods_of(model) for model in (a, b)]
+    if len(known[0]) > 1 and len(known[1]) > 1:
+        if set(known[0]) != set(known[1]):
+            raise OptionError(f"the files have different methods: {', '.join(known[0])} against {', '.join(known[1])}")
+        return [*known[0]]
+    one: list[str | None] = [None]
+    several, other = (known[0], b) if len(known[0]) > 1 else (known[1], a)
+    if len(several) < 2:
+        return one
+    if not is_path(other):
+        return [name for name in several if callable(getattr(other, name, None))] or one
+    names = {port.name for port in open_subject(other).engine.inputs}
+    pen = a if other is b else b
+    return [name for name in several if {port.name for port in open_subject(pen, None, name).engine.inputs} == names][:1] or one
+
+
+def _open_pair(a: Any, b: Any, engines: Sequence[str | None], method: str | None) -> tuple[Subject, Subject]:
+    """Two models, of which at least one is a file; a module is called as its method of that name, if it has one."""
+
+    def opened(model: Any, engine: str | None) -> Subject:
+        return open_subject(model, engine, method if len(methods_of(model)) > 1 else None)
+
+    def called(module: Any) -> Any:
+        return module if method is None else getattr(module, method, module)
+
+    if not is_path(a):
+        second = opened(b, engines[1])
+        return module_subject(called(a), second.engine, engines[0]), second
+    first = opened(a, engines[0])
+    return first, opened(b, engines[1]) if is_path(b) else module_subject(called(b), first.engine, engines[1])
+
+
+def _data_for(data: Any, subject: Subject, count: int) -> Any:
+    """The data, unless they are those of another one of several methods."""
+    if data is None or count == 1:
+        return data
+    names = {port.name for port in subject.engine.inputs}
+    fitting = [s for s in _named_samples(data) if isinstance(s.arrays, Mapping) and names <= set(s.arrays)]
+    return fitting or None
 
 
 def _module_pair(a: Any, b: Any, data: Any, engines: Sequence[str | None]) -> tuple[Subject, Subject]:
@@ -86,17 +133,15 @@ def _tell_apart(first: Subject, second: Subject, a: Any, b: Any) -> None:
             subject.engine.label += f" of {name}" if names[0] != names[1] else f" of the {place} {name}"
 
 
-def _compare(a: Subject, b: Subject, samples: Iterable[tuple[str, Arrays]], tolerance: float) -> VerifyReport:
-    report = VerifyReport(tolerance)
+def _compare(report: VerifyReport, a: Subject, b: Subject, samples: Iterable[tuple[str, Arrays]]) -> None:
     failed: Mapping[str, np.ndarray] | None = None
     for name, inputs in samples:
         before = len(report.rows)
         compare_engines(report, [a.engine, b.engine], inputs, name)
         if failed is None and any(not row.ok for row in report.rows[before:]):
             failed = inputs
-    if failed is not None:
+    if failed is not None and report.divergence is None:
         keep_divergence(report, a.at(failed), b.at(failed), failed)
-    return report
 
 
 def _check_interfaces(a: Engine, b: Engine) -> None:
@@ -111,7 +156,7 @@ def _samples(a: Subject, b: Subject, data: Any, seed: int) -> Iterable[tuple[str
     _check_interfaces(a.engine, b.engine)
     if data is not None:
         return [(sample.name, named_inputs(sample.arrays, a.engine.inputs)) for sample in _named_samples(data)]
-    golden = [sample.inputs for subject in (a, b) if subject.pen is not None for sample in subject.pen.program.golden()]
+    golden = [sample for subject in (a, b) for sample in subject.golden()]
     bounds = _smallest([subject.bounds for subject in (a, b)])
     drawn = random_inputs([a.engine, b.engine], _more_fixed(a.engine.inputs, b.engine.inputs), bounds, seed)
     return [*(("golden sample", inputs) for inputs in golden[:1]), *((f"random {k + 1}", each) for k, each in enumerate(drawn))]

@@ -140,7 +140,7 @@ def test_the_report_says_when_onnxruntime_refuses_the_model(model):
     assert verify(model / "good.onnx", model / "good.pen").notes == []
 
 
-@pytest.mark.parametrize("engines", [*itertools.product(("onnxruntime", "reference", "edge"), repeat=2)])
+@pytest.mark.parametrize("engines", [*itertools.product(("onnxruntime", "reference", "edge", "eager"), repeat=2)])
 def test_any_two_engines(model, engines):
     report = verify(model / "good.onnx", model / "good.onnx", engines=engines)
     assert report.ok and report.rows[0].reference.split(" of ")[0] == engines[0].replace("reference", "onnx reference")
@@ -150,8 +150,8 @@ def test_any_two_engines(model, engines):
 
 
 def test_engines_that_do_not_run_a_model(model):
-    with pytest.raises(OptionError, match="expected the engine edge, came 'onnxruntime'"):
-        verify(model / "good.onnx", model / "good.pen", engines=(None, "onnxruntime"))
+    with pytest.raises(OptionError, match="expected the engine edge or onnxruntime or reference or eager, came 'torch'"):
+        verify(model / "good.onnx", model / "good.pen", engines=(None, "torch"))
     with pytest.raises(OptionError, match="expected the engine eager, came 'edge'"):
         verify(nn.Linear(4, 4), model / "good.pen", engines=("edge", None))
     for data in (None, [np.ones((2, 4), np.float32)]):

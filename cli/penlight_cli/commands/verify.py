@@ -18,7 +18,7 @@ def verify(
     second: Annotated[str, typer.Argument(help="What is compared with it.")],
     data: Annotated[Path | None, typer.Option(help=".npy, .npz, a picture or a folder of them; seeded random by default.")] = None,
     engines: Annotated[
-        str | None, typer.Option(metavar="A,B", help="onnxruntime (by default), reference or edge for .onnx; edge for .pen.")
+        str | None, typer.Option(metavar="A,B", help="onnxruntime (.onnx by default), edge (.pen by default), reference or eager.")
     ] = None,
     weights: Annotated[Path | None, typer.Option(help="The .safetensors file of FILE.py:CLASS.")] = None,
     tolerance: Annotated[float, typer.Option(min=0, help="On differences relative to max(1, the largest output).")] = 1e-4,
