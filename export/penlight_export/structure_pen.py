@@ -5,14 +5,15 @@ from __future__ import annotations
 
 import functools
 import struct
+from collections.abc import Sequence
 from typing import Any
 
 import ml_dtypes
 import numpy as np
 
 from penlight_export.edge.generated import pen_generated as pen
-from penlight_export.edge.reader import PenFile, PenMethod, PenValue
-from penlight_export.structure import GraphNode, GraphValue, Structure, bytes_of, module_of, shorten
+from penlight_export.edge.reader import PenFile, PenMethod, PenValue, indices, pen_body
+from penlight_export.structure import Body, GraphNode, GraphValue, Structure, bytes_of, collect_bodies, module_of, shorten
 
 _NUMPY = {"f": "float", "i": "int", "u": "uint"}
 _FIELDS = {
@@ -29,19 +30,50 @@ def pen_structure(file: PenFile, number: int = 0) -> Structure:
     """Nodes and values of one of the program's methods."""
     method, tables = file.methods[number], _tables(file).methods[number]
     values = [_value(file, value, table.constant) for value, table in zip(method.values, tables.values, strict=True)]
-    nodes = [
+    nodes = _nodes(file, method, tables, 0)
+    places = [(table, node) for table, node in zip(tables.nodes or [], nodes, strict=True)]
+    bodies = collect_bodies(places, lambda place: _bodies(place[0], place[1], file, values))
+    return Structure("pen", values, nodes, list(method.inputs), list(method.outputs), bodies)
+
+
+def _nodes(file: PenFile, method: PenMethod, tables: pen.MethodT, base: int) -> list[GraphNode]:
+    """The nodes of a method or body whose values begin at `base`."""
+    return [
         GraphNode(
             node.name,
             node.operator,
-            node.inputs,
-            node.outputs,
+            _moved(node.inputs, base),
+            _moved(node.outputs, base),
             module_of(node.module_path, node.name),
             node.source,
             {_text(a.name): shorten(_attribute(a, file, method)) for a in table.attributes or []},
         )
-        for node, table in zip(method.nodes, tables.nodes, strict=True)
+        for node, table in zip(method.nodes, tables.nodes or [], strict=True)
     ]
-    return Structure("pen", values, nodes, list(method.inputs), list(method.outputs))
+
+
+def _moved(indices: Sequence[int], base: int) -> tuple[int, ...]:
+    return tuple(index if index < 0 else index + base for index in indices)
+
+
+def _bodies(
+    table: pen.NodeT, node: GraphNode, file: PenFile, values: list[GraphValue]
+) -> list[tuple[Body, list[tuple[pen.NodeT, GraphNode]]]]:
+    """The bodies of a node; their values are added to the others."""
+    found = []
+    for attribute in table.attributes or []:
+        if attribute.kind != pen.AttributeKind.body:
+            continue
+        body, tables, base = pen_body(file, attribute.body), _tables(file).bodies[attribute.body], len(values)
+        values += [_value(file, value, entry.constant) for value, entry in zip(body.values, tables.values or [], strict=True)]
+        nodes = _nodes(file, body, tables, base)
+        inputs = _moved(body.inputs, base)
+        outer = [node.inputs[index] for index in indices(attribute.integers)]  # what its last inputs are
+        own = len(inputs) - len(outer)
+        reads = [*zip(inputs[:own], node.inputs, strict=False), *zip(inputs[own:], outer, strict=True)]
+        place = Body(_text(attribute.name), nodes, list(_moved(body.outputs, base)), [pair for pair in reads if pair[1] >= 0])
+        found.append((place, list(zip(tables.nodes or [], nodes, strict=True))))
+    return found
 
 
 def _tables(file: PenFile) -> Any:

@@ -77,15 +77,16 @@ def _methods(a: Any, b: Any) -> list[str | None]:
         if set(known[0]) != set(known[1]):
             raise OptionError(f"the files have different methods: {', '.join(known[0])} against {', '.join(known[1])}")
         return [*known[0]]
-    one: list[str | None] = [None]
     several, other = (known[0], b) if len(known[0]) > 1 else (known[1], a)
     if len(several) < 2:
-        return one
+        return [None]
+    found: list[str | None] = []
     if not is_path(other):
-        return [name for name in several if callable(getattr(other, name, None))] or one
-    names = {port.name for port in open_subject(other).engine.inputs}
-    pen = a if other is b else b
-    return [name for name in several if {port.name for port in open_subject(pen, None, name).engine.inputs} == names][:1] or one
+        found += [name for name in several if callable(getattr(other, name, None))]
+    else:
+        names, pen = {port.name for port in open_subject(other).engine.inputs}, a if other is b else b
+        found += [name for name in several if {port.name for port in open_subject(pen, None, name).engine.inputs} == names][:1]
+    return found or [None]
 
 
 def _open_pair(a: Any, b: Any, engines: Sequence[str | None], method: str | None) -> tuple[Subject, Subject]:

@@ -112,6 +112,11 @@ def pen_file(program: penlight_runtime.Program, tables: pen.ProgramT, content: b
     return PenFile(program, tables, content, methods, tuple(_resources(entry, symbols) for entry in tables.resources or []))
 
 
+def pen_body(file: PenFile, number: int) -> PenMethod:
+    """One of the program's bodies: what a node such as If runs."""
+    return _method(file.tables.bodies[number], file.tables, [text(symbol.name) for symbol in file.tables.symbols or []])
+
+
 def _read(path: Path) -> bytes:
     try:
         return path.read_bytes()
