@@ -213,6 +213,35 @@ def test_the_newest_trees(tmp_path):
     agree(tmp_path, single("TreeEnsemble", {"x": ROWS}, version=5, **attributes), {"x": ROWS})
 
 
+@pytest.mark.parametrize("values", [[1.0, 3.0, np.nan, 0.0], [1.0, 3.0, np.nan, 0.0, np.nan], [3.0, np.nan, np.nan]])
+def test_members_of_sets(values, tmp_path):
+    """Two tests for sets in one tree."""
+    tensor = onnx.numpy_helper.from_array
+    attributes = {
+        "nodes_modes": tensor(np.array([6, 6, 0], np.uint8), "modes"),
+        "nodes_splits": tensor(np.array([0, 0, 1.5], np.float32), "splits"),
+        "membership_values": tensor(np.array(values, np.float32), "members"),
+        "nodes_featureids": [0, 1, 2],
+        "nodes_truenodeids": [2, 1, 2],
+        "nodes_trueleafs": [0, 1, 1],
+        "nodes_falsenodeids": [1, 0, 3],
+        "nodes_falseleafs": [0, 1, 1],
+        "leaf_targetids": [0, 0, 0, 0],
+        "leaf_weights": tensor(np.array([1.5, 2.5, -1.0, 7.0], np.float32), "weights"),
+        "tree_roots": [0],
+        "n_targets": 1,
+    }
+    x = COUNTS.astype(np.float32)
+    program = edge_graph(from_proto(single("TreeEnsemble", {"x": x}, version=5, **attributes)), "model")
+    found = penlight_runtime.Program(b"".join(write_program(program))).session().run([x])["y"]
+    sets = [[], []]
+    for at, value in zip(np.cumsum(np.isnan(values)), values, strict=True):
+        if at < 2:
+            sets[at].append(value)
+    expected = [(-1.0 if row[2] <= 1.5 else 7.0) if row[0] in sets[0] else 2.5 if row[1] in sets[1] else 1.5 for row in x.tolist()]
+    np.testing.assert_array_equal(found[:, 0], np.array(expected, np.float32))
+
+
 def test_every_lowering_is_tested():
     elsewhere = {"ArrayFeatureExtractor", "CategoryMapper", "TreeEnsemble"}  # below, and in test_string_models.py
     assert set(LOWERINGS) <= {operator for operator, *_ in NODES.values()} | elsewhere
@@ -228,7 +257,7 @@ def test_every_lowering_is_tested():
         (
             "TreeEnsembleRegressor",
             tree([(0, 0, "BRANCH_LEQ", 0, 0.1, 1, 0, 0)], [(0, 1, 0, 0.5)], "target", n_targets=1),
-            "reached twice",
+            "reached from itself",
         ),
         (
             "TreeEnsembleRegressor",

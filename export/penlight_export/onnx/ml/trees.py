@@ -67,32 +67,67 @@ def _classify_by_one(body: Body, trees: Trees, labels: np.ndarray, kind: str, ow
 
 def tree_ensemble(body: Body) -> None:
     """TreeEnsemble of version 5, whose leaves are numbered apart from the branches."""
-    modes = body.numbers("nodes_modes").astype(np.int64)
-    if (modes > 5).any():
-        raise body.refusal("tests whether a feature is a member of a set, which the edge runtime cannot")
-    branches, leaves = modes.size, body.numbers("leaf_targetids").astype(np.int64)
+    table = _branches(body)
+    count, leaves = table["modes"].size, body.numbers("leaf_targetids").astype(np.int64)
     blank = np.full(leaves.size, -1)
 
     def children(side: str) -> np.ndarray:
-        ids, is_leaf = body.numbers(f"nodes_{side}nodeids").astype(np.int64), body.numbers(f"nodes_{side}leafs").astype(bool)
-        return np.concatenate([np.where(is_leaf, ids + branches, ids), blank])
+        ids, is_leaf = table[f"{side}nodeids"], table[f"{side}leafs"].astype(bool)
+        return np.concatenate([np.where(is_leaf, ids + count, ids), blank])
 
-    missing = body.numbers("nodes_missing_value_tracks_true").astype(bool)
     trees = Trees(
-        modes=np.concatenate([modes + 1, blank * 0]),
-        features=np.concatenate([body.numbers("nodes_featureids").astype(np.int64), blank]),
-        thresholds=np.concatenate([body.numbers("nodes_splits"), blank]),
+        modes=np.concatenate([table["modes"] + 1, blank * 0]),
+        features=np.concatenate([table["featureids"], blank]),
+        thresholds=np.concatenate([table["splits"], blank]),
         true=children("true"),
         false=children("false"),
-        missing=np.concatenate([missing if missing.size else modes < 0, blank > 0]),
+        missing=np.concatenate([table["missing_value_tracks_true"].astype(bool), blank > 0]),
         roots=body.numbers("tree_roots").astype(np.int64),
-        leaves=np.arange(leaves.size) + branches,
+        leaves=np.arange(leaves.size) + count,
         targets=leaves,
         weights=body.numbers("leaf_weights"),
     )
     kind = ("NONE", "SOFTMAX", "LOGISTIC", "SOFTMAX_ZERO", "PROBIT")[body.attribute("post_transform", 0)]
     scores = _aggregate(body, trees, body.attribute("n_targets", 1), AGGREGATES[body.attribute("aggregate_function", 1)])
     body.finish(transform(body, scores, kind))
+
+
+_COLUMNS = ("modes", "featureids", "truenodeids", "trueleafs", "falsenodeids", "falseleafs", "missing_value_tracks_true")
+_EQUAL, _MEMBER = 4, 6  # modes of TreeEnsemble-5
+
+
+def _branches(body: Body) -> dict[str, np.ndarray]:
+    """The columns of the branches. A test for a set becomes a chain of tests for its members, each with the same true child."""
+    table = {name: body.numbers(f"nodes_{name}").astype(np.int64) for name in _COLUMNS} | {"splits": body.numbers("nodes_splits")}
+    count = table["modes"].size
+    if not table["missing_value_tracks_true"].size:
+        table["missing_value_tracks_true"] = np.zeros(count, np.int64)
+    members = np.flatnonzero(table["modes"] == _MEMBER)
+    if not members.size:
+        return table
+    rows = {name: column.tolist() for name, column in table.items()}
+    for node, values in zip(members.tolist(), _sets(body.numbers("membership_values"), members.size), strict=True):
+        rows["modes"][node], rows["splits"][node] = _EQUAL, values[0]
+        at, otherwise = node, (rows["falsenodeids"][node], rows["falseleafs"][node])
+        for value in values[1:]:
+            for name, column in rows.items():
+                column.append(value if name == "splits" else column[node])
+            rows["falsenodeids"][at], rows["falseleafs"][at] = len(rows["modes"]) - 1, 0
+            at = len(rows["modes"]) - 1
+        rows["falsenodeids"][at], rows["falseleafs"][at] = otherwise
+    return {name: np.array(column, table[name].dtype) for name, column in rows.items()}
+
+
+def _sets(values: np.ndarray, count: int) -> list[list[float]]:
+    """The members of each set, NaN, which nothing equals, for an empty one; NaN stands between sets."""
+    sets: list[list[float]] = [[]]
+    for value in values.tolist():
+        if value != value:
+            sets.append([])
+        else:
+            sets[-1].append(value)
+    sets = sets[:-1] if len(sets) > count and not sets[-1] else sets
+    return [each or [np.nan] for each in sets]
 
 
 def _old_trees(body: Body, what: str) -> Trees:
@@ -129,20 +164,25 @@ def _old_trees(body: Body, what: str) -> Trees:
 
 
 def _walk(body: Body, trees: Trees) -> np.ndarray:
-    """Indices of nodes with every parent before its children, as the kernel wants them."""
+    """Indices of nodes with every parent before its children, as the kernel wants them; a node may have several parents."""
     order: list[int] = []
-    seen = np.zeros(trees.modes.size, bool)
-    for root in trees.roots.tolist():
-        pending = [root]
+    state = np.zeros(trees.modes.size, np.uint8)  # 1: its children are under way, 2: done
+    for root in trees.roots.tolist()[::-1]:
+        pending = [(root, False)]
         while pending:
-            node = pending.pop()
-            if not 0 <= node < seen.size or seen[node]:
-                raise body.refusal(f"has a node that is reached twice, or one that is not there (node {node})")
-            seen[node] = True
-            order.append(node)
-            if trees.modes[node]:
-                pending += [int(trees.false[node]), int(trees.true[node])]
-    return np.array(order, np.int64)
+            node, done = pending.pop()
+            if done:
+                state[node] = 2
+                order.append(node)
+                continue
+            if not 0 <= node < state.size or state[node] == 1:
+                raise body.refusal(f"has a node that is reached from itself, or one that is not there (node {node})")
+            if state[node] == 0:
+                state[node] = 1
+                pending.append((node, True))
+                if trees.modes[node]:  # visited last is placed first: the true child stands behind its parent
+                    pending += [(int(trees.true[node]), False), (int(trees.false[node]), False)]
+    return np.array(order[::-1], np.int64)
 
 
 def _aggregate(body: Body, trees: Trees, targets: int, how: str) -> Value:
