@@ -5,16 +5,18 @@ from __future__ import annotations
 
 import contextlib
 import sys
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
 from penlight_cli.errors import UsageProblem
-from penlight_cli.output import Result, is_terminal, progress, table
+from penlight_cli.output import Result, is_terminal, log, progress, settings, table
 
 if TYPE_CHECKING:
     from penlight_export.passes import Pass
 
 LIST = "list"
+_LONG_SECONDS = 2  # of work that gets lines in a log
 
 
 def chosen_passes(names: str | None, optimize: bool) -> tuple[Pass, ...]:
@@ -44,14 +46,30 @@ def listed_passes() -> Result:
 
 @contextlib.contextmanager
 def stage_bar(title: str) -> Iterator[None]:
-    """A bar on stderr while a model goes through its stages; nothing where stderr is no terminal."""
+    """The stages of a model on stderr: a bar on a terminal, else a line per stage of work that is long; nothing with --json."""
     from penlight_export.stages import STAGES, listening  # as above
 
-    if not is_terminal(sys.stderr):
+    if settings.json:
         yield
+        return
+    if not is_terminal(sys.stderr):
+        with listening(_slow_stages(title)):
+            yield
         return
     with (
         progress(len(STAGES), title) as bar,
         listening(lambda name: bar.advance(0, name) if name == STAGES[0] else bar.advance(1, name)),
     ):
         yield
+
+
+def _slow_stages(title: str) -> Callable[[str], None]:
+    """Says which stage begins, once the work has taken a while."""
+    started = time.monotonic()
+
+    def say(name: str) -> None:
+        seconds = time.monotonic() - started
+        if seconds >= _LONG_SECONDS:
+            log(f"{title}: {name} (after {seconds:.0f} s)")
+
+    return say

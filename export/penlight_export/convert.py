@@ -23,7 +23,7 @@ from penlight_export.onnx.importer import load_onnx
 from penlight_export.onnx.strings import DEFAULT_WIDTH, LARGEST_WIDTH
 from penlight_export.passes import DEFAULT, Pass
 from penlight_export.provenance import file_digest, producer
-from penlight_export.sampling import with_short_texts
+from penlight_export.sampling import integer_bounds, with_short_texts
 from penlight_export.stages import stage
 from penlight_export.subjects import Subject, onnx_subject, pen_subject
 from penlight_export.summary import ModelSummary, summarize_pen
@@ -66,7 +66,8 @@ def convert(
     Args:
         onnx_path: operator set 7 to 28; weights may lie beside it.
         pen_path: what to write, atomically.
-        verify: compare with the original at two sizes of every dimension that varies; a difference writes nothing.
+        verify: compare with the original at two sizes of every dimension that varies; a difference writes nothing. Without it, no
+            other engine runs, and the outputs of the sample in the file are those of the edge runtime itself.
         data: inputs by name, instead of random ones.
         tolerance: on the difference relative to max(1, largest magnitude).
         passes: optimizer passes, see `penlight_export.passes`; `()` writes the graph as it is.
@@ -87,9 +88,9 @@ def convert(
     metadata = _metadata(model, Path(onnx_path))
     writer = foreign_program(model, os.fspath(onnx_path), metadata, passes, max_string_bytes)
     stage("write")
-    original = onnx_subject(model, os.fspath(onnx_path))
-    original.engine.inputs = with_short_texts(original.engine.inputs, max_string_bytes)
     draft = EdgeEngine(writer.program())
+    original = onnx_subject(model, os.fspath(onnx_path)) if verify else Subject(draft, bounds=integer_bounds(model))
+    original.engine.inputs = with_short_texts(original.engine.inputs, max_string_bytes)
     samples = sample_inputs(original, draft, data)
     outputs = original.engine.run(samples[0])
     arrays = [outputs[port.name] for port in original.engine.outputs]
@@ -107,7 +108,8 @@ def sample_inputs(original: Subject, draft: Engine, data: Mapping[str, np.ndarra
     """The caller's inputs, or random ones at two sizes that both engines accept."""
     if data is not None:
         return [named_inputs(data, original.engine.inputs)]
-    return random_inputs([original.engine, draft], original.engine.inputs, original.bounds or {})
+    engines = [original.engine] if original.engine is draft else [original.engine, draft]
+    return random_inputs(engines, original.engine.inputs, original.bounds or {})
 
 
 def check(report: VerifyReport, original: Subject, converted: Subject, samples: list[Arrays], what: str) -> None:

@@ -11,7 +11,20 @@ SCRIPT = Path(__file__).with_name("export.py")
 
 def test_small_chains_write_their_results(tmp_path):
     output = tmp_path / "export.json"
-    arguments = ["--nodes", "40", "80", "--rounds", "1", "--no-peers", "--models", "bert-written-out-17", "--output", output]
+    arguments = [
+        "--nodes",
+        "40",
+        "80",
+        "--rounds",
+        "1",
+        "--no-peers",
+        "--megabytes",
+        "0",
+        "--models",
+        "bert-written-out-17",
+        "--output",
+        output,
+    ]
     done = subprocess.run([sys.executable, SCRIPT, *arguments], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     report = json.loads(output.read_text())

@@ -49,6 +49,7 @@ def test_a_terminal_sees_the_stages(monkeypatch):
         seen.append((total, title))
         yield Bar()
 
+    monkeypatch.setattr(exporting.settings, "json", False)
     monkeypatch.setattr(exporting, "is_terminal", lambda stream: True)
     monkeypatch.setattr(exporting, "progress", shown)
     with exporting.stage_bar("export"):
@@ -56,3 +57,30 @@ def test_a_terminal_sees_the_stages(monkeypatch):
         stage("optimize")
     stage("write")
     assert seen == [(4, "export"), (0, "trace"), (1, "optimize")]
+
+
+def test_a_log_gets_lines_of_long_work(monkeypatch, capsys):
+    from penlight_cli import exporting
+    from penlight_export.stages import stage
+
+    clock = iter([10.0, 10.1, 13.0, 75.0])
+    monkeypatch.setattr(exporting.time, "monotonic", lambda: next(clock))
+    monkeypatch.setattr(exporting.settings, "json", False)
+    monkeypatch.setattr(exporting, "is_terminal", lambda stream: False)
+    with exporting.stage_bar("export"):
+        for name in ("trace", "optimize", "write"):
+            stage(name)
+    assert capsys.readouterr().err == "export: optimize (after 3 s)\nexport: write (after 65 s)\n"
+
+
+def test_json_is_silent_about_stages(monkeypatch, capsys):
+    from penlight_cli import exporting
+    from penlight_export.stages import stage
+
+    monkeypatch.setattr(exporting, "_LONG_SECONDS", 0)
+    monkeypatch.setattr(exporting.settings, "json", True)
+    for terminal in (True, False):
+        monkeypatch.setattr(exporting, "is_terminal", lambda stream, terminal=terminal: terminal)
+        with exporting.stage_bar("export"):
+            stage("trace")
+    assert capsys.readouterr() == ("", "")

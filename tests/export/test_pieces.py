@@ -11,12 +11,14 @@ import ml_dtypes
 import numpy as np
 import onnx
 import pytest
+from onnx_text import model_from_text
 
 import penlight as pl
 import penlight.nn as nn
-from penlight_export import export
-from penlight_export.errors import ChangedWeightsError
+from penlight_export import export, load_onnx
+from penlight_export.errors import ChangedWeightsError, InvalidModelError
 from penlight_export.graph import clone, from_proto, to_proto
+from penlight_export.onnx import mapped
 from penlight_export.onnx.message import OnnxMessage, onnx_pieces
 from penlight_export.pieces import Pieces
 
@@ -30,6 +32,33 @@ def test_the_bytes_are_those_of_protobuf(path):
     model = from_proto(onnx.load(path))
     assert onnx_pieces(model).join() == to_proto(clone(model)).SerializeToString(deterministic=True)
     onnx.checker.check_model(OnnxMessage(model).outline())
+
+
+@pytest.mark.parametrize("path", [*SIMPLE, *LIGHT], ids=lambda path: path.stem if path.stem != "model" else path.parent.name)
+def test_mapped_files_are_the_same_models(path, monkeypatch):
+    plain = load_onnx(path)
+    monkeypatch.setattr(mapped, "LARGEST_IN_MEMORY", 0)
+    assert to_proto(load_onnx(path)) == to_proto(plain)
+
+
+def test_mapped_files_are_checked(tmp_path, monkeypatch):
+    """The weights' sizes, and cut files at any place: the same errors as without the map."""
+    monkeypatch.setattr(mapped, "LARGEST_IN_MEMORY", 0)
+    weight = np.ones((32, 32), np.float32)
+    proto = model_from_text("g (float[N,32] x) => (float[N,32] y) { y = MatMul(x, w) }", weights={"w": weight})
+    path = tmp_path / "m.onnx"
+    path.write_bytes(proto.SerializeToString())
+    found = mapped.map_onnx(path)
+    assert found is not None and list(found.weights) == ["w"] and len(found.outline) < 300
+    np.testing.assert_array_equal(load_onnx(path).graph.initializers["w"].const_value.numpy(), weight)
+    for cut in (10, 200, 3000, path.stat().st_size - 1):
+        (tmp_path / "cut.onnx").write_bytes(path.read_bytes()[:cut])
+        with pytest.raises(InvalidModelError, match=r"truncated|no graph"):
+            load_onnx(tmp_path / "cut.onnx")
+    proto.graph.initializer[0].dims[0] = 31
+    path.write_bytes(proto.SerializeToString())
+    with pytest.raises(InvalidModelError, match="not as many elements"):
+        load_onnx(path)
 
 
 def test_blocks_of_arrays():

@@ -15,6 +15,7 @@ from penlight.checksum import crc32c
 from penlight_export.edge.generated import pen_generated as pen
 from penlight_export.edge.segments import SegmentBuilder
 from penlight_export.edge.writer import _join, _PackedMethods, _segment_tables, _with_header, required_features
+from penlight_export.pieces import Pieces
 
 _NAMES = ("none", "float32", "float16", "bfloat16", "float64", "int8", "uint8", "int16", "uint16", "int32", "uint32", "int64")
 DTYPES = {name: number for number, name in enumerate((*_NAMES, "uint64", "bool"))}
@@ -147,9 +148,7 @@ class PenBuilder:
     def build(self) -> bytes:
         segments = [self.weights, self.samples] if self.program.golden else [self.weights]
         self.program.segments = _segment_tables(segments)
-        return b"".join(
-            bytes(chunk) for chunk in _join(_PackedMethods(self.program).flatten(), segments, required_features(self.program))
-        )
+        return Pieces(_join(_PackedMethods(self.program).flatten(), segments, required_features(self.program))).join()
 
 
 def refresh(data: bytearray) -> bytes:

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 
+from penlight_export.edge.flatbuffer import FastBuilder
 from penlight_export.edge.generated import pen_generated as pen
 from penlight_export.edge.segments import SegmentBuilder
 from penlight_export.errors import UnsupportedFeatureError
@@ -74,6 +75,17 @@ def lower_program(models: Mapping[str, Model], weights: SegmentBuilder, metadata
     )
 
 
+class _Dim(pen.DimT):
+    """A size that many values have: it is one table of the file, to which all of them refer."""
+
+    _packed: tuple[FastBuilder, int] | None = None
+
+    def Pack(self, builder: FastBuilder) -> int:  # the name that generated code calls
+        if self._packed is None or self._packed[0] is not builder:
+            self._packed = builder, int(super().Pack(builder))
+        return self._packed[1]
+
+
 class _Tables:
     """What all methods and bodies of a program share; `model` is the one that is being lowered.
 
@@ -89,7 +101,26 @@ class _Tables:
         self.bodies: list[pen.MethodT] = []
         self.states: dict[str, int] = {}
         self.state_tables: list[pen.StateT] = []
+        self._dims: dict[tuple[int | str | None, int], _Dim] = {}
         self._spans: dict[int, tuple[np.ndarray, pen.SpanT]] = {}
+
+    def dim(self, size: int | str | None) -> pen.DimT:
+        """A size: a number, an expression of symbols, or None when it is not known before the run."""
+        key = size, len(self.symbols)  # an expression may hold a symbol that comes later
+        found = self._dims.get(key)
+        if found is None:
+            found = self._dims[key] = _Dim(constant=size) if isinstance(size, int) else self._expression(size or "")
+        return found
+
+    def _expression(self, text: str) -> _Dim:
+        affine = parse_affine(text, self.symbols)
+        if affine is None:
+            return _Dim(unknown=True)
+        constant, terms = affine
+        return _Dim(
+            constant=constant,
+            terms=[pen.DimTermT(symbol=self.symbols[name], coefficient=terms[name]) for name in sorted(terms)],
+        )
 
     def operator(self, node: Node) -> int:
         """The number of a node's operator."""
@@ -185,7 +216,7 @@ class _Lowering:
 
     def _add_constant(self, value: Value) -> None:
         array, span = self.tables.constant(value)
-        self._add(value, [pen.DimT(constant=size) for size in array.shape], span)
+        self._add(value, [self.tables.dim(size) for size in array.shape], span)
 
     def _node(self, node: Node) -> pen.NodeT:
         operands = list(node.inputs)
@@ -265,17 +296,7 @@ class _Lowering:
     def _inner_shape(self, value: Value) -> list[pen.DimT] | None:
         if value.shape is None or value.dtype is None or self.graph is not self.tables.model.graph:
             return None  # a body's sizes are those that it is run with
-        return [pen.DimT(constant=dim) if isinstance(dim, int) else self._derived(dim.value) for dim in value.shape]
-
-    def _derived(self, text: str | None) -> pen.DimT:
-        affine = parse_affine(text or "", self.tables.symbols)
-        if affine is None:
-            return pen.DimT(unknown=True)
-        constant, terms = affine
-        return pen.DimT(
-            constant=constant,
-            terms=[pen.DimTermT(symbol=self.tables.symbols[name], coefficient=terms[name]) for name in sorted(terms)],
-        )
+        return [self.tables.dim(dim if isinstance(dim, int) else dim.value) for dim in value.shape]
 
     def _need_type(self, value: Value) -> None:
         if value.dtype is None or value.shape is None:

@@ -5,10 +5,9 @@ from __future__ import annotations
 
 import os
 import struct
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
-
-import numpy as np
 
 import penlight_runtime
 from penlight_export.edge.generated import pen_generated as pen
@@ -175,9 +174,9 @@ def _resources(entry: pen.ResourcesT, symbols: list[str]) -> PenResources:
     return PenResources(sizes, entry.arenaBytes, entry.weightBytes, entry.macs, indices(entry.nodeMacs), entry.method)
 
 
-def indices(values: object) -> tuple[int, ...]:
+def indices(values: Iterable[int] | None) -> tuple[int, ...]:
     """A vector of the tables, which may be left out."""
-    return () if values is None else tuple(int(value) for value in np.asarray(values).reshape(-1))
+    return () if values is None else tuple(map(int, values))
 
 
 def text(value: bytes | str | None) -> str:

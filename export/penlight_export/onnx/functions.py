@@ -79,9 +79,12 @@ def _check_function_opsets(model: Model) -> None:
 def _expandable(model: Model, has_kernel: HasKernel) -> list[tuple[str, str]]:
     """Domains and names of ONNX operators that have no kernel but a body."""
     found: dict[tuple[str, str], None] = {}
+    runs: dict[tuple[str, str], bool] = {}
     for node in all_nodes(model.graph):
-        opset = model.opset_imports.get(node.domain)
-        if opset is None or (not _has_subgraph(node) and has_kernel(node.domain, node.op_type, since_version(model, node))):
+        name, opset = (node.domain, node.op_type), model.opset_imports.get(node.domain)
+        if name not in runs:
+            runs[name] = has_kernel(*name, since_version(model, node))
+        if opset is None or (runs[name] and not _has_subgraph(node)):
             continue
         schema = find_schema(node.domain, node.op_type, opset)
         if schema is not None and _has_usable_body(schema):

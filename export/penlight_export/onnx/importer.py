@@ -20,6 +20,7 @@ from penlight_export.errors import (
 )
 from penlight_export.graph import DataType, Model, from_proto
 from penlight_export.onnx.external import check_external_data, set_base_folder, tensors_of
+from penlight_export.onnx.mapped import MappedFile, Places, attach_weights, map_onnx, outlined
 from penlight_export.onnx.ml import strip_zip_maps
 from penlight_export.onnx.opsets import MAXIMUM_IMPORT, MINIMUM_IMPORT, find_schema
 
@@ -42,7 +43,8 @@ _FOREIGN = (
 def load_onnx(path: str | os.PathLike[str]) -> Model:
     """Reads and checks an .onnx file.
 
-    Weights in the file are not copied again; external ones stay on disk until they are used, and must lie in the model's folder.
+    Weights in the file are not copied again, those of a large file not at all: it is mapped, and must stay as it is. External ones
+    stay on disk until they are used, and must lie in the model's folder.
 
     Args:
         path: the file; operator set 7 to 28 of ai.onnx.
@@ -58,19 +60,23 @@ def load_onnx(path: str | os.PathLike[str]) -> Model:
         UnsupportedOperatorsError: ai.onnx has no such operators at this version; all are listed.
     """
     path = Path(path)
-    proto = _parse(path, _read(path))
+    data = _read(path)
+    weights: Places = {} if isinstance(data, bytes) else data.weights
+    proto = _parse(path, data if isinstance(data, bytes) else data.outline)
     check_opset(proto, path)
     _refuse_unknown_operators(proto, path)
     rewritten = strip_zip_maps(proto) > 0
     has_external = check_external_data(proto, path.absolute().parent) > 0
-    _check_tensors(proto, path)
-    _check(proto, path, has_external)
+    _check_tensors(proto, path, weights)
+    _check(outlined(proto, weights), path, has_external)
     try:
         model = from_proto(proto)
     except Exception as error:  # onnx_ir raises many kinds for what the checker lets pass
         raise InvalidModelError(
             f"{path} cannot be read as a graph: {' '.join(str(error.__cause__ or error).split())[:400]}"
         ) from error
+    if isinstance(data, MappedFile):
+        attach_weights(model, data)
     if has_external:
         set_base_folder(model, path.absolute().parent)
     _drop_default_inputs(model)
@@ -106,13 +112,13 @@ def check_opset(proto: onnx.ModelProto, where: str | os.PathLike[str]) -> None:
         )
 
 
-def _read(path: Path) -> bytes:
+def _read(path: Path) -> bytes | MappedFile:
     if path.is_dir():
         raise MissingFileError(f"{path} is a folder, expected an .onnx file")
     try:
         if path.stat().st_size > MAXIMUM_FILE_BYTES:
             raise InvalidModelError(f"{path} has more than 2 GiB, which protobuf cannot hold; save it with external data")
-        data = path.read_bytes()
+        data = map_onnx(path) or path.read_bytes()
     except FileNotFoundError as error:
         raise MissingFileError(f"{path} does not exist; check the path") from error
     except OSError as error:
@@ -173,8 +179,11 @@ def list_operators(nodes: dict[str, list[str]], shown: int = 3) -> str:
     return ", ".join(parts)
 
 
-def _check_tensors(proto: onnx.ModelProto, path: Path) -> None:
-    """Every tensor in the file must have as many elements as its shape says; the checker counts only some of them."""
+def _check_tensors(proto: onnx.ModelProto, path: Path, weights: Places) -> None:
+    """Every tensor in the file must have as many elements as its shape says; the checker counts only some of them.
+
+    `weights` lie in the file alone.
+    """
     for tensor in tensors_of(proto):
         if tensor.data_location == onnx.TensorProto.EXTERNAL:
             continue
@@ -186,6 +195,9 @@ def _check_tensors(proto: onnx.ModelProto, path: Path) -> None:
         count, whole = math.prod(tensor.dims), "complex" in dtype.name.lower()
         if tensor.HasField("raw_data"):
             fits = len(tensor.raw_data) == (count * width + 7) // 8
+        elif tensor.name in weights:
+            start, end = weights[tensor.name]
+            fits = end - start == (count * width + 7) // 8
         else:
             fits = width < 8 or len(getattr(tensor, field)) == count * (1 + whole)
         if min(tensor.dims, default=0) < 0 or not fits:

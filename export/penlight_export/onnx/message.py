@@ -60,7 +60,7 @@ class OnnxMessage:
         self.texts: dict[str | None, bytes] = {None: b"\0", "": b"\0"}
         self.notes: dict[tuple[str, str], bytes] = {}
         self.types: dict[Any, bytes] = {}
-        self.nodes = [_part(1, self._node(node)) for node in model.graph]
+        self.nodes = [part(1, self._node(node)) for node in model.graph]
 
     def pieces(self) -> Pieces:
         """The file. Raises as `onnx_pieces` does."""
@@ -81,9 +81,9 @@ class OnnxMessage:
         head += _integer(5, model.model_version) if model.model_version else b""
         head += _text(6, model.doc_string) if model.doc_string else b""
         size = sum(piece.nbytes if isinstance(piece, np.ndarray) else len(piece) for piece in graph)
-        tail = [_part(8, _text(1, domain) + _integer(2, version)) for domain, version in model.opset_imports.items()]
+        tail = [part(8, _text(1, domain) + _integer(2, version)) for domain, version in model.opset_imports.items()]
         tail += self._notes(14, model.metadata_props)
-        tail += [_part(25, function_to_proto(each)) for each in model.functions.values()]
+        tail += [part(25, function_to_proto(each)) for each in model.functions.values()]
         return [head + _tag(7, 2) + _varint(size), *graph, *tail]
 
     def _graph(self, weights: Collection[str]) -> list[Piece]:
@@ -93,11 +93,11 @@ class OnnxMessage:
         for name, value in constants.items():
             pieces += _tensor(value) if value.const_value is not None and name not in weights else []
         pieces += [_text(10, graph.doc_string)] if graph.doc_string else []
-        pieces += [_part(11, self._value(value)) for value in graph.inputs]
-        pieces += [_part(11, self._weight(constants[name])) for name in weights]
-        pieces += [_part(12, self._value(value)) for value in graph.outputs]
+        pieces += [part(11, self._value(value)) for value in graph.inputs]
+        pieces += [part(11, self._weight(constants[name])) for name in weights]
+        pieces += [part(12, self._value(value)) for value in graph.outputs]
         inputs = {value.name for value in graph.inputs}.union(weights)
-        pieces += [_part(13, self._value(value)) for value in self._inner_values(inputs)]
+        pieces += [part(13, self._value(value)) for value in self._inner_values(inputs)]
         return pieces + self._notes(16, graph.metadata_props)
 
     def _inner_values(self, inputs: Collection[str | None]) -> Iterator[Value]:
@@ -119,7 +119,7 @@ class OnnxMessage:
         if node.name:
             parts += (b"\x1a", texts.get(node.name) or self._encoded(node.name))
         parts += (b"\x22", texts.get(node.op_type) or self._encoded(node.op_type))
-        parts += [_part(5, _attribute(attribute)) for attribute in node.attributes.values()]
+        parts += [part(5, _attribute(attribute)) for attribute in node.attributes.values()]
         if node.doc_string:
             parts.append(_text(6, node.doc_string))
         if node.domain:
@@ -145,7 +145,7 @@ class OnnxMessage:
         """A constant as an input, by its tensor."""
         tensor = value.const_value
         assert tensor is not None
-        return _text(1, value.name or "") + _part(2, _type(int(tensor.dtype), tensor.shape.numpy()))
+        return _text(1, value.name or "") + part(2, _type(int(tensor.dtype), tensor.shape.numpy()))
 
     def _value(self, value: Value) -> bytes:
         kind, shape = value.type, value.shape
@@ -154,7 +154,7 @@ class OnnxMessage:
         dims = None if shape is None else tuple(dim if isinstance(dim, int) else (dim.value,) for dim in shape)
         found = self.types.get((kind.dtype, dims))
         if found is None:
-            found = self.types[kind.dtype, dims] = _part(2, _type(int(kind.dtype), dims))
+            found = self.types[kind.dtype, dims] = part(2, _type(int(kind.dtype), dims))
         return b"\x0a" + (self.texts.get(value.name) or self._encoded(value.name)) + found
 
 
@@ -172,8 +172,8 @@ def _type(dtype: int, dims: Iterable[Any] | None) -> bytes:
     shape = b""
     if dims is not None:
         parts = [_integer(1, dim) if isinstance(dim, int) else b"" if dim[0] is None else _text(2, dim[0]) for dim in dims]
-        shape = _part(2, b"".join(_part(1, part) for part in parts))
-    return _part(1, _integer(1, dtype) + shape)
+        shape = part(2, b"".join(part(1, each) for each in parts))
+    return part(1, _integer(1, dtype) + shape)
 
 
 def _tensor(value: Value) -> list[Piece]:
@@ -182,7 +182,7 @@ def _tensor(value: Value) -> list[Piece]:
     assert tensor is not None
     tensor.name = value.name
     if type(tensor) is not Tensor or tensor.dtype.bitwidth < 8 or tensor.doc_string or tensor.metadata_props:
-        return [_part(5, tensor_to_proto(tensor))]
+        return [part(5, tensor_to_proto(tensor))]
     array = np.asarray(tensor.numpy())
     head = b"".join(_integer(1, size) for size in array.shape) + _integer(2, int(tensor.dtype))
     head += (_text(8, tensor.name) if tensor.name else b"") + _tag(9, 2) + _varint(array.nbytes)
@@ -212,10 +212,11 @@ def _integer(number: int, value: int) -> bytes:
 
 
 def _text(number: int, text: str) -> bytes:
-    return _part(number, text.encode())
+    return part(number, text.encode())
 
 
-def _part(number: int, data: bytes) -> bytes:
+def part(number: int, data: bytes) -> bytes:
+    """A field that is text, bytes or a message."""
     return _tag(number, 2) + _delimited(data)
 
 

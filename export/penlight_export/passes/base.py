@@ -77,11 +77,13 @@ def run_passes(model: Model, passes: Iterable[Pass]) -> list[PassResult]:
     Raises:
         PassError: a condition before or after a pass does not hold; the message names the pass.
     """
-    results = []
+    passes, results = tuple(passes), []
+    present = _operators(model)
+    if all(each.operators is not None and present.isdisjoint(each.operators) for each in passes):
+        return [PassResult(each.name, 0) for each in passes]
     interface = _interface(model.graph)
     check_graph(model.graph, "before the first pass")
     share_names(model)
-    present = _operators(model)
     for each in passes:
         each.requires(model)
         if each.operators is not None and present.isdisjoint(each.operators):
