@@ -1,6 +1,7 @@
 // Bare products of 8-bit matrices, exact in 32 bits. SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include "isa.h"
 #include "parallel.h"
 
 namespace penlight {
@@ -24,8 +25,8 @@ struct IntegerGemm {
 bool integer_gemm_scratch_bytes(int64_t m, int64_t n, int64_t k, size_t threads, int64_t* bytes);
 void integer_gemm(const IntegerGemm& gemm, void* scratch, const Parallel& parallel);
 
-constexpr int64_t kIntegerPanel = 16;  // columns of a packed panel
-constexpr int kIntegerRows = 6;        // of a tile
+constexpr int64_t kIntegerPanel = 16;                 // columns of a packed panel
+constexpr int kIntegerRows = PENLIGHT_SMALL ? 2 : 6;  // of a tile
 
 struct IntegerGemmTable {
   /// sums[i * kIntegerPanel + j] of a tile: rows of pairs of 16-bit numbers times a panel of such pairs.

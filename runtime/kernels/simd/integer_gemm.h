@@ -52,5 +52,8 @@ __attribute__((noinline)) void integer_tile(const int16_t* a, int64_t a_row, con
   }
 }
 
-constexpr IntegerGemmTable kIntegerGemmTable = {
-    {nullptr, integer_tile<1>, integer_tile<2>, integer_tile<3>, integer_tile<4>, integer_tile<5>, integer_tile<6>}};
+constexpr IntegerGemmTable kIntegerGemmTable = {{nullptr, integer_tile<1>, integer_tile<2>,
+#if !PENLIGHT_SMALL
+                                                 integer_tile<3>, integer_tile<4>, integer_tile<5>, integer_tile<6>
+#endif
+}};
