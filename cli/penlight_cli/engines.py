@@ -31,15 +31,17 @@ class Engine(Protocol):
     def run(self, inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]: ...
 
 
-def open_model(path: Path, threads: int = 1, method: str | None = None) -> Engine:
+def open_model(path: Path, threads: int = 1, method: str | None = None, deterministic: bool = False) -> Engine:
     """Opens a model file or a run folder with the engine that its suffix says; `method` is one of a .pen file's."""
     if method is not None and path.suffix != ".pen":
         raise UsageProblem(f"--method {method}: only .pen files have methods, came {path}")
+    if deterministic and path.suffix != ".pen":
+        raise UsageProblem(f"--deterministic: only .pen files run so, came {path}; penlight convert writes one")
     if path.is_dir() and (path / "run.json").exists():
         return EagerEngine.open(path)
     existing_file(path, "model")
     if path.suffix == ".pen":
-        return EdgeEngine(path, threads, method=method)
+        return EdgeEngine(path, threads, method=method, deterministic=deterministic)
     if path.suffix == ".onnx":
         return OnnxEngine(path, threads)
     raise UsageProblem(f"model {path}: expected a .pen or .onnx file, or the folder of a training run")
@@ -92,14 +94,16 @@ class EdgeEngine:
 
     name = "edge"
 
-    def __init__(self, path: Path, threads: int = 1, profile: bool = False, method: str | None = None) -> None:
+    def __init__(
+        self, path: Path, threads: int = 1, profile: bool = False, method: str | None = None, deterministic: bool = False
+    ) -> None:
         """`method`: the file's first by default."""
         import penlight_runtime
 
         with named(path):
             self.program = penlight_runtime.Program.open(path)
             name = self.program.methods[0] if method is None else method
-            self.session = self.program.session(name, threads=threads, profile=profile)
+            self.session = self.program.session(name, threads=threads, profile=profile, deterministic=deterministic)
         self.inputs = [InputInfo(i.name, np.dtype(i.dtype), tuple(i.shape)) for i in self.program.inputs(name)]
 
     @property

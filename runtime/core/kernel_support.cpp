@@ -151,6 +151,7 @@ NodeCall::NodeCall(penlight_session& session, size_t node, bool outputs_known) :
   context.inputs = inputs;
   context.outputs = outputs;
   context.version = record.version;
+  context.deterministic = session.root->deterministic;
   context.wanted_outputs = record.wanted_outputs;
   context.core = &session;
 }

@@ -218,6 +218,7 @@ Status session_run(penlight_session& session, const penlight_tensor* inputs, siz
   session.has_run = true;
   copy_outputs(session, outputs);
   session.outputs_in_arena = outputs == nullptr;
+  if (session.deterministic) session_settle_nans(session, outputs);
   for (size_t i = 0; outputs != nullptr && i < session.visible_outputs; ++i)
     describe_tensor(session.tensors[session.outputs[i]], &outputs[i]);
   return Status::kOk;

@@ -85,6 +85,12 @@ Status session_read_method(penlight_session& session, penlight_error& error) {
 
 namespace {
 
+#if defined(__FLT_EVAL_METHOD__) && __FLT_EVAL_METHOD__ != 0
+constexpr bool kRoundsEachStep = false;  // the x87 registers of old processors
+#else
+constexpr bool kRoundsEachStep = true;
+#endif
+
 Status start_threads(penlight_session& session, const penlight_session_options& options, penlight_error& error) {
   if (options.thread_pool != nullptr) {
     session.threads = *options.thread_pool;
@@ -110,6 +116,9 @@ Status session_open(penlight_session& session, const penlight_program& program, 
   session.mac_budget = options.mac_budget;
   session.cancel = options.cancel;
   session.profile = options.profile != 0;
+  session.deterministic = options.deterministic != 0;
+  if (session.deterministic && !kRoundsEachStep)
+    return fail(error, Status::kInvalidArgument, "deterministic: this build keeps more digits than it stores; compile with SSE2");
   Status status = session_read_method(session, error);
   if (status == Status::kOk) status = session_open_kept(session, options.states_of, error);
   if (status == Status::kOk) status = start_threads(session, options, error);

@@ -73,6 +73,7 @@ struct penlight_session {
   uint64_t mac_budget = 0;
   const volatile int* cancel = nullptr;
   bool profile = false;
+  bool deterministic = false;
   size_t value_count = 0;  // of the file; values behind these stand for outputs that the file leaves out
   penlight::Array<penlight::NodeRecord> nodes;
   penlight::Array<int32_t> operands;  // value indices, -1: left out (inputs only)
@@ -166,6 +167,8 @@ bool session_is_free_of_overlap(penlight_session& session);
 Status session_run(penlight_session& session, const penlight_tensor* inputs, size_t input_count, penlight_tensor* outputs,
                    size_t output_count, penlight_error& error);
 uint64_t clock_nanoseconds();
+/// Gives the NaNs of the outputs, after a run, one form (canonical.cpp).
+void session_settle_nans(penlight_session& session, const penlight_tensor* outputs);
 void session_describe_output(const penlight_session& session, size_t index, penlight_tensor* tensor);
 
 /// A node's view of the session while its kernel is called: the operands are copies of the session's tensors.

@@ -6,6 +6,7 @@ set(PENLIGHT_CORE_SOURCES
   bind.cpp
   blocks.cpp
   body.cpp
+  canonical.cpp
   crc32c.cpp
   declared.cpp
   flatbuffer.cpp

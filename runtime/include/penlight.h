@@ -109,6 +109,8 @@ typedef struct penlight_session_options {
   uint32_t profile;                        /* 1: time every node */
   penlight_session* states_of;             /* NULL: state tensors of its own; else those of that session of the same program, which
                                               must outlive this one; one thread at a time then uses both */
+  uint32_t deterministic;                  /* 1: the same bits on every processor, whatever the number of threads: products and sums
+                                              are rounded one by one. It takes up to 2.5 times as long */
 } penlight_session_options;
 
 /* An input or output as the method declares it. A size that varies is -1 and has a name in `symbols` (or "" when it is derived).

@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "attention_head.h"
+#include "real_functions.h"
 #include "shape_rules.h"
 
 namespace penlight {
@@ -165,7 +166,7 @@ struct AttentionRow {
   C capped(C value) const {
     if (!(s.softcap > 0.0)) return value;
     const C cap = static_cast<C>(s.softcap);
-    return rounded<T>(rounded<T>(static_cast<C>(tanh(static_cast<double>(rounded<T>(value / cap))))) * cap);
+    return rounded<T>(rounded<T>(static_cast<C>(real_tanh(static_cast<double>(rounded<T>(value / cap))))) * cap);
   }
 
   void show(ScoreOutput kind, int64_t j, C value) const {
@@ -194,7 +195,7 @@ struct AttentionRow {
     C largest = -static_cast<C>(__builtin_inf()), sum{};
     for (int64_t j = 0; j < s.total; ++j) largest = scores[j] > largest || scores[j] != scores[j] ? scores[j] : largest;
     for (int64_t j = 0; j < s.total; ++j) {
-      scores[j] = any ? step(static_cast<C>(exp(static_cast<double>(step(scores[j] - largest))))) : C(0);
+      scores[j] = any ? step(static_cast<C>(real_exp(static_cast<double>(step(scores[j] - largest))))) : C(0);
       sum += scores[j];
     }
     sum = sum == C(0) ? C(1) : step(sum);
@@ -300,6 +301,7 @@ AttentionHead attention_head(Context& context, const AttentionState& s, int64_t 
   h.scale = static_cast<float>(s.scale);
   h.causal = s.causal;
   h.past = s.past;
+  h.deterministic = context.deterministic;
   const Tensor& mask = context.input(3);
   if (!mask.present()) return h;
   const int64_t at = b * s.mask_strides[0] + head * s.mask_strides[1];

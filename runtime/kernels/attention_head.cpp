@@ -15,8 +15,8 @@ constexpr int64_t kHeadFew = 2;       // queries that are computed one by one
 int64_t head_panels(int64_t columns) { return (columns + kPanel - 1) / kPanel * kPanel; }
 
 /// c (rows, columns) = scale * a times panels of `depth` rows.
-void head_product(const float* a, int64_t a_row, const float* panels, int64_t panel_depth, int64_t rows, int64_t depth,
-                  int64_t columns, float scale, float* c, int64_t c_row) {
+void head_product(const AttentionHead& head, const float* a, int64_t a_row, const float* panels, int64_t panel_depth, int64_t rows,
+                  int64_t depth, int64_t columns, float scale, float* c, int64_t c_row) {
   GemmBlock block;
   block.rows = rows;
   block.columns = columns;
@@ -28,6 +28,7 @@ void head_product(const float* a, int64_t a_row, const float* panels, int64_t pa
   block.c = c;
   block.c_row = c_row;
   block.alpha = scale;
+  block.deterministic = head.deterministic;
   gemm_block(block);
 }
 
@@ -92,9 +93,10 @@ void attention_head_f32(const AttentionHead& head, float* room) {
   for (int64_t i = 0; i < head.queries; i += kHeadQueries) {
     const int64_t rows = head.queries - i < kHeadQueries ? head.queries - i : kHeadQueries;
     const int64_t reach = head_reach(head, i + rows - 1);
-    head_product(head.q + i * head.q_row, head.q_row, keys, head.size, rows, head.size, reach, head.scale, scores, head.keys);
+    head_product(head, head.q + i * head.q_row, head.q_row, keys, head.size, rows, head.size, reach, head.scale, scores, head.keys);
     for (int64_t r = 0; r < rows; ++r) head_row(head, i + r, head_reach(head, i + r), scores + r * head.keys);
-    head_product(scores, head.keys, values, head.keys, rows, reach, head.value_size, 1.0f, head.y + i * head.y_row, head.y_row);
+    head_product(head, scores, head.keys, values, head.keys, rows, reach, head.value_size, 1.0f, head.y + i * head.y_row,
+                 head.y_row);
   }
 }
 

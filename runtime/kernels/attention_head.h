@@ -18,6 +18,7 @@ struct AttentionHead {
   const float* added = nullptr;          // to the scores; null: none
   const uint8_t* seen = nullptr;         // 0: masked; null: none
   int64_t mask_row = 0, mask_width = 0;  // keys beyond the width are masked
+  bool deterministic = false;            // as GemmBlock has it
 };
 
 /// Floats of room that one head needs; false when the number does not fit.

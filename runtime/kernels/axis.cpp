@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "index.h"
+#include "real_functions.h"
 
 namespace penlight {
 
@@ -140,6 +141,13 @@ Status cum_prod_run(Context& context) {
   return Status::kOk;
 }
 
+namespace {
+
+/// x to the power of beta; that of most models is two square roots.
+double response_power(double x, double beta) { return beta == 0.75 ? sqrt(x) * sqrt(sqrt(x)) : real_pow(x, beta); }
+
+}  // namespace
+
 Status lrn_infer(Context& context) {
   PENLIGHT_TRY(check_dtype(context, 0, kFloatTypes));
   PENLIGHT_TRY(check_rank(context, 0, 2, kMaxRank));
@@ -162,7 +170,7 @@ Status lrn_run(Context& context) {
         const int64_t first = c > before ? c - before : 0, last = c + after < view.size ? c + after : view.size - 1;
         double sum = 0;
         for (int64_t i = first; i <= last; ++i) sum += axis_wide(x[i * step]) * axis_wide(x[i * step]);
-        y[c * step] = narrow_real<T>(axis_wide(x[c * step]) / pow(bias + alpha * sum, beta));
+        y[c * step] = narrow_real<T>(axis_wide(x[c * step]) / response_power(bias + alpha * sum, beta));
       }
     });
   });

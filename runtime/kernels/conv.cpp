@@ -115,6 +115,7 @@ Status conv_infer(Context& context) {
   ConvState& state = context.state_as<ConvState>();
   state = ConvState{};
   Conv2d& conv = state.conv;
+  conv.deterministic = context.deterministic;
   conv.batch = x.dims[0];
   conv.channels = x.dims[1];
   conv.filters = weight.dims[0];
@@ -167,6 +168,7 @@ Status conv_transpose_infer(Context& context) {
   ConvState& state = context.state_as<ConvState>();
   state = ConvState{};
   Conv2d& conv = state.conv;
+  conv.deterministic = context.deterministic;
   conv.batch = x.dims[0];
   conv.filters = x.dims[1];
   conv.groups = context.attributes->integer("group", 1);

@@ -84,6 +84,7 @@ void conv_block(const ConvUnit& unit, int64_t index, float* scratch) {
   block.bias = unit.bias == nullptr ? nullptr : unit.bias + filter;
   block.bias_row = 1;
   block.activation = unit.conv->activation;
+  block.deterministic = unit.conv->deterministic;
   const int64_t tail = blocks.tail_floats > 0 && first + count == layout.columns ? count % kPanel : 0;
   block.columns = count - tail;
   block.b = unit.image + first;

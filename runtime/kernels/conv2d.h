@@ -16,6 +16,7 @@ struct Conv2d {
   int64_t pad_top = 0, pad_left = 0;
   int64_t out_h = 0, out_w = 0;
   Activation activation;
+  bool deterministic = false;  // as GemmBlock has it
 };
 
 /// Floats of scratch that the forward pass needs on `threads` threads; false when the number does not fit.

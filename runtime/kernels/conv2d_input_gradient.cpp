@@ -58,6 +58,7 @@ GradientPhase gradient_phase(const Conv2d& c, int64_t first_h, int64_t first_w) 
   p.conv.channels = c.filters;
   p.conv.filters = c.channels;
   p.conv.groups = c.groups;
+  p.conv.deterministic = c.deterministic;
   p.conv.height = c.out_h;
   p.conv.width = c.out_w;
   p.conv.kernel_h = p.h.taps;

@@ -10,15 +10,25 @@
 #include "simd/baseline.h"
 #include "simd/baseline_begin.h"
 #include "simd/depthwise.h"
+#if PENLIGHT_BASELINE_FUSES
+#include "simd/fused_begin.h"
+#include "simd/depthwise.h"
+#include "simd/fused_end.h"
+#endif
 #include "simd/baseline_end.h"
 #if PENLIGHT_X86
 #include "simd/avx2.h"
 #include "simd/avx2_begin.h"
 #include "simd/depthwise.h"
+#include "simd/fused_begin.h"
+#include "simd/depthwise.h"
+#include "simd/fused_end.h"
 #include "simd/avx2_end.h"
 #include "simd/avx512.h"
 #include "simd/avx512_begin.h"
+#include "simd/fused_begin.h"
 #include "simd/depthwise.h"
+#include "simd/fused_end.h"
 #include "simd/avx512_end.h"
 #endif
 // clang-format on
@@ -27,11 +37,24 @@ namespace penlight {
 
 namespace {
 
+// Rounded once for each multiply-add, where there is an instruction for it.
 constexpr const DepthwiseTable* kDepthwiseTables[] = {
+#if PENLIGHT_BASELINE_FUSES
+    &baseline::fused::kDepthwiseTable,
+#else
+    &baseline::kDepthwiseTable,
+#endif
+#if PENLIGHT_X86
+    &avx2::fused::kDepthwiseTable,
+    &avx512::fused::kDepthwiseTable,
+#endif
+};
+
+// Rounded after each product and each sum: the same bits on every instruction set.
+constexpr const DepthwiseTable* kExactDepthwiseTables[] = {
     &baseline::kDepthwiseTable,
 #if PENLIGHT_X86
     &avx2::kDepthwiseTable,
-    &avx512::kDepthwiseTable,
 #endif
 };
 
@@ -48,7 +71,7 @@ struct DepthwisePlan {
 
 DepthwisePlan depthwise_plan(const Conv2d& c) {
   DepthwisePlan p;
-  p.table = table_for_isa(kDepthwiseTables);
+  p.table = c.deterministic ? table_for_isa(kExactDepthwiseTables) : table_for_isa(kDepthwiseTables);
   p.lanes = p.table->lanes;
   p.blocks = (c.channels + p.lanes - 1) / p.lanes;
   p.rows = (c.out_h - 1) * c.stride_h + (c.kernel_h - 1) * c.dilation_h + 1;

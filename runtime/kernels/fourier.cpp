@@ -2,6 +2,7 @@
 // Apache-2.0
 #include <math.h>
 
+#include "real_angles.h"
 #include "shape_rules.h"
 
 namespace penlight {
@@ -65,7 +66,7 @@ void fourier_plain(const Complex* x, const Complex* roots, int64_t n, Complex* y
 
 void fill_roots(Complex* roots, int64_t n, bool inverse) {
   const double turn = (inverse ? 2.0 : -2.0) * 3.14159265358979323846 / static_cast<double>(n);
-  for (int64_t k = 0; k < n; ++k) roots[k] = {cos(turn * static_cast<double>(k)), sin(turn * static_cast<double>(k))};
+  for (int64_t k = 0; k < n; ++k) roots[k] = {real_cos(turn * static_cast<double>(k)), real_sin(turn * static_cast<double>(k))};
 }
 
 /// Working memory: the roots, then a line and its transform for each slice.

@@ -6,16 +6,30 @@
 // clang-format off
 #include "simd/baseline.h"
 #include "simd/baseline_begin.h"
+#define PENLIGHT_LEAN_TILES PENLIGHT_BASELINE_FUSES
 #include "simd/gemm.h"
+#undef PENLIGHT_LEAN_TILES
+#if PENLIGHT_BASELINE_FUSES
+#include "simd/fused_begin.h"
+#include "simd/gemm.h"
+#include "simd/fused_end.h"
+#endif
 #include "simd/baseline_end.h"
 #if PENLIGHT_X86
 #include "simd/avx2.h"
 #include "simd/avx2_begin.h"
+#define PENLIGHT_LEAN_TILES 1
 #include "simd/gemm.h"
+#undef PENLIGHT_LEAN_TILES
+#include "simd/fused_begin.h"
+#include "simd/gemm.h"
+#include "simd/fused_end.h"
 #include "simd/avx2_end.h"
 #include "simd/avx512.h"
 #include "simd/avx512_begin.h"
+#include "simd/fused_begin.h"
 #include "simd/gemm.h"
+#include "simd/fused_end.h"
 #include "simd/avx512_end.h"
 #endif
 // clang-format on
@@ -24,19 +38,37 @@ namespace penlight {
 
 namespace {
 
+// Rounded once for each multiply-add, where there is an instruction for it.
 constexpr const GemmTable* kGemmTables[] = {
+#if PENLIGHT_BASELINE_FUSES
+    &baseline::fused::kGemmTable,
+#else
+    &baseline::kGemmTable,
+#endif
+#if PENLIGHT_X86
+    &avx2::fused::kGemmTable,
+    &avx512::fused::kGemmTable,
+#endif
+};
+
+// Rounded after each product and each sum: the same bits on every instruction set. Small tiles, which lose little without fused
+// steps, and no table of AVX-512, which would add more code than speed.
+constexpr const GemmTable* kExactGemmTables[] = {
     &baseline::kGemmTable,
 #if PENLIGHT_X86
     &avx2::kGemmTable,
-    &avx512::kGemmTable,
 #endif
 };
 
 constexpr const DotTable* kDotTables[] = {
+#if PENLIGHT_BASELINE_FUSES
+    &baseline::fused::kDotTable,
+#else
     &baseline::kDotTable,
+#endif
 #if PENLIGHT_X86
-    &avx2::kDotTable,
-    &avx512::kDotTable,
+    &avx2::fused::kDotTable,
+    &avx512::fused::kDotTable,
 #endif
 };
 
@@ -45,6 +77,10 @@ constexpr int64_t kGemmGrain = 1 << 17;  // multiply-adds worth a thread
 constexpr int64_t kGemmDirectRows = 4;   // up to so many rows, packing B costs more than it saves
 constexpr int64_t kGemmDotRows = 2;
 constexpr int64_t kGemmAhead = 8;  // short runs far apart, which the processor does not foresee, that are fetched ahead
+
+const GemmTable& gemm_table(bool deterministic) {
+  return deterministic ? *table_for_isa(kExactGemmTables) : *table_for_isa(kGemmTables);
+}
 
 int64_t gemm_min(int64_t a, int64_t b) { return a < b ? a : b; }
 
@@ -99,7 +135,7 @@ void gemm_rows(const GemmTable& table, const GemmBlock& block, GemmTile& tile, i
 }
 
 void gemm_dots(const Gemm& gemm, int64_t first, int64_t end) {
-  const GemmTable& table = *table_for_isa(kGemmTables);
+  const GemmTable& table = gemm_table(gemm.deterministic);
   float low, high, sums[kPanel];
   const bool clamp = activation_is_clamp(gemm.activation, &low, &high);
   for (int64_t j = first; j < end; j += kPanel) {
@@ -142,6 +178,7 @@ GemmBlock block_of_gemm(const Gemm& gemm) {
   block.beta = gemm.beta;
   block.accumulate = gemm.accumulate;
   block.activation = gemm.activation;
+  block.deterministic = gemm.deterministic;
   return block;
 }
 
@@ -217,7 +254,7 @@ void gemm_pack_columns(GemmBlock* block, float* left) {
 void gemm_pack_left(GemmBlock* block, float* left) {
   if (block->a_depth == 1)
     gemm_pack_rows(block, left);
-  else if (table_for_isa(kGemmTables)->rows == kGemmMaxRows)
+  else if (gemm_table(block->deterministic).rows == kGemmMaxRows)
     gemm_pack_columns<kGemmMaxRows>(block, left);
   else
     gemm_pack_columns<kGemmMinRows>(block, left);
@@ -242,7 +279,7 @@ void gemm_block_packed(const GemmBlock& block, float* left) {
 
 /// Some columns of a product whose rows are one block: every panel of B is packed just before its only use.
 void gemm_streamed(const Gemm& gemm, int64_t first, int64_t end, float* panels, float* left) {
-  const GemmTable& table = *table_for_isa(kGemmTables);
+  const GemmTable& table = gemm_table(gemm.deterministic);
   const int64_t width = table.vectors * table.lanes > kPanel ? table.vectors * table.lanes : kPanel;
   for (int64_t k = 0; k < gemm.k; k += kGemmDepth) {
     GemmBlock part = block_of_gemm(gemm);
@@ -294,7 +331,7 @@ void gemm_packed(const Gemm& gemm, float* scratch, const Parallel& parallel, siz
 }  // namespace
 
 void gemm_block(const GemmBlock& block) {
-  const GemmTable& table = *table_for_isa(kGemmTables);
+  const GemmTable& table = gemm_table(block.deterministic);
   float low, high;
   const bool clamp = activation_is_clamp(block.activation, &low, &high);
   const int64_t width = (block.rows == 1 ? table.wide_vectors : table.vectors) * table.lanes;
@@ -314,7 +351,7 @@ void gemm_block(const GemmBlock& block) {
   }
 }
 
-int64_t gemm_lanes() { return table_for_isa(kGemmTables)->lanes; }
+int64_t gemm_lanes() { return gemm_table(false).lanes; }
 
 void dot_block(const DotBlock& block) {
   const DotTable& table = *table_for_isa(kDotTables);
@@ -345,7 +382,7 @@ bool gemm_scratch_floats(const Gemm& gemm, int64_t* floats) {
 }
 
 void gemm_pack(const float* b, int64_t b_depth, int64_t b_column, int64_t depth, int64_t first, int64_t count, float* panels) {
-  const GemmTable& table = *table_for_isa(kGemmTables);
+  const GemmTable& table = gemm_table(false);
   for (int64_t j = 0; j < count; j += kPanel, panels += depth * kPanel) {
     const int64_t columns = gemm_min(kPanel, count - j);
     const float* from = b + (first + j) * b_column;

@@ -28,6 +28,7 @@ struct GemmBlock {
   float alpha = 1, beta = 1;
   bool accumulate = false;  // start from what C holds
   Activation activation;
+  bool deterministic = false;  // products and sums are rounded one by one: the same bits on every instruction set
 };
 
 void gemm_block(const GemmBlock& block);
@@ -67,6 +68,7 @@ struct Gemm {
   float alpha = 1, beta = 1;
   bool accumulate = false;
   Activation activation;
+  bool deterministic = false;
   float* left =
       nullptr;  // kGemmLeftFloats for each thread, in which parts of A are brought together; null: A is read where it lies
 };

@@ -13,6 +13,13 @@
 #define PENLIGHT_X86 0
 #endif
 
+/// 1: the baseline can multiply and add in one instruction, so that products have a fused form there too.
+#if defined(__i386__) || defined(__x86_64__) || defined(__wasm__) || PENLIGHT_SMALL
+#define PENLIGHT_BASELINE_FUSES 0
+#else
+#define PENLIGHT_BASELINE_FUSES 1
+#endif
+
 namespace penlight {
 
 enum class Isa : int { kBaseline = 0, kAvx2 = 1, kAvx512 = 2 };

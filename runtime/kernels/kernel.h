@@ -134,7 +134,8 @@ class Context {
   const Tensor* inputs = nullptr;
   Tensor* outputs = nullptr;
   const Attributes* attributes = nullptr;
-  int version = 0;  // the operator's since_version in the file
+  int version = 0;             // the operator's since_version in the file
+  bool deterministic = false;  // the session's option: products must round as on every other machine; all else always does
 
   // `infer` fills these: dtype and shape of every output, and
   size_t scratch_bytes = 0;     // memory that `run` needs beside its outputs, 64-byte aligned

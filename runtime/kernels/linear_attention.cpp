@@ -3,6 +3,7 @@
 #include <math.h>
 #include <string.h>
 
+#include "real_functions.h"
 #include "shape_rules.h"
 
 namespace penlight {
@@ -81,7 +82,7 @@ struct LinearAttentionTask {
 
   void decay(int64_t t) {
     for (int64_t d = 0; s.decay_size > 0 && d < s.key_size; ++d) {
-      const double factor = exp(gate(4, s.decay_size, t, d));
+      const double factor = real_exp(gate(4, s.decay_size, t, d));
       for (int64_t m = 0; m < s.value_size; ++m) memory[d * s.value_size + m] *= factor;
     }
   }

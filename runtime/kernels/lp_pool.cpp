@@ -2,6 +2,7 @@
 #include <math.h>
 #include <string.h>
 
+#include "real_functions.h"
 #include "shape_rules.h"
 #include "window.h"
 
@@ -31,8 +32,8 @@ Window three_dimensional(const Window& w) {
   return all;
 }
 
-double lp_term(double x, int64_t p) { return p == 1 ? fabs(x) : p == 2 ? x * x : pow(fabs(x), static_cast<double>(p)); }
-double lp_root(double sum, int64_t p) { return p == 1 ? sum : p == 2 ? sqrt(sum) : pow(sum, 1.0 / static_cast<double>(p)); }
+double lp_term(double x, int64_t p) { return p == 1 ? fabs(x) : p == 2 ? x * x : real_pow(fabs(x), static_cast<double>(p)); }
+double lp_root(double sum, int64_t p) { return p == 1 ? sum : p == 2 ? sqrt(sum) : real_pow(sum, 1.0 / static_cast<double>(p)); }
 
 template <typename T>
 double lp_window(const Window& w, int64_t p, const T* plane, int64_t o) {

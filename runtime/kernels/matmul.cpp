@@ -187,9 +187,10 @@ Status matmul_run(Context& context) {
       char* to = c.as<char>() + i * state.m * state.n * size;
       if (a.dtype == DType::kF32) {
         float* scratch = static_cast<float*>(context.scratch) + static_cast<int64_t>(slice) * state.slice_floats;
-        gemm_f32(gemm_of_state(product, reinterpret_cast<const float*>(left), reinterpret_cast<const float*>(right),
-                               reinterpret_cast<float*>(to)),
-                 scratch, inside);
+        Gemm gemm = gemm_of_state(product, reinterpret_cast<const float*>(left), reinterpret_cast<const float*>(right),
+                                  reinterpret_cast<float*>(to));
+        gemm.deterministic = context.deterministic;
+        gemm_f32(gemm, scratch, inside);
         continue;
       }
       PlainMatMulTypes::call(a.dtype, [&](auto tag) {
@@ -284,6 +285,7 @@ Status fused_matmul_run(Context& context) {
   gemm.bias_column = 1;
   gemm.activation = state.activation;
   gemm.accumulate = residual.present();
+  gemm.deterministic = context.deterministic;
   if (residual.present()) memcpy(c, residual.data, static_cast<size_t>(count) * sizeof(float));  // the sums start from it
   gemm_f32(gemm, static_cast<float*>(context.scratch), context_parallel(context));
   return Status::kOk;
@@ -309,6 +311,7 @@ Status gemm_run(Context& context) {
   gemm.alpha = static_cast<float>(state.alpha);
   gemm.beta = static_cast<float>(state.beta);
   gemm.activation = state.activation;
+  gemm.deterministic = context.deterministic;
   gemm_f32(gemm, static_cast<float*>(context.scratch), context_parallel(context));
   return Status::kOk;
 }

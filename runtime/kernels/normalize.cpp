@@ -4,6 +4,7 @@
 #include <math.h>
 
 #include "isa.h"
+#include "real_functions.h"
 #include "vector_math.h"
 
 // clang-format off
@@ -50,7 +51,7 @@ void softmax_rows_f32(const float* x, float* y, int64_t rows, int64_t width, boo
       const float largest = table.maximum(from, width);
       const float sum = table.exp_sum(from, largest, logarithm ? nullptr : to, width);
       if (logarithm)
-        table.affine(from, largest, 1.0f, -logf(sum), to, width);
+        table.affine(from, largest, 1.0f, static_cast<float>(-real_log(static_cast<double>(sum))), to, width);
       else
         table.affine(to, 0.0f, 1.0f / sum, 0.0f, to, width);
     }

@@ -1,6 +1,5 @@
 // PairwiseCoupling: probabilities of classes from the scores of all pairs (SVMClassifier). SPDX-License-Identifier: Apache-2.0
-#include <math.h>
-
+#include "real_functions.h"
 #include "shape_rules.h"
 
 namespace penlight {
@@ -20,7 +19,8 @@ void coupling_shares(const Coupling& c, const float* scores, const float* a, con
   int64_t pair = 0;
   for (int64_t i = 0; i < c.classes; ++i) {
     for (int64_t j = i + 1; j < c.classes; ++j, ++pair) {
-      const float value = scores[pair] * a[pair] + b[pair], tail = 1.0f / (1.0f + expf(-fabsf(value)));
+      const float value = scores[pair] * a[pair] + b[pair],
+                  tail = 1.0f / (1.0f + static_cast<float>(real_exp(-static_cast<double>(__builtin_fabsf(value)))));
       float share = value < 0 ? tail : 1.0f - tail;
       share = share < kCouplingFloor ? kCouplingFloor : share > 1.0f - kCouplingFloor ? 1.0f - kCouplingFloor : share;
       c.r[i * c.classes + j] = share;
@@ -60,7 +60,10 @@ void coupling_solve(const Coupling& c, float* p) {
   for (int64_t i = 0; i < c.classes; ++i) p[i] = 1.0f / static_cast<float>(c.classes);
   for (int step = 0; step < kCouplingSteps; ++step) {
     float whole = coupling_product(c, p), error = 0.0f;
-    for (int64_t i = 0; i < c.classes; ++i) error = fmaxf(error, fabsf(c.product[i] - whole));
+    for (int64_t i = 0; i < c.classes; ++i) {
+      const float distance = __builtin_fabsf(c.product[i] - whole);
+      if (distance > error) error = distance;
+    }
     if (error < enough) return;
     for (int64_t i = 0; i < c.classes; ++i) {
       const float own = c.q[i * c.classes + i], change = (whole - c.product[i]) / own, scale = 1.0f + change;

@@ -123,7 +123,7 @@ void average_pool_row(const Pool2d& p, const float* plane, int64_t oh, float* sc
     const int64_t padded = pool_padded_taps(start, p.dilation_w, p.kernel_w, p.width, p.pad_right);
     const int64_t taps = counted_rows * (p.count_include_pad ? padded : columns.end - columns.begin);
     const float sum = row != nullptr && columns.end > columns.begin ? pool_columns<PoolSum>(p, row, start, columns) : 0.0f;
-    y[ow] = sum / static_cast<float>(taps);
+    y[ow] = sum * (1.0f / static_cast<float>(taps));  // as the vectors do
   }
 }
 

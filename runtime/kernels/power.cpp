@@ -3,6 +3,7 @@
 
 #include "binary.h"
 #include "broadcast.h"
+#include "real_functions.h"
 
 namespace penlight {
 
@@ -42,11 +43,11 @@ T power_of(T base, PowNumber exponent, bool whole) {
   using C = typename Element<T>::Compute;
   if constexpr (Element<T>::kIsFloat) {
     const C b = static_cast<C>(base);
-    return exponent.real == 2.0 ? T(b * b) : T(static_cast<C>(pow(static_cast<double>(b), exponent.real)));
+    return exponent.real == 2.0 ? T(b * b) : T(static_cast<C>(real_pow(static_cast<double>(b), exponent.real)));
   } else if (whole) {
     return static_cast<T>(integer_power(static_cast<uint64_t>(base), exponent.integer));
   } else {
-    const double value = pow(static_cast<double>(base), exponent.real);
+    const double value = real_pow(static_cast<double>(base), exponent.real);
     return value > -9.2e18 && value < 9.2e18 ? static_cast<T>(static_cast<int64_t>(value)) : T(0);
   }
 }

@@ -2,6 +2,7 @@
 #include <math.h>
 #include <string.h>
 
+#include "real_functions.h"
 #include "recurrent_float.h"
 #include "shape_rules.h"
 
@@ -53,9 +54,9 @@ Status gate_of_name(Context& context, const char* name, Gate* gate) {
 double gate_value(const Gate& g, double x) {
   switch (g.function) {
     case GateFunction::kSigmoid:
-      return 1.0 / (1.0 + exp(-x));
+      return 1.0 / (1.0 + real_exp(-x));
     case GateFunction::kTanh:
-      return tanh(x);
+      return real_tanh(x);
     case GateFunction::kRelu:
       return x > 0 ? x : 0.0;
     case GateFunction::kHardSigmoid: {
@@ -65,9 +66,9 @@ double gate_value(const Gate& g, double x) {
     case GateFunction::kSoftsign:
       return x / (1.0 + fabs(x));
     case GateFunction::kSoftplus:
-      return log1p(exp(x));
+      return real_log1p(real_exp(x));
     case GateFunction::kElu:
-      return x > 0 ? x : g.alpha * expm1(x);
+      return x > 0 ? x : g.alpha * real_expm1(x);
     case GateFunction::kAffine:
       return g.alpha * x + g.beta;
     case GateFunction::kLeakyRelu:
@@ -173,6 +174,7 @@ RecurrentLayer recurrent_layer(Context& context, const RecurrentState& s, Recurr
   layer.reverse = s.reverse;
   layer.batch_first = s.batch_first;
   layer.linear_before_reset = s.linear_before_reset;
+  layer.deterministic = context.deterministic;
   layer.x = context.input(0).as<float>();
   layer.w = context.input(1).as<float>();
   layer.r = context.input(2).as<float>();

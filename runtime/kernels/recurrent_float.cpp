@@ -162,6 +162,7 @@ class RecurrentDirection {
     block.bias = bias;
     block.bias_column = 1;
     block.accumulate = accumulate;
+    block.deterministic = l_.deterministic;
     gemm_block(block);
   }
 

@@ -16,6 +16,7 @@ struct RecurrentLayer {
   bool reverse = false;      // the only direction runs backwards; the second of two always does
   bool batch_first = false;  // x: (batch, steps, features) instead of (steps, batch, features), and so on
   bool linear_before_reset = false;
+  bool deterministic = false;  // as GemmBlock has it
   const float *x = nullptr, *w = nullptr, *r = nullptr, *bias = nullptr, *first_h = nullptr, *first_c = nullptr;
   float *y = nullptr, *last_h = nullptr, *last_c = nullptr;  // each may be null
 };

@@ -2,6 +2,7 @@
 #include <math.h>
 
 #include "normalize.h"
+#include "real_functions.h"
 #include "shape_rules.h"
 
 namespace penlight {
@@ -121,12 +122,14 @@ A reduce_step(Reduction r, A sum, A value) {
 }
 
 /// The second pass of LogSumExp: the sum of exp(value - largest).
-double log_sum_exp_step(double sum, double value, double largest) { return sum + (value == largest ? 1.0 : exp(value - largest)); }
+double log_sum_exp_step(double sum, double value, double largest) {
+  return sum + (value == largest ? 1.0 : real_exp(value - largest));
+}
 
 double reduce_finish(Reduction r, double sum, int64_t count) {
   if (r == Reduction::kMean) return sum / static_cast<double>(count);
   if (r == Reduction::kL2) return sqrt(sum);
-  return r == Reduction::kLogSum ? log(sum) : sum;
+  return r == Reduction::kLogSum ? real_log(sum) : sum;
 }
 int64_t reduce_finish(Reduction r, int64_t sum, int64_t count) {
   if (r == Reduction::kMean) return count == 0 ? 0 : sum / count;
@@ -176,7 +179,7 @@ void log_sum_exp_chunk(const ReduceState& s, ReduceLoad load_values, const void*
       totals[at] = log_sum_exp_step(totals[at], values[i], sums[at]);
     }
   });
-  for (int64_t i = 0; i < results; ++i) sums[i] = s.count == 0 ? -__builtin_inf() : sums[i] + log(totals[i]);
+  for (int64_t i = 0; i < results; ++i) sums[i] = s.count == 0 ? -__builtin_inf() : sums[i] + real_log(totals[i]);
 }
 
 template <typename T, typename A>

@@ -2,6 +2,7 @@
 #include <math.h>
 
 #include "normalize.h"
+#include "real_functions.h"
 #include "shape_rules.h"
 
 namespace penlight {
@@ -22,11 +23,11 @@ void softmax_line(const T* x, T* y, int64_t width, int64_t step, bool logarithm)
     const double value = static_cast<double>(static_cast<C>(x[i * step]));
     largest = value > largest || value != value ? value : largest;
   }
-  for (int64_t i = 0; i < width; ++i) sum += exp(static_cast<double>(static_cast<C>(x[i * step])) - largest);
-  const double log_sum = log(sum);
+  for (int64_t i = 0; i < width; ++i) sum += real_exp(static_cast<double>(static_cast<C>(x[i * step])) - largest);
+  const double log_sum = real_log(sum);
   for (int64_t i = 0; i < width; ++i) {
     const double shifted = static_cast<double>(static_cast<C>(x[i * step])) - largest;
-    y[i * step] = T(static_cast<C>(logarithm ? shifted - log_sum : exp(shifted) / sum));
+    y[i * step] = T(static_cast<C>(logarithm ? shifted - log_sum : real_exp(shifted) / sum));
   }
 }
 

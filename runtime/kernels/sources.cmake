@@ -41,6 +41,8 @@ set(PENLIGHT_KERNEL_SOURCES
   pool2d.cpp
   power.cpp
   quantize.cpp
+  real_angles.cpp
+  real_functions.cpp
   recurrent.cpp
   recurrent_float.cpp
   reduce.cpp

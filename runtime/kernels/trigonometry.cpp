@@ -1,6 +1,6 @@
-// Circular and hyperbolic functions, by the C library. SPDX-License-Identifier: Apache-2.0
-#include <math.h>
-
+// Circular and hyperbolic functions. SPDX-License-Identifier: Apache-2.0
+#include "real_angles.h"
+#include "real_functions.h"
 #include "shape_rules.h"
 
 namespace penlight {
@@ -31,16 +31,16 @@ Status real_infer(Context& context) {
   return set_output(context, 0, context.input(0).dtype, context.input(0).shape);
 }
 
-Status sin_run(Context& context) { return run_real(context, sin); }
-Status cos_run(Context& context) { return run_real(context, cos); }
-Status tan_run(Context& context) { return run_real(context, tan); }
-Status asin_run(Context& context) { return run_real(context, asin); }
-Status acos_run(Context& context) { return run_real(context, acos); }
-Status atan_run(Context& context) { return run_real(context, atan); }
-Status sinh_run(Context& context) { return run_real(context, sinh); }
-Status cosh_run(Context& context) { return run_real(context, cosh); }
-Status asinh_run(Context& context) { return run_real(context, asinh); }
-Status acosh_run(Context& context) { return run_real(context, acosh); }
-Status atanh_run(Context& context) { return run_real(context, atanh); }
+Status sin_run(Context& context) { return run_real(context, real_sin); }
+Status cos_run(Context& context) { return run_real(context, real_cos); }
+Status tan_run(Context& context) { return run_real(context, real_tan); }
+Status asin_run(Context& context) { return run_real(context, real_asin); }
+Status acos_run(Context& context) { return run_real(context, real_acos); }
+Status atan_run(Context& context) { return run_real(context, real_atan); }
+Status sinh_run(Context& context) { return run_real(context, real_sinh); }
+Status cosh_run(Context& context) { return run_real(context, real_cosh); }
+Status asinh_run(Context& context) { return run_real(context, real_asinh); }
+Status acosh_run(Context& context) { return run_real(context, real_acosh); }
+Status atanh_run(Context& context) { return run_real(context, real_atanh); }
 
 }  // namespace penlight

@@ -2,6 +2,7 @@
 #include <math.h>
 #include <string.h>
 
+#include "real_functions.h"
 #include "shape_rules.h"
 #include "vector_math.h"
 
@@ -9,7 +10,10 @@ namespace penlight {
 
 namespace {
 
-/// The same functions in double precision, by the C library.
+double at_most_zero(double x) { return x > 0.0 ? 0.0 : x; }
+double clamped(double x) { return x < 0.0 ? 0.0 : x > 1.0 ? 1.0 : x; }
+
+/// The same functions in double precision.
 double unary_f64(Unary function, double x, double a, double b) {
   switch (function) {
     case Unary::kIdentity:
@@ -19,9 +23,9 @@ double unary_f64(Unary function, double x, double a, double b) {
     case Unary::kNeg:
       return -x;
     case Unary::kExp:
-      return exp(x);
+      return real_exp(x);
     case Unary::kLog:
-      return log(x);
+      return real_log(x);
     case Unary::kSqrt:
       return sqrt(x);
     case Unary::kReciprocal:
@@ -35,37 +39,37 @@ double unary_f64(Unary function, double x, double a, double b) {
     case Unary::kSign:
       return x > 0 ? 1.0 : x < 0 ? -1.0 : x;
     case Unary::kTanh:
-      return tanh(x);
+      return real_tanh(x);
     case Unary::kSigmoid:
-      return 1.0 / (1.0 + exp(-x));
+      return 1.0 / (1.0 + real_exp(-x));
     case Unary::kErf:
-      return erf(x);
+      return real_erf(x);
     case Unary::kSoftplus:
-      return (x < 0 ? 0.0 : x) + log1p(exp(-fabs(x)));
+      return (x < 0 ? 0.0 : x) + real_log1p(real_exp(-fabs(x)));
     case Unary::kRelu:
       return x < 0 ? 0.0 : x;
     case Unary::kLeakyRelu:
       return x < 0 ? x * a : x;
     case Unary::kElu:
-      return x < 0 ? a * expm1(x) : x;
+      return x < 0 ? a * real_expm1(x) : x;
     case Unary::kSelu:
-      return b * (x > 0 ? x : a * expm1(x));
+      return b * (x > 0 ? x : a * real_expm1(x));
     case Unary::kCelu:
-      return (x < 0 ? 0.0 : x) + fmin(0.0, a * expm1(x / a));
+      return (x < 0 ? 0.0 : x) + at_most_zero(a * real_expm1(x / a));
     case Unary::kThresholdedRelu:
       return x > a || x != x ? x : 0.0;
     case Unary::kHardSigmoid:
-      return fmin(fmax(a * x + b, 0.0), 1.0);
+      return clamped(a * x + b);
     case Unary::kHardSwish:
-      return x * fmin(fmax(x / 6.0 + 0.5, 0.0), 1.0);
+      return x * clamped(x / 6.0 + 0.5);
     case Unary::kMish:
-      return x * tanh((x < 0 ? 0.0 : x) + log1p(exp(-fabs(x))));
+      return x * real_tanh((x < 0 ? 0.0 : x) + real_log1p(real_exp(-fabs(x))));
     case Unary::kSilu:
-      return x / (1.0 + exp(-a * x));
+      return x / (1.0 + real_exp(-a * x));
     case Unary::kGelu:
-      return 0.5 * x * (1.0 + erf(x * 0.70710678118654752));
+      return 0.5 * x * (1.0 + real_erf(x * 0.70710678118654752));
     case Unary::kGeluTanh:
-      return 0.5 * x * (1.0 + tanh(0.79788456080286536 * (x + 0.044715 * x * x * x)));
+      return 0.5 * x * (1.0 + real_tanh(0.79788456080286536 * (x + 0.044715 * x * x * x)));
     case Unary::kClip:
       return x < a ? a : x > b ? b : x;
     case Unary::kSoftsign:

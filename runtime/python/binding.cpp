@@ -204,12 +204,14 @@ class Program {
 class Session {
  public:
   /// `states_of`: the session whose state tensors this one uses, or null.
-  Session(const Program& program, size_t method, uint32_t threads, bool profile, uint64_t mac_budget, Session* states_of) {
+  Session(const Program& program, size_t method, uint32_t threads, bool profile, uint64_t mac_budget, Session* states_of,
+          bool deterministic) {
     penlight_session_options options = {};
     options.struct_size = sizeof(options);
     options.threads = threads;
     options.profile = profile ? 1 : 0;
     options.mac_budget = mac_budget;
+    options.deterministic = deterministic ? 1 : 0;
     options.cancel = &cancel_;
     options.states_of = states_of == nullptr ? nullptr : states_of->session_;
     read_dtypes(program.get(), method);
@@ -461,9 +463,9 @@ NB_MODULE(_runtime, m) {
       .def("self_test", &Program::self_test)
       .def("golden", &Program::golden);
   nb::class_<Session>(m, "Session")
-      .def(nb::init<const Program&, size_t, uint32_t, bool, uint64_t, Session*>(), nb::keep_alive<1, 2>(), nb::keep_alive<1, 7>(),
-           nb::arg("program"), nb::arg("method"), nb::arg("threads"), nb::arg("profile"), nb::arg("mac_budget"),
-           nb::arg("states_of").none() = nb::none())
+      .def(nb::init<const Program&, size_t, uint32_t, bool, uint64_t, Session*, bool>(), nb::keep_alive<1, 2>(),
+           nb::keep_alive<1, 7>(), nb::arg("program"), nb::arg("method"), nb::arg("threads"), nb::arg("profile"),
+           nb::arg("mac_budget"), nb::arg("states_of").none() = nb::none(), nb::arg("deterministic") = false)
       .def("reset", &Session::reset)
       .def("states", &Session::states)
       .def("set_state", &Session::set_state)

@@ -220,6 +220,13 @@ class _Amalgam:
             "#if defined(__clang__)  // which takes the headers' constants for this file's own",
             '#pragma clang diagnostic ignored "-Wunused-const-variable"',
             "#endif",
+            "",
+            "// Products and sums are rounded one by one, but where fused_begin.h says otherwise.",
+            "#if defined(__clang__)",
+            "#pragma clang fp contract(off)",
+            "#elif defined(__GNUC__)",
+            '#pragma GCC optimize("fp-contract=off")',
+            "#endif",
         ]
         text = "\n".join(head + self._lines) + "\n"
         return re.sub(r"\n{3,}", "\n\n", text)

@@ -21,6 +21,7 @@ def run(
     scale: Annotated[float, typer.Option(help="Factor on the 0..255 of a picture's values.")] = 1 / 255,
     threads: Annotated[int, typer.Option(min=1, help="Threads of the engine.")] = 1,
     method: Annotated[str | None, typer.Option(help="Which method of a .pen file with several; the first by default.")] = None,
+    deterministic: Annotated[bool, typer.Option("--deterministic", help="The same bits on every machine (.pen files).")] = False,
 ) -> Result:
     """A picture becomes (1, C, H, W), grey or RGB and resized as the model declares; a sample without its batch dimension gets one.
 
@@ -31,7 +32,7 @@ def run(
 
     if output and output.suffix not in {".npz", ".npy", ".json"}:
         raise UsageProblem(f"output {output}: expected a name that ends in .npz, .npy or .json")
-    engine = open_model(model, threads, method)
+    engine = open_model(model, threads, method, deterministic)
     arrays = read_inputs(inputs, engine.inputs, Reading(cast, allow_nan, scale))
     answers = engine.run(arrays)
     if not allow_nan:

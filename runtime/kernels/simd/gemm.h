@@ -2,6 +2,8 @@
 
 #if PENLIGHT_SMALL
 constexpr int kTileRows = 2, kTileVectors = 2, kWideVectors = 2;  // the scalar registers of a small processor
+#elif PENLIGHT_LEAN_TILES
+constexpr int kTileRows = 4, kTileVectors = 2, kWideVectors = 4;
 #elif PENLIGHT_LANES == 16
 constexpr int kTileRows = 6, kTileVectors = 4, kWideVectors = 4;
 #elif PENLIGHT_LANES == 8
@@ -147,20 +149,7 @@ inline __attribute__((noinline)) void gemm_pack_transposed(const float* b, int64
 /// sums[j] = a . b(:, j) for `count` columns that lie b_column apart, contiguous in k.
 inline __attribute__((noinline)) void gemm_dot(const float* a, const float* b, int64_t b_column, int64_t depth, int64_t count,
                                                float* sums) {
-  for (int64_t j = 0; j < count; ++j) {
-    const float* column = b + j * b_column;
-    Vf s[4] = {};
-    int64_t k = 0;
-    for (; k + 4 * kLanes <= depth; k += 4 * kLanes)
-#pragma GCC unroll 4
-      for (int v = 0; v < 4; ++v) s[v] += load(a + k + v * kLanes) * load(column + k + v * kLanes);
-    for (; k + kLanes <= depth; k += kLanes) s[0] += load(a + k) * load(column + k);
-    if (k < depth) {
-      const size_t n = static_cast<size_t>(depth - k);
-      s[1] += load_first(a + k, n) * load_first(column + k, n);
-    }
-    sums[j] = sum_lanes((s[0] + s[1]) + (s[2] + s[3]));
-  }
+  for (int64_t j = 0; j < count; ++j) sums[j] = sum_of_terms(DotTerm{a, b + j * b_column}, depth);
 }
 
 /// Adds the sums of neighbouring lanes until each lane of `sums[0]` holds the sum of one of kLanes vectors.
@@ -215,7 +204,7 @@ __attribute__((noinline)) void dot_tile(const DotBlock& t) {
     for (int j = 0; j < kColumns; ++j) t.c[i * t.c_row + j] += totals[i * kColumns + j];
 }
 
-#if (PENLIGHT_LANES == 16 || defined(__aarch64__)) && !PENLIGHT_SMALL
+#if (PENLIGHT_LANES == 16 || defined(__aarch64__)) && !PENLIGHT_SMALL && !PENLIGHT_LEAN_TILES
 #define PENLIGHT_TILE_ROW(rows) \
   { nullptr, gemm_tile<rows, 1>, gemm_tile<rows, 2>, gemm_tile<rows, 3>, gemm_tile<rows, 4> }
 #else
@@ -224,6 +213,9 @@ __attribute__((noinline)) void dot_tile(const DotBlock& t) {
 #endif
 #if PENLIGHT_LANES == 16 || PENLIGHT_SMALL
 #define PENLIGHT_TILE_WIDE PENLIGHT_TILE_ROW(1)
+#elif PENLIGHT_LEAN_TILES
+#define PENLIGHT_TILE_WIDE \
+  { nullptr, gemm_tile<1, 1>, gemm_tile<1, 2>, gemm_tile<1, 3>, gemm_tile<1, 4> }
 #else
 #define PENLIGHT_TILE_WIDE                                                                                         \
   {                                                                                                                \
@@ -245,7 +237,7 @@ constexpr GemmTable kGemmTable = {kTileRows,
 #if !PENLIGHT_SMALL
                                    PENLIGHT_TILE_ROW(3),
                                    PENLIGHT_TILE_ROW(4),
-#if PENLIGHT_LANES > 4 || defined(__aarch64__)
+#if (PENLIGHT_LANES > 4 || defined(__aarch64__)) && !PENLIGHT_LEAN_TILES
                                    PENLIGHT_TILE_ROW(5),
                                    PENLIGHT_TILE_ROW(6)
 #endif

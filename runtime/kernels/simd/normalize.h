@@ -1,7 +1,5 @@
 // Sums, maxima and affine maps of rows; included inside the namespace of each instruction set. SPDX-License-Identifier: Apache-2.0
 
-constexpr int64_t kStep = 4 * kLanes;  // four sums at once hide the latency of an addition
-
 inline float row_maximum(const float* x, int64_t n) {
   Vf best = splat(-__builtin_inff());
   int64_t i = 0;
@@ -11,63 +9,55 @@ inline float row_maximum(const float* x, int64_t n) {
   return result;
 }
 
-inline float row_exp_sum(const float* x, float shift, float* y, int64_t n) {
-  Vf sum = {};
-  int64_t i = 0;
-  for (; i + kLanes <= n; i += kLanes) {
+/// The first n lanes, zeros beyond.
+PENLIGHT_INLINE Vf first_lanes(Vf v, size_t n) {
+  float lanes[kLanes] = {};
+  store_first(lanes, v, n);
+  return load(lanes);
+}
+
+struct ExpTerm {
+  static constexpr bool kIsShort = false;
+  const float* x;
+  float shift;
+  float* y;
+  PENLIGHT_INLINE Vf whole(int64_t i) const {
     const Vf e = vector_exp(load(x + i) - shift);
     if (y != nullptr) store(y + i, e);
-    sum += e;
+    return e;
   }
-  float total = sum_lanes(sum);
-  if (i < n) {
-    const size_t rest = static_cast<size_t>(n - i);
-    const Vf e = vector_exp(load_first(x + i, rest) - shift);
-    if (y != nullptr) store_first(y + i, e, rest);
-    for (size_t k = 0; k < rest; ++k) total += e[k];
+  PENLIGHT_INLINE Vf first(int64_t i, size_t n) const {
+    const Vf e = vector_exp(load_first(x + i, n) - shift);
+    if (y != nullptr) store_first(y + i, e, n);
+    return first_lanes(e, n);
   }
-  return total;
-}
+};
 
-inline float row_sum(const float* x, int64_t n) {
-  Vf sums[4] = {};
-  int64_t i = 0;
-  for (; i + kStep <= n; i += kStep)
-#pragma GCC unroll 4
-    for (int k = 0; k < 4; ++k) sums[k] += load(x + i + k * kLanes);
-  for (; i + kLanes <= n; i += kLanes) sums[0] += load(x + i);
-  if (i < n) sums[1] += load_first(x + i, static_cast<size_t>(n - i));
-  return sum_lanes((sums[0] + sums[1]) + (sums[2] + sums[3]));
-}
+struct ValueTerm {
+  static constexpr bool kIsShort = true;
+  const float* x;
+  PENLIGHT_INLINE Vf whole(int64_t i) const { return load(x + i); }
+  PENLIGHT_INLINE Vf first(int64_t i, size_t n) const { return load_first(x + i, n); }
+};
 
-inline float row_square_sum(const float* x, float shift, int64_t n) {
-  Vf sums[4] = {};
-  int64_t i = 0;
-  for (; i + kStep <= n; i += kStep)
-#pragma GCC unroll 4
-    for (int k = 0; k < 4; ++k) {
-      const Vf d = load(x + i + k * kLanes) - shift;
-      sums[k] += d * d;
-    }
-  for (; i + kLanes <= n; i += kLanes) {
+struct SquareTerm {
+  static constexpr bool kIsShort = true;
+  const float* x;
+  float shift;
+  PENLIGHT_INLINE Vf whole(int64_t i) const {
     const Vf d = load(x + i) - shift;
-    sums[0] += d * d;
+    return d * d;
   }
-  float total = sum_lanes((sums[0] + sums[1]) + (sums[2] + sums[3]));
-  for (; i < n; ++i) total += (x[i] - shift) * (x[i] - shift);
-  return total;
-}
+  PENLIGHT_INLINE Vf first(int64_t i, size_t n) const {
+    const Vf d = load_first(x + i, n) - shift;
+    return first_lanes(d * d, n);
+  }
+};
 
-inline float row_dot(const float* x, const float* y, int64_t n) {
-  Vf sums[4] = {};
-  int64_t i = 0;
-  for (; i + kStep <= n; i += kStep)
-#pragma GCC unroll 4
-    for (int k = 0; k < 4; ++k) sums[k] += load(x + i + k * kLanes) * load(y + i + k * kLanes);
-  for (; i + kLanes <= n; i += kLanes) sums[0] += load(x + i) * load(y + i);
-  if (i < n) sums[1] += load_first(x + i, static_cast<size_t>(n - i)) * load_first(y + i, static_cast<size_t>(n - i));
-  return sum_lanes((sums[0] + sums[1]) + (sums[2] + sums[3]));
-}
+inline float row_exp_sum(const float* x, float shift, float* y, int64_t n) { return sum_of_terms(ExpTerm{x, shift, y}, n); }
+inline float row_sum(const float* x, int64_t n) { return sum_of_terms(ValueTerm{x}, n); }
+inline float row_square_sum(const float* x, float shift, int64_t n) { return sum_of_terms(SquareTerm{x, shift}, n); }
+inline float row_dot(const float* x, const float* y, int64_t n) { return sum_of_terms(DotTerm{x, y}, n); }
 
 inline void row_affine(const float* x, float shift, float scale, float add, float* y, int64_t n) {
   int64_t i = 0;

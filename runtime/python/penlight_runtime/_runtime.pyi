@@ -20,7 +20,14 @@ class Program:
 
 class Session:
     def __init__(
-        self, program: Program, method: int, threads: int, profile: bool, mac_budget: int, states_of: Session | None
+        self,
+        program: Program,
+        method: int,
+        threads: int,
+        profile: bool,
+        mac_budget: int,
+        states_of: Session | None,
+        deterministic: bool,
     ) -> None: ...
     def prepare(self, inputs: list[np.ndarray]) -> None: ...
     def run(

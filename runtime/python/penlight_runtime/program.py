@@ -101,6 +101,7 @@ class Program:
         threads: int = 1,
         profile: bool = False,
         mac_budget: int = 0,
+        deterministic: bool = False,
         states_of: Session | None = None,
     ) -> Session:
         """Returns a session that runs `method`; make one for each thread that runs.
@@ -109,13 +110,14 @@ class Program:
             threads: the calling thread and threads - 1 more.
             profile: time every operator, for `Session.profile`.
             mac_budget: limit for the multiply-accumulates of one run; 0 is no limit.
+            deterministic: the same bits on every processor and with any number of threads, in up to 2.5 times the time.
             states_of: a session of this program, of another method say, whose state tensors the new one reads and writes instead
                 of its own. Use the two in one thread.
         """
         if not 1 <= threads <= 256:
             raise InvalidArgument(f"threads is {threads}; expected a number from 1 to 256")
         other = None if states_of is None else states_of._native
-        native = _runtime.Session(self._native, self._index(method), threads, profile, mac_budget, other)
+        native = _runtime.Session(self._native, self._index(method), threads, profile, mac_budget, other, deterministic)
         return Session(native, self.inputs(method), self.outputs(method))
 
     def self_test(self) -> int:
