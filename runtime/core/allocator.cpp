@@ -74,17 +74,6 @@ bool ArrayBytes::reset(Memory& memory, size_t count, size_t element_size) {
   return true;
 }
 
-bool ArrayBytes::grow(Memory& memory, size_t count, size_t element_size) {
-  if (count <= count_) return true;
-  ArrayBytes bigger;
-  const size_t doubled = count_ > SIZE_MAX / 2 / element_size ? count : count_ * 2;
-  if (!bigger.reset(memory, count > doubled ? count : doubled, element_size)) return false;
-  if (count_ > 0) memcpy(bigger.data_, data_, count_ * element_size);
-  clear(element_size);
-  data_ = bigger.data_, count_ = bigger.count_, memory_ = bigger.memory_;
-  return true;
-}
-
 void ArrayBytes::clear(size_t element_size) {
   if (data_ != nullptr) memory_->release(data_, count_ * element_size);
   data_ = nullptr;

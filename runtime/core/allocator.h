@@ -48,7 +48,6 @@ class ArrayBytes {
  protected:
   ArrayBytes() = default;
   bool reset(Memory& memory, size_t count, size_t element_size);
-  bool grow(Memory& memory, size_t count, size_t element_size);
   void clear(size_t element_size);
 
   void* data_ = nullptr;
@@ -69,8 +68,6 @@ class Array : public ArrayBytes {
 
   /// Replaces the content by `count` zero elements; false leaves the array empty.
   bool reset(Memory& memory, size_t count) { return ArrayBytes::reset(memory, count, sizeof(T)); }
-  /// Makes room for `count` elements and keeps what is there; grows by doubling.
-  bool grow(Memory& memory, size_t count) { return ArrayBytes::grow(memory, count, sizeof(T)); }
   void clear() { ArrayBytes::clear(sizeof(T)); }
 
   T* data() { return static_cast<T*>(data_); }

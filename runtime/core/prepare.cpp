@@ -106,13 +106,12 @@ class NodePreparation {
 
   Status keep_state() {
     record_.state_bytes = call_.context.state_bytes;
-    record_.state_offset = node_ == 0 ? 0 : next_offset(session_.nodes[node_ - 1]);
-    if (!session_.states.grow(session_.memory, next_offset(record_))) return session_.memory.failure(error_, "node states");
-    if (record_.state_bytes > 0) memcpy(session_.states.data() + record_.state_offset, call_.context.state, record_.state_bytes);
+    if (record_.state_bytes == 0) return Status::kOk;
+    record_.state = session_.folded.allocate(session_.memory, record_.state_bytes);
+    if (record_.state == nullptr) return session_.memory.failure(error_, "node states");
+    memcpy(record_.state, call_.context.state, record_.state_bytes);
     return Status::kOk;
   }
-
-  static size_t next_offset(const NodeRecord& record) { return record.state_offset + record.state_bytes; }
 
   bool can_fold() const {
     const Context& context = call_.context;

@@ -111,7 +111,7 @@ void place_tensors(penlight_session& session, const penlight_tensor* inputs, con
 Status run_node(penlight_session& session, size_t index, penlight_error& error) {
   NodeRecord& record = session.nodes[index];
   NodeCall call(session, index, true);
-  if (record.state_bytes > 0) memcpy(call.context.state, session.states.data() + record.state_offset, record.state_bytes);
+  if (record.state_bytes > 0) memcpy(call.context.state, record.state, record.state_bytes);
   call.context.state_bytes = record.state_bytes;
   call.context.scratch_bytes = record.scratch_bytes;
   call.context.scratch = session.arena + record.scratch_offset;

@@ -39,7 +39,7 @@ struct NodeRecord {
   uint64_t wanted_outputs = 0;
   // Set by prepare.
   uint64_t macs = 0;
-  size_t state_offset = 0;  // into Session::states
+  void* state = nullptr;  // in Session::folded
   size_t state_bytes = 0;
   size_t scratch_bytes = 0;
   size_t scratch_offset = 0;  // into the arena
@@ -100,8 +100,7 @@ struct penlight_session {
   penlight::Array<penlight::Place> places;
   penlight::Array<uint64_t> offsets;       // of values in the arena
   penlight::Array<uint64_t> output_slots;  // arena offsets of outputs that are inputs, and so are copied
-  penlight::Array<unsigned char> states;
-  penlight::Pool folded;
+  penlight::Pool folded;                   // results and what nodes keep for their runs
   penlight::Array<penlight::PlanItem> items;
   penlight::Array<uint32_t> item_of_value;
   penlight::Array<uint32_t> last_steps;  // of values in blocks: the last node that reads them
