@@ -227,6 +227,7 @@ def export_model(
     data: Data | None = None,
     passes: Any = None,
     precision: str = "float32",
+    functions: bool = False,
 ) -> Any:
     """Exports a model of a run; verified at two sizes per dynamic dimension and on held-out data unless told otherwise."""
     import penlight_export
@@ -244,6 +245,7 @@ def export_model(
         verify=verify,
         metadata={"recipe": run.recipe.name, "seed": str(run.seed)},
         data=[real] if real else [],
+        functions=functions,
         passes=DEFAULT if passes is None else passes,
         precision=precision,
     )

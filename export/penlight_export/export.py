@@ -17,6 +17,7 @@ import onnx
 
 from penlight.arguments import Arguments, example_arguments
 from penlight.dims import Dim
+from penlight.nn import Module
 from penlight.serialize import atomic_write
 from penlight.tracing import TraceGraph, trace
 from penlight_export.collection import without_collection
@@ -26,11 +27,12 @@ from penlight_export.edge.program import MethodPart, build_methods
 from penlight_export.edge.reader import PenFile
 from penlight_export.engines import Arrays, EagerEngine, Port
 from penlight_export.errors import ExportError, OptionError, UnsupportedFeatureError, UnsupportedOperatorsError
-from penlight_export.graph import Model, from_proto, infer_shapes, states_of
+from penlight_export.graph import Model, clone, from_proto, infer_shapes, states_of
 from penlight_export.onnx import weights
 from penlight_export.onnx.builder import symbol_text
 from penlight_export.onnx.lower import TRACED, lower_trace
 from penlight_export.onnx.message import OnnxMessage
+from penlight_export.onnx.module_functions import box_modules
 from penlight_export.onnx.opsets import DEFAULT_EXPORT, MAXIMUM_EXPORT, MINIMUM_EXPORT
 from penlight_export.onnx.weights import ExternalWeights, weight_bytes
 from penlight_export.passes import DEFAULT, Pass, portable, run_passes
@@ -127,6 +129,7 @@ def export(
     precision: str = "float32",
     data: Sequence[Mapping[str, np.ndarray]] = (),
     external_data: bool | None = None,
+    functions: bool = False,
 ) -> Exported:
     """Exports a module in evaluation mode and compares eager, onnxruntime and the edge runtime before it returns.
 
@@ -146,6 +149,7 @@ def export(
         precision: "float16" or "bfloat16" convert a copy of the weights and compute in it; inputs and outputs stay as they are.
         data: more inputs to compare on, by name, such as held-out data.
         external_data: write weights into a file beside the .onnx file; by default above 2 GB, which one file cannot hold.
+        functions: write each module as an ONNX function of domain "penlight.modules", which the graph calls, into the .onnx file.
 
     Returns:
         The export; nothing is written until `.save(path)`.
@@ -179,11 +183,21 @@ def export(
     stage("write")
     model.metadata_props.update(producer() | dict(metadata or {}))
     outside = weight_bytes(model) > weights.LARGEST_INLINE_BYTES if external_data is None else external_data
-    message = OnnxMessage(model)
+    written = _with_functions(model, module) if functions else model
+    message = OnnxMessage(written)
     onnx.checker.check_model(message.outline())
-    beside = ExternalWeights(model) if outside else None
+    beside = ExternalWeights(written) if outside else None
     finish = _Finish(module, graph, arguments, model, message.pieces(), tolerance, {"name": name, **(metadata or {})}, beside)
     return finish.run(passes, verify, data)
+
+
+def _with_functions(model: Model, module: Any) -> Model:
+    """A copy in which modules are functions; the program is made from the model as it is."""
+    boxed = clone(model)
+    boxed.graph.meta.clear()
+    modules = module.named_modules() if hasattr(module, "named_modules") else ()
+    box_modules(boxed, {path: type(each).__name__ for path, each in modules if type(each).forward is not Module.forward})
+    return boxed
 
 
 def _checked_names(graph: TraceGraph, names: list[str]) -> list[str]:

@@ -218,6 +218,8 @@ def test_export_of_a_run_repeats_what_training_wrote(trained, capsys, tmp_path):
         assert (tmp_path / name).read_bytes() == (trained[0] / name).read_bytes()
     text = in_process(capsys, "export", trained[0], "-o", tmp_path / "model.pen").out
     assert "Wrote" in text and "Next: penlight inspect" in text
+    assert in_process(capsys, "export", trained[0], "-o", tmp_path / "f.onnx", "--functions", "--no-verify").code == 0
+    assert b"penlight.modules" in (tmp_path / "f.onnx").read_bytes()
 
 
 def test_export_refuses(trained, capsys, tmp_path):

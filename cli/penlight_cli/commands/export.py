@@ -28,6 +28,7 @@ def export(
         typer.Option(help="Only these optimizer passes, or all but some: no-attention,no-dead-code. list: names them."),
     ] = None,
     optimize: Annotated[bool, typer.Option("--opt/--no-opt", help="Optimize the graph, or write what was traced.")] = True,
+    functions: Annotated[bool, typer.Option("--functions", help="In .onnx, write each module as a function.")] = False,
     report: Annotated[
         Path | None, typer.Option(metavar="OUT.html|OUT.json", help="Write the comparison, also a failed one.")
     ] = None,
@@ -50,7 +51,9 @@ def export(
     run = load_run(folder)
     with report_of_failure(report, [folder, path]), stage_bar("export"):
         chosen = chosen_passes(passes, optimize)
-        exported = export_model(run, trained_model(run), opset=opset, verify=verify, passes=chosen, precision=precision)
+        exported = export_model(
+            run, trained_model(run), opset=opset, verify=verify, passes=chosen, precision=precision, functions=functions
+        )
     exported.save(path)
     entry, text = written(path), exported.report.to_text() + "\n"
     data = {"source": str(folder), "written": entry, "report": exported.report.to_json()}

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Operators of users as functions of the model: one node where they are called, their body once beside the graph."""
+"""Functions of the model: one node where they are called, their body once beside the graph."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ DOMAIN = "custom"
 class LocalFunctions:
     """The functions of a model; equal bodies are stored once."""
 
-    def __init__(self, model: Model) -> None:
-        self.model = model
+    def __init__(self, model: Model, domain: str = DOMAIN) -> None:
+        self.model, self.domain = model, domain
         self._names: dict[bytes, str] = {}
 
     def add(self, name: str, body: Model) -> str:
@@ -28,8 +28,8 @@ class LocalFunctions:
 
     def _define(self, name: str, graph: Graph) -> None:
         _constants_as_nodes(graph)
-        self.model.graph.opset_imports.setdefault(DOMAIN, 1)
-        function = Function(DOMAIN, name, graph=graph, attributes=[])
+        self.model.graph.opset_imports.setdefault(self.domain, 1)
+        function = Function(self.domain, name, graph=graph, attributes=[])
         self.model.functions[function.identifier()] = function
 
 
