@@ -18,6 +18,7 @@ import numpy as np
 
 import penlight_runtime
 from penlight.checksum import crc32c
+from penlight.serialize import atomic_write
 from penlight_export.edge.flatbuffer import FastBuilder
 from penlight_export.edge.generated import pen_generated as pen
 from penlight_export.edge.lower import lower_program
@@ -125,9 +126,7 @@ def load(file: Pieces, check: bool = True) -> penlight_runtime.Program:
     if file.size_bytes <= LARGEST_IN_MEMORY:
         return penlight_runtime.Program(file.join(), check_segments=check)
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:  # the map outlives the name
-        path = os.path.join(folder, "draft.pen")
-        with open(path, "wb") as draft:
-            file.write(draft)
+        path = atomic_write(os.path.join(folder, "draft.pen"), file.write)
         return penlight_runtime.Program.open(path, mmap=True, check_segments=check)
 
 
