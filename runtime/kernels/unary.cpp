@@ -117,16 +117,19 @@ void unary_array_of(Unary function, const UnaryParameters& parameters, const Ten
   (void)parameters;
 }
 template <>
-void unary_array_of<double>(Unary function, const UnaryParameters& parameters, const Tensor& x, Tensor& y, size_t n) {
+[[maybe_unused]] void unary_array_of<double>(Unary function, const UnaryParameters& parameters, const Tensor& x, Tensor& y,
+                                             size_t n) {
   const double a = static_cast<double>(parameters.alpha), b = static_cast<double>(parameters.beta);
   for (size_t i = 0; i < n; ++i) y.as<double>()[i] = unary_f64(function, x.as<double>()[i], a, b);
 }
 template <>
-void unary_array_of<Half>(Unary function, const UnaryParameters& parameters, const Tensor& x, Tensor& y, size_t n) {
+[[maybe_unused]] void unary_array_of<Half>(Unary function, const UnaryParameters& parameters, const Tensor& x, Tensor& y,
+                                           size_t n) {
   unary_16bit(function, parameters, x.as<Half>(), y.as<Half>(), n);
 }
 template <>
-void unary_array_of<BFloat>(Unary function, const UnaryParameters& parameters, const Tensor& x, Tensor& y, size_t n) {
+[[maybe_unused]] void unary_array_of<BFloat>(Unary function, const UnaryParameters& parameters, const Tensor& x, Tensor& y,
+                                             size_t n) {
   unary_16bit(function, parameters, x.as<BFloat>(), y.as<BFloat>(), n);
 }
 
