@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import onnx
 import onnx_ir as ir
-from onnx_ir.convenience import convert_attributes
+from onnx_ir.convenience import convert_attribute
 from onnx_ir.passes.common import InlinePass, ShapeInferencePass
 
 from penlight_export.errors import InvalidModelError
@@ -192,7 +192,7 @@ def make_node(
     like: Node | None = None,
 ) -> Node:
     """A node that stands in no graph yet. `like` hands on name, source line and module path of the node that it replaces."""
-    given = convert_attributes(attributes) if attributes else ()
+    given = [_attribute(name, value) for name, value in attributes.items()] if attributes else ()
     node = Node(domain, operator, inputs, given, num_outputs=max(1, len(output_names)))
     for value, name in zip(node.outputs, output_names, strict=False):
         value.name = name
@@ -200,6 +200,14 @@ def make_node(
         node.name = like.name
         node.metadata_props.update(like.metadata_props)
     return node
+
+
+def _attribute(name: str, value: Any) -> Attr:
+    plain = _PLAIN_ATTRIBUTES.get(type(value))
+    return convert_attribute(name, value) if plain is None else plain(name, value)
+
+
+_PLAIN_ATTRIBUTES: dict[type, Any] = {int: ir.AttrInt64, float: ir.AttrFloat32, str: ir.AttrString}
 
 
 def separate_names(model: Model) -> None:
@@ -318,6 +326,8 @@ def all_graphs(graph: Graph) -> Iterator[Graph]:
 def bodies_of(node: Node) -> list[Graph]:
     """The graphs among a node's attributes."""
     bodies: list[Graph] = []
+    if not node.attributes:
+        return bodies
     for attribute in node.attributes.values():
         if attribute.type == AttributeType.GRAPH:
             bodies.append(attribute.value)

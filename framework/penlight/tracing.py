@@ -196,8 +196,12 @@ class Tracer:
 
     def record(self, operator: Operator, inputs: Sequence[Tensor | None], output: Any) -> None:
         """Adds a call whose result depends on an input or on a dynamic size; any other one is a constant."""
-        if not any(t is not None and t._traced is not None for t in inputs) and not contains_symbol(operator):
-            return
+        for t in inputs:  # any(...) would make a generator for each call of the program
+            if t is not None and t._traced is not None:
+                break
+        else:
+            if not contains_symbol(operator):
+                return
         if operator.is_random:
             self.refuse_random(operator.name)
         values = tuple(None if t is None else self.value_of(t) for t in inputs)
