@@ -50,7 +50,9 @@ def import_module(source: str | os.PathLike[str] | bytes | onnx.ModelProto | Mod
     returned in evaluation mode; with `train()` BatchNormalization uses the statistics of the batch and updates its own, and
     Dropout, where the file has it, drops.
 
-    If, Loop and Scan are Python's control flow, and `pl.cond`, `pl.while_loop` and `pl.scan` under a trace.
+    If, Loop and Scan are Python's control flow, and `pl.cond`, `pl.while_loop` and `pl.scan` under a trace. What reads the data,
+    such as NonMaxSuppression, has no gradient, and a trace refuses it. Weights that the file holds quantized are constants of
+    their real values: they are not learned.
 
     Args:
         source: the path of an .onnx file of operator set 7 to 28, its bytes or its protobuf message, or a graph of `load_onnx`.
@@ -60,8 +62,9 @@ def import_module(source: str | os.PathLike[str] | bytes | onnx.ModelProto | Mod
         ExportError: the file is not valid, see `load_onnx`.
 
     Example:
-        >>> model = penlight_export.import_module("resnet50.onnx")      # doctest: +SKIP
-        >>> optimizer = pl.optim.SGD(model.parameters(), lr=1e-3)       # doctest: +SKIP
+        >>> model = penlight_export.import_module("resnet50.onnx")                              # doctest: +SKIP
+        >>> optimizer = pl.optim.SGD(model.parameters(), lr=1e-3)                               # doctest: +SKIP
+        >>> penlight_export.export(model.eval(), (x,), names=model.input_names).save("new.pen")  # doctest: +SKIP
     """
     if isinstance(source, (str, os.PathLike)):
         return module_of(load_onnx(source), os.fspath(source))
