@@ -258,7 +258,10 @@ class _Amalgam:
         if include is None:
             self._lines.append(line.replace(" SPDX-License-Identifier: Apache-2.0", ""))
         elif include[1].startswith('"'):
+            before = len(self._lines)
             self._add(_resolve(self._runtime, path, include[1][1:-1]))
+            if len(self._lines) > before:
+                self._lines.append(f"// back in {path.relative_to(self._runtime).as_posix()}")
         elif depth == 0:
             self._system.add(include[1])
         else:

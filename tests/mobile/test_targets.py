@@ -126,7 +126,7 @@ def test_self_test_passes_on(models, name, tmp_path):
 def test_a_big_endian_machine_refuses_with_the_reason(models, tmp_path):
     machine = cross_builds.MACHINES["s390x"]
     machine.need()
-    cross_builds.write_runtime(tmp_path, models[:1])
+    cross_builds.write_runtime(tmp_path, [])  # no kernels: the file is refused before they are looked at
     machine.compile_runtime(tmp_path)
     for source, data in c_target.files(models[0]).items():
         if source in ("main.c", "model.c", "model.h"):

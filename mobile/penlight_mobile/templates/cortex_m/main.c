@@ -44,6 +44,8 @@ static int fail(const char* what, const penlight_error* error) {
   board_print("self-test failed: ");
   board_print(what);
   board_print(": ");
+  board_print(penlight_status_name(error->status));
+  board_print(" ");
   board_print(error->message);
   board_print("\n");
   return 2;
