@@ -113,7 +113,8 @@ def pen_file(program: penlight_runtime.Program, tables: pen.ProgramT, content: b
 
 def pen_body(file: PenFile, number: int) -> PenMethod:
     """One of the program's bodies: what a node such as If runs."""
-    return _method(file.tables.bodies[number], file.tables, [text(symbol.name) for symbol in file.tables.symbols or []])
+    bodies = file.tables.bodies or []  # the runtime has checked that the number is one of them
+    return _method(bodies[number], file.tables, [text(symbol.name) for symbol in file.tables.symbols or []])
 
 
 def _read(path: Path) -> bytes:
