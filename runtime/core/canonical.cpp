@@ -14,7 +14,8 @@ void settle_nans(void* data, size_t count, Bits infinity, Bits quiet) {
   for (size_t i = 0; i < count; ++i, bytes += sizeof(Bits)) {
     Bits bits;
     memcpy(&bits, bytes, sizeof bits);
-    if (static_cast<Bits>(bits & magnitude) > infinity) memcpy(bytes, &quiet, sizeof quiet);
+    bits = static_cast<Bits>(bits & magnitude) > infinity ? quiet : bits;  // no branch: compilers turn this into vectors
+    memcpy(bytes, &bits, sizeof bits);
   }
 }
 
