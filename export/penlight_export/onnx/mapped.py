@@ -22,10 +22,10 @@ _SMALL = 1024  # bytes of a tensor that stays where it is
 _GRAPH, _INITIALIZER = 7, 5  # fields of ModelProto and GraphProto
 _DTYPE, _NAME, _RAW_DATA = 2, 8, 9  # fields of TensorProto
 _WHOLE_BYTES = frozenset(
-    int(DataType[name])
-    for name in (
-        *("FLOAT", "UINT8", "INT8", "UINT16", "INT16", "INT32", "INT64", "BOOL"),
-        *("FLOAT16", "DOUBLE", "UINT32", "UINT64", "BFLOAT16"),
+    dtype.value
+    for dtype in (
+        *(DataType.FLOAT, DataType.UINT8, DataType.INT8, DataType.UINT16, DataType.INT16, DataType.INT32, DataType.INT64),
+        *(DataType.BOOL, DataType.FLOAT16, DataType.DOUBLE, DataType.UINT32, DataType.UINT64, DataType.BFLOAT16),
     )
 )
 

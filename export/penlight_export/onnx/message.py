@@ -111,7 +111,7 @@ class OnnxMessage:
         texts, outputs = self.texts, list(node.outputs)
         while outputs and not outputs[-1].name:
             outputs.pop()
-        parts = []
+        parts: list[bytes] = []
         for value in node.inputs:
             parts += (b"\x0a", b"\0" if value is None else texts.get(value.name) or self._encoded(value.name))
         for value in outputs:
@@ -134,7 +134,7 @@ class OnnxMessage:
         return found
 
     def _notes(self, number: int, notes: Mapping[str, str]) -> list[bytes]:
-        found = []
+        found: list[bytes] = []
         for entry in sorted(notes.items()):
             if entry not in self.notes:
                 self.notes[entry] = _delimited(_text(1, entry[0]) + _text(2, entry[1]))
