@@ -63,10 +63,11 @@ def _dtypes(program: penlight_runtime.Program, data: bytes) -> frozenset[int] | 
     for sample in golden:
         session = program.session(sample.method)
         session.run(sample.inputs)
-        numbers = {_NUMBERS.get(value.dtype.name) if value.dtype else None for value in session.plan().values}
-        if None in numbers:
-            return None
-        found |= numbers
+        for value in session.plan().values:
+            number = _NUMBERS.get(value.dtype.name) if value.dtype else None
+            if number is None:
+                return None
+            found.add(number)
     return frozenset(found)
 
 

@@ -2,10 +2,10 @@
  *
  * For a board of your own, take its vendor's startup code and linker script instead; only main.c's `board_` functions are needed.
  */
-#include "board.h"
-
 #include <stdint.h>
 #include <string.h>
+
+#include "board.h"
 
 extern uint32_t link_data_start, link_data_end, link_data_load, link_bss_start, link_bss_end, link_stack_top;
 
