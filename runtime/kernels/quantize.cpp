@@ -47,7 +47,7 @@ Status quantize_shapes(Context& context, QuantizeState* s) {
   return Status::kOk;
 }
 
-int64_t scale_place(const QuantizeState& s, int64_t i) {
+[[maybe_unused]] int64_t scale_place(const QuantizeState& s, int64_t i) {
   const int64_t inside = i % s.inner, line = i / s.inner;
   return line / s.size * s.outer_step + line % s.size / s.block * s.place_step + inside * s.inner_step;
 }
