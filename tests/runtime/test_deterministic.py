@@ -102,17 +102,17 @@ def test_errors_of_erf():
     assert errors_in_ulp("Erf", x, np.vectorize(erf)).max() < 1.5
 
 
-@pytest.mark.slow  # a quarter of a second for every 8 million floats
-@pytest.mark.parametrize(("name", "exponents"), [("Exp", range(-6, 7)), ("Log", range(-2, 3)), ("Tanh", range(-5, 4))])
+@pytest.mark.slow  # 200 million floats
+@pytest.mark.parametrize(("name", "exponents"), [("Exp", range(-1, 7)), ("Log", range(-1, 2)), ("Tanh", range(-2, 3))])
 def test_every_float_of_these_sizes(name, exponents):
     """All mantissas where the error changes; smaller arguments give x or 1 + x, larger ones only other exponents."""
     reference, bound, *_ = FUNCTIONS[name]
     for exponent in exponents:
-        x = (np.arange(1 << 23, dtype=np.uint32) + ((exponent + 127) << 23)).view(np.float32)
-        for signed in (x,) if name == "Log" else (x, -x):
-            kept = signed[(signed < 88.7) & (signed > -103.9)] if name == "Exp" else signed
-            if kept.size:
-                assert errors_in_ulp(name, kept, reference).max() < bound
+        for first in range(0, 1 << 23, 1 << 18):  # parts that stay in the cache
+            x = (np.arange(first, first + (1 << 18), dtype=np.uint32) + ((exponent + 127) << 23)).view(np.float32)
+            for signed in (x, -x) if name == "Exp" else (x,):
+                kept = signed[(signed < 88.7) & (signed > -103.9)] if name == "Exp" else signed
+                assert errors_in_ulp(name, kept, reference).max(initial=0) < bound
 
 
 @pytest.fixture(scope="module")
