@@ -5,7 +5,7 @@
     python runtime/tools/amalgamate.py --operators "Conv:11 Gemm:13 ai.penlight/FusedConv:1" --output DIR
     python runtime/tools/amalgamate.py --model model.pen --output DIR
 
-The same request gives the same bytes. Nothing but the standard library is needed (`--model` also wants `penlight_export`).
+The same request gives the same bytes. Nothing but the standard library is needed (`--model` also wants `penlight_mobile`).
 """
 
 from __future__ import annotations
@@ -268,12 +268,11 @@ class _Amalgam:
             self._lines.append(line)  # a header that only some systems have
 
 
-def _model_operators(path: Path) -> list[Operator]:
-    from penlight_export.edge.generated.pen_generated import Program  # wanted for --model only
+def _of_model(path: Path) -> tuple[list[Operator], Selection]:
+    from penlight_mobile import model  # wanted for --model only
 
-    program = Program.GetRootAs(path.read_bytes(), 0)
-    operators = [program.Operators(i) for i in range(program.OperatorsLength())]
-    return [Operator(o.Domain().decode(), o.Name().decode(), o.Version()) for o in operators]
+    found = model.read(path)
+    return list(found.operators), found.selection
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -281,17 +280,18 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n\n")[0])
     wanted = parser.add_mutually_exclusive_group(required=True)
     wanted.add_argument("--operators", help='such as "Relu:14 ai.penlight/FusedConv:1"; "all" keeps every kernel')
-    wanted.add_argument("--model", type=Path, help="a .pen file whose operators are kept")
+    wanted.add_argument("--model", type=Path, help="a .pen file whose operators and dtypes are kept")
     parser.add_argument("--output", type=Path, required=True, help="folder for penlight.cpp and penlight.h")
     options = parser.parse_args(arguments)
     try:
+        selection = Selection()
         if options.model:
-            operators = _model_operators(options.model)
+            operators, selection = _of_model(options.model)
         elif options.operators == "all":
             operators = [Operator(line.domain, line.name, line.versions[0]) for line in kernel_lines()]
         else:
             operators = [Operator.parse(text) for text in options.operators.split()]
-        text = amalgamate(operators)
+        text = amalgamate(operators, selection=selection)
         options.output.mkdir(parents=True, exist_ok=True)
         (options.output / "penlight.cpp").write_text(text, encoding="ascii", newline="\n")
         (options.output / "penlight.h").write_bytes((RUNTIME / "include/penlight.h").read_bytes())
