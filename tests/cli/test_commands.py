@@ -298,7 +298,8 @@ def test_verify_writes_reports(capsys, tmp_path):
     assert facts["ok"] and [facts["rows"][0][key] for key in ("reference", "engine")] == ["onnx reference", "edge"]
     in_process(capsys, "verify", first, second, "--report", tmp_path / "r.pdf").failed_cleanly(2, ".html or .json")
     in_process(capsys, "verify", first, second, "--engines", "edge").failed_cleanly(2, "--engines")
-    in_process(capsys, "verify", first, second, "--engines", "edge,eager").failed_cleanly(2, "eager")
+    in_process(capsys, "verify", first, second, "--engines", "edge,eager").failed_cleanly(1, "differ")
+    in_process(capsys, "verify", first, second, "--engines", "edge,torch").failed_cleanly(2, "torch")
     in_process(capsys, "verify", first, tmp_path / "none.onnx").failed_cleanly(3, "none.onnx")
 
 

@@ -22,8 +22,8 @@ def losses(history):
 def linear_trainer(batch_size: int, **options) -> Trainer:
     pl.manual_seed(0)
     rng = np.random.default_rng(0)
-    data = TensorDataset(rng.normal(size=(24, 5)).astype(np.float32), rng.integers(3, size=24))
-    model = nn.Linear(5, 3)
+    data = TensorDataset(rng.normal(size=(24, 5)), rng.integers(3, size=24))
+    model = nn.Linear(5, 3, dtype=pl.float64)  # so that only what is summed matters, not its order
     return Trainer(model, optim.SGD(model.parameters(), lr=0.5), DataLoader(data, batch_size), 2, **options)
 
 
@@ -32,9 +32,9 @@ def test_accumulated_gradients_are_those_of_the_larger_batch():
     whole.fit()
     parts.fit()
     assert parts.step == whole.step == 4
-    np.testing.assert_allclose(parts.model.weight.detach().numpy(), whole.model.weight.detach().numpy(), rtol=1e-5)
+    np.testing.assert_allclose(parts.model.weight.detach().numpy(), whole.model.weight.detach().numpy(), rtol=1e-12)
     came, expected = ([record["loss"] for record in trainer.history] for trainer in (parts, whole))
-    np.testing.assert_allclose(came, expected, rtol=1e-5)
+    np.testing.assert_allclose(came, expected, rtol=1e-12)
 
 
 def test_the_rest_of_an_epoch_is_a_mean_as_well():
@@ -49,7 +49,7 @@ def test_the_rest_of_an_epoch_is_a_mean_as_well():
         for batch in group:
             (classify(model, batch)[0] / len(group)).backward()
         optimizer.step()
-    np.testing.assert_allclose(parts.model.weight.detach().numpy(), model.weight.detach().numpy(), rtol=1e-5)
+    np.testing.assert_allclose(parts.model.weight.detach().numpy(), model.weight.detach().numpy(), rtol=1e-12)
 
 
 class StopAfterBatch(Callback):
