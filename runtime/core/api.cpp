@@ -32,7 +32,8 @@ template <typename Options>
 bool read_options(const Options* given, Options* options) {
   memset(static_cast<void*>(options), 0, sizeof(*options));
   if (given == nullptr) return true;
-  if (given->struct_size < sizeof(size_t)) return false;
+  // A size between fields of an older header is a multiple of the alignment; any other would cut a pointer in two.
+  if (given->struct_size < sizeof(size_t) || given->struct_size % alignof(Options) != 0) return false;
   memcpy(static_cast<void*>(options), given, given->struct_size < sizeof(*options) ? given->struct_size : sizeof(*options));
   return true;
 }
@@ -108,7 +109,7 @@ penlight_status penlight_program_load(const void* data, size_t size_bytes, const
   if (program == nullptr) return out.invalid("program_load: `program` is NULL; pass the address of a pointer");
   *program = nullptr;
   penlight_program_options given;
-  if (!penlight::read_options(options, &given)) return out.invalid("program_load: options->struct_size is not set");
+  if (!penlight::read_options(options, &given)) return out.invalid("program_load: options->struct_size is not sizeof *options");
   if (data == nullptr && size_bytes > 0) return out.invalid("program_load: `data` is NULL");
   if (reinterpret_cast<uintptr_t>(data) % 8 != 0) return out.invalid("program_load: `data` must be aligned to 8 bytes");
   penlight::Memory memory;
@@ -210,7 +211,7 @@ penlight_status penlight_session_create(const penlight_program* program, size_t 
   *session = nullptr;
   if (method >= penlight_program_method_count(program)) return out.invalid("session_create: the program has no such method");
   penlight_session_options given;
-  if (!penlight::read_options(options, &given)) return out.invalid("session_create: options->struct_size is not set");
+  if (!penlight::read_options(options, &given)) return out.invalid("session_create: options->struct_size is not sizeof *options");
   penlight::Memory memory;
   memory.initialize(&program->memory.allocator(), program->memory.budget(), program->memory.used());
   void* place = memory.allocate(sizeof(penlight_session), alignof(penlight_session));

@@ -75,6 +75,9 @@ static void run_golden(const penlight_program* program, size_t golden) {
   options.cancel = &cancel;
   options.profile = 1;
   CHECK(count <= 8);
+  options.struct_size -= 1; /* would cut a field in two */
+  CHECK(penlight_session_create(program, method, &options, &session, &error) == PENLIGHT_INVALID_ARGUMENT && session == NULL);
+  options.struct_size = sizeof(options);
   CHECK(penlight_session_create(program, method, &options, &session, &error) == PENLIGHT_OK);
   CHECK(penlight_session_output(session, 0, &output) == PENLIGHT_INVALID_ARGUMENT);
   for (i = 0; i < count; ++i) CHECK(penlight_program_golden_input(program, golden, i, &inputs[i]) == PENLIGHT_OK);
