@@ -27,7 +27,6 @@ REFUSED = {  # operators without a handler; the list is complete
     "StringNormalizer": "strings",
     "StringSplit": "strings",
     "TfIdfVectorizer": "counts words, which no gradient flows through",
-    "TreeEnsemble": "sets of categories, which its lowering refuses",
     "ai.penlight.StringIndex": "strings",
     "ai.penlight.TreeEnsemble": "compares, which no gradient flows through",
     "ai.onnx.preview.training.Adagrad": "a step of an optimizer: penlight.optim has them",
