@@ -79,12 +79,14 @@ def function_place(function: Any) -> str:
 
 
 def place_text(path: str, line: int) -> str:
-    """ "file:line", relative where it lies below the folder that we are in."""
+    """ "file:line", relative where it lies below the folder that we are in, or in the framework."""
     return f"{_shown(path, os.getcwd())}:{line}"
 
 
 @functools.lru_cache(maxsize=256)
 def _shown(path: str, folder: str) -> str:
-    """A path as messages show it: relative where it lies below the folder that we are in."""
+    """A path as messages and files show it; files must not tell where a machine keeps the framework."""
+    if path.startswith(_PACKAGE):
+        return os.path.relpath(path, os.path.dirname(os.path.dirname(_PACKAGE)))
     relative = os.path.relpath(path, folder)
     return path if relative.startswith("..") else relative
