@@ -5,6 +5,7 @@ tests/support/golden_models.py writes the files and the hashes.
 """
 
 import hashlib
+import re
 
 import numpy as np
 import pytest
@@ -24,6 +25,11 @@ EXPECTED = {name: digest for digest, name in map(str.split, HASHES.read_text(enc
 def test_every_file_has_its_hash():
     assert len(FILES) >= 10
     assert sorted(EXPECTED) == [path.name for path in FILES]
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
+def test_files_do_not_tell_where_they_were_made(path):
+    assert not re.findall(rb"(?<![\w.])/[\w./-]+\.py:", path.read_bytes())
 
 
 @pytest.mark.parametrize("threads", [1, 2, 4])

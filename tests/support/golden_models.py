@@ -8,6 +8,7 @@ hashes stay when a pass of the exporter changes; run it only when an operator's 
 """
 
 import hashlib
+import os
 import tempfile
 from pathlib import Path
 
@@ -221,7 +222,7 @@ def hash_of(path, threads=1, deterministic=True):
 
 
 def main():
-    FOLDER.mkdir(exist_ok=True)
+    os.chdir(FOLDER.parents[2])  # the files name source lines relative to here
     pl.manual_seed(11)
     for name, module, x in _modules():
         export(module.eval(), (x,)).save(FOLDER / f"{name}.pen")
