@@ -9,6 +9,7 @@ import penlight as pl
 from penlight import nn
 from penlight.errors import ArgumentError, DynamicShapeError, LeakError, TraceError
 from penlight.nn import functional as F
+from penlight.source import place_text
 from penlight.tape import mode
 from penlight.tracing import trace
 
@@ -231,3 +232,9 @@ def test_an_upper_bound_of_a_dimension_is_respected():
 def test_a_program_that_runs_at_one_size_only_says_so():
     with pytest.raises(TraceError, match="fails at every other size"):
         trace(lambda x: x + pl.ones(5, 3), pl.randn(5, 3), BATCH)
+
+
+def test_lines_of_the_framework_are_named_without_its_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert place_text(pl.nn.linear.__file__, 3) == "penlight/nn/linear.py:3"
+    assert place_text(str(tmp_path / "mine" / "model.py"), 4) == "mine/model.py:4"
