@@ -3,8 +3,14 @@
 
 from __future__ import annotations
 
+import functools
+import os
+import shutil
+import tempfile
+import weakref
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -12,6 +18,7 @@ import onnx
 
 import penlight_runtime
 from penlight_export.errors import EngineError
+from penlight_export.onnx.beside import copy_with_weights_beside
 
 Arrays = dict[str, np.ndarray]
 
@@ -113,8 +120,9 @@ class OnnxEngine(Engine):
         options.log_severity_level = 4  # refusals come as exceptions, and are ours to word
         if not optimize:
             options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+        self._open = functools.partial(onnxruntime.InferenceSession, model, options, providers=["CPUExecutionProvider"])
         try:
-            self._session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+            self._session = self._open()
         except Exception as error:  # onnxruntime's exceptions share no base class
             raise EngineError(f"onnxruntime refuses the model: {_one_line(error)}") from error
         self.inputs = tuple(_onnx_port(entry) for entry in self._session.get_inputs())
@@ -131,6 +139,28 @@ class OnnxEngine(Engine):
     def end_profiling(self) -> str:
         """Stops a profile that `options` asked for; returns the path of its file."""
         return str(self._session.end_profiling())
+
+
+class LargeOnnxEngine(OnnxEngine):
+    """onnxruntime on a file whose weights it maps; a session lives for one run, so that there is memory for the next engine."""
+
+    def __init__(self, path: str) -> None:
+        import onnxruntime  # here, as above
+
+        folder = tempfile.mkdtemp()
+        weakref.finalize(self, shutil.rmtree, folder, ignore_errors=True)
+        options = onnxruntime.SessionOptions()
+        options.add_session_config_entry("session.disable_prepacking", "1")  # it copies every weight
+        super().__init__(os.fspath(copy_with_weights_beside(Path(path), Path(folder))), options=options)
+        self._session = None
+
+    def run(self, inputs: Mapping[str, np.ndarray]) -> Arrays:
+        """Opens a session, which takes far less time than a run, and runs it."""
+        self._session = self._open()
+        try:
+            return super().run(inputs)
+        finally:
+            self._session = None
 
 
 class ReferenceEngine(Engine):
@@ -182,16 +212,24 @@ class EdgeEngine(Engine):
             return self.session.run(inputs)
         except penlight_runtime.RuntimeFailure as error:
             raise EngineError(f"the edge runtime failed: {error}") from error
+        finally:
+            self.program.release_pages()  # the other engines want memory for the same weights
 
 
-def open_onnx(model: bytes | str) -> Engine:
+def open_onnxruntime(model: bytes | str, large: bool = False) -> OnnxEngine:
+    """onnxruntime on a serialized model, or on a path. `large`: weights of the file should be in memory once at most."""
+    return LargeOnnxEngine(model) if large and isinstance(model, str) else OnnxEngine(model)
+
+
+def open_onnx(model: bytes | str, large: bool = False) -> Engine:
     """onnxruntime, or the reference implementation where it refuses (very new operator sets), whose note then says why.
 
     Args:
         model: a serialized model, or its path when it has external data.
+        large: as in `open_onnxruntime`.
     """
     try:
-        return OnnxEngine(model)
+        return open_onnxruntime(model, large)
     except EngineError as refused:
         try:
             engine = ReferenceEngine(model)

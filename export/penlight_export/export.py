@@ -306,7 +306,7 @@ class _Finish:
                 atomic_write(path, self.file.write)
             else:
                 self.weights.save(path)
-            yield opened_onnx(os.fspath(path), self._proto, self.states, self.bounds)
+            yield opened_onnx(os.fspath(path), self._proto, self.states, self.bounds, large=True)
 
     def _program(self, passes: Sequence[Pass]) -> tuple[PenFile | None, ExportError | None]:
         """The .pen file, or why there is none: a model that only onnxruntime can run is still an export."""

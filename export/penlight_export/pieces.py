@@ -10,11 +10,12 @@ import numpy as np
 
 from penlight.checksum import crc32c
 from penlight_export.errors import ChangedWeightsError
+from penlight_export.residence import mapping_of, release
 
 Piece = Union[bytes, memoryview, np.ndarray]  # noqa: UP007  evaluated at run time on Python 3.10
 
 LARGEST_IN_MEMORY = 1 << 25  # bytes of a file that engines get in one; larger ones go through a temporary file
-_BLOCK_BYTES = 1 << 22  # of an array that has to be brought into rows first
+_BLOCK_BYTES = 1 << 22  # of an array that has to be brought into rows first, or that a mapped file holds
 
 
 class Pieces:
@@ -68,12 +69,24 @@ def blocks_of(array: np.ndarray) -> Iterator[memoryview]:
     little = array.dtype.newbyteorder("<")
     if array.flags.c_contiguous or array.nbytes <= _BLOCK_BYTES or array.shape[0] == 1:
         dense = np.asarray(array, order="C").astype(little, copy=False)
-        yield dense.reshape(-1).view(np.uint8).data  # through uint8: the buffer protocol knows no bfloat16
+        yield from _unmapped(dense.reshape(-1).view(np.uint8))  # through uint8: the buffer protocol knows no bfloat16
         return
     rows = max(1, _BLOCK_BYTES * array.shape[0] // array.nbytes)
     for start in range(0, array.shape[0], rows):
         part = np.ascontiguousarray(array[start : start + rows]).astype(little, copy=False)
         yield part.reshape(-1).view(np.uint8).data
+
+
+def _unmapped(data: np.ndarray) -> Iterator[memoryview]:
+    """The bytes in one; those of a mapped file a few megabytes at a time, which leave memory again when the next are asked for."""
+    mapping = mapping_of(data)
+    if mapping is None:
+        yield data.data
+        return
+    for start in range(0, data.size, _BLOCK_BYTES):
+        block = data[start : start + _BLOCK_BYTES]
+        yield block.data
+        release(block, mapping)
 
 
 def _merged(pieces: Iterable[Piece]) -> Iterator[Piece]:

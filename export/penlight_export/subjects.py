@@ -21,11 +21,11 @@ from penlight_export.engines import (
     EagerEngine,
     EdgeEngine,
     Engine,
-    OnnxEngine,
     Port,
     ReferenceEngine,
     StatefulEngine,
     open_onnx,
+    open_onnxruntime,
 )
 from penlight_export.errors import EngineError, OptionError
 from penlight_export.graph import Model, infer_shapes, inline_functions, states_of, to_proto
@@ -33,6 +33,8 @@ from penlight_export.layers import Layer, onnx_layers, onnx_values, pen_layers, 
 from penlight_export.onnx.importer import REWRITTEN, load_onnx
 from penlight_export.onnx.message import onnx_pieces
 from penlight_export.onnx.strings import vocabulary
+from penlight_export.onnx.weights import weight_bytes
+from penlight_export.pieces import LARGEST_IN_MEMORY
 from penlight_export.sampling import integer_bounds
 
 # What can run which kind of model; the first one does when none is asked for.
@@ -116,7 +118,8 @@ def onnx_subject(model: Model, path: str | None = None, engine: str | None = Non
     """A graph on onnxruntime; from its file when it came from one, since weights may lie beside it."""
     source = onnx_pieces(model).join() if path is None or model.meta.get(REWRITTEN) else path
     states = [state.initial for state in states_of(model)]
-    return opened_onnx(source, lambda: to_proto(model), states, integer_bounds(model), vocabulary(model), engine)
+    large = weight_bytes(model) > LARGEST_IN_MEMORY
+    return opened_onnx(source, lambda: to_proto(model), states, integer_bounds(model), vocabulary(model), engine, large)
 
 
 def opened_onnx(
@@ -126,6 +129,7 @@ def opened_onnx(
     bounds: Mapping[str, int] | None = None,
     texts: tuple[str, ...] = (),
     engine: str | None = None,
+    large: bool = False,
 ) -> Subject:
     """An .onnx file, or its bytes, on an engine.
 
@@ -134,10 +138,13 @@ def opened_onnx(
         states: the first contents of its last inputs, which are states.
         bounds: of integer inputs.
         texts: strings that mean something to it.
+        large: a file whose weights should be in memory once at most.
     """
-    opened: Engine = (
-        open_onnx(source) if engine is None else {"onnxruntime": OnnxEngine, "reference": ReferenceEngine}[engine](source)
-    )
+    opened: Engine
+    if engine == "reference":
+        opened = ReferenceEngine(source)
+    else:
+        opened = open_onnx(source, large) if engine is None else open_onnxruntime(source, large)
     if texts:
         opened.inputs = tuple(port._replace(texts=texts) for port in opened.inputs)
     if states:

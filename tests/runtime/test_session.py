@@ -385,6 +385,18 @@ def test_bytes_that_can_change_are_copied():
 
 
 @pytest.mark.parametrize("mmap", [False, True])
+def test_pages_that_were_released_come_back(tmp_path, mmap):
+    path = tmp_path / "model.pen"
+    path.write_bytes(pen_builder.relu_with_weights().build())
+    program = runtime.Program.open(path, mmap=mmap)
+    session = program.session()
+    before = session.run([ramp(1, 3)])["y"]
+    program.release_pages()
+    np.testing.assert_array_equal(session.run([ramp(1, 3)])["y"], before)
+    program.release_pages()
+
+
+@pytest.mark.parametrize("mmap", [False, True])
 def test_open(tmp_path, mmap):
     path = tmp_path / "model.pen"
     path.write_bytes(pen_builder.small_program().build())

@@ -23,7 +23,7 @@ from penlight_export.pieces import blocks_of
 
 LARGEST_INLINE_BYTES = MAXIMUM_FILE_BYTES - (1 << 24)  # of all weights together; the rest is for nodes
 _SMALL = 1024  # bytes of a tensor that stays in the .onnx file
-_PAGE = 4096  # engines map the file, which works by pages
+PAGE = 4096  # engines map the file, which works by pages
 
 
 @dataclass(frozen=True)
@@ -88,7 +88,7 @@ def _layout(model: Model) -> Iterator[_Weight]:
         tensor = value.const_value
         if tensor is None or tensor.nbytes < _SMALL or tensor.dtype.is_string() or tensor.dtype.bitwidth < 8:
             continue
-        offset += -offset % _PAGE
+        offset += -offset % PAGE
         yield _Weight(value, np.asarray(tensor.numpy()), offset)
         offset += tensor.nbytes
 

@@ -43,7 +43,8 @@ class Program:
     Args:
         data: the file's bytes. `bytes` and read-only buffers are used in place, others are copied.
         memory_budget: limit in bytes for the program and for each of its sessions; 0 is no limit.
-        check_segments: compare the weights' checksums (the metadata's are always compared).
+        check_segments: compare the weights' checksums as well, which reads all of them; `self_test` does it in any case. Loading
+            then takes as long as the file is large. Without, damaged weights give wrong numbers, and never a break of memory.
 
     Raises:
         InvalidFile, UnsupportedVersion, InvalidProgram, UnsupportedOperator, BudgetExceeded: see their docstrings.
@@ -53,15 +54,17 @@ class Program:
         >>> program.session().run({"x": np.zeros((1, 4), np.float32)})   # doctest: +SKIP
     """
 
-    def __init__(self, data: Any, *, memory_budget: int = 0, check_segments: bool = True) -> None:
-        self._native = _runtime.Program(_in_place_or_copy(data), memory_budget, check_segments)
+    def __init__(self, data: Any, *, memory_budget: int = 0, check_segments: bool = False) -> None:
+        held = _in_place_or_copy(data)
+        self._mapping = held if isinstance(held, memory_map.mmap) else None
+        self._native = _runtime.Program(held, memory_budget, check_segments)
         self._methods = tuple(self._native.methods())
         metadata = dict(self._native.metadata())
         self._strings = {method: string_names(metadata, method) for method in self._methods}
 
     @classmethod
     def open(
-        cls, path: str | os.PathLike[str], *, mmap: bool = False, memory_budget: int = 0, check_segments: bool = True
+        cls, path: str | os.PathLike[str], *, mmap: bool = False, memory_budget: int = 0, check_segments: bool = False
     ) -> Program:
         """Loads a file, by reading it or, on request, by mapping it.
 
@@ -119,6 +122,14 @@ class Program:
         other = None if states_of is None else states_of._native
         native = _runtime.Session(self._native, self._index(method), threads, profile, mac_budget, other, deterministic)
         return Session(native, self.inputs(method), self.outputs(method))
+
+    def release_pages(self) -> None:
+        """Gives the memory of a mapped file back to the system until the next run, which reads the file again.
+
+        Between runs that are far apart, the process then holds no weights. Programs that are not mapped stay as they are.
+        """
+        if self._mapping is not None and hasattr(self._mapping, "madvise"):  # not on Windows
+            self._mapping.madvise(memory_map.MADV_DONTNEED)
 
     def self_test(self) -> int:
         """Runs the golden inputs, compares with the golden outputs, and returns the number of samples.
