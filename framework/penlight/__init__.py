@@ -423,6 +423,7 @@ if _typing.TYPE_CHECKING:  # what __getattr__ finds
     from penlight.constants import nan as nan
     from penlight.constants import newaxis as newaxis
     from penlight.constants import pi as pi
+    from penlight.cuda.capture import compile as compile
     from penlight.dims import Dim as Dim
     from penlight.dtype_names import BFloat16Tensor as BFloat16Tensor
     from penlight.dtype_names import BoolTensor as BoolTensor

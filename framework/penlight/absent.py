@@ -2,7 +2,6 @@
 """What PyTorch has under `torch.` and Penlight has not, with what to do instead; read when such a name is asked for."""
 
 HINTS = {
-    "compile": "there is no compiler; call the model as it is, or export it: penlight_export.export(model, inputs)",
     "jit": "models are exported instead: penlight_export.export(model, inputs)",
     "onnx": "use penlight_export.export(model, inputs).save('model.onnx')",
     "export": "use penlight_export.export(model, inputs)",

@@ -389,3 +389,31 @@ class RankFailedError(PenlightError, RuntimeError):
 
     code = "PL-E1503"
     exit_code = 1
+
+
+class CaptureError(PenlightError, RuntimeError):
+    """A step cannot become one CUDA graph, or the way it is called does not fit the graph.
+
+    A graph replays kernels on fixed addresses. What a step reads on the host (`.item()`, `bool()`, `print`), copies from the host,
+    draws there, or binds to a new tensor from call to call is not in it. The message names the file and the line.
+
+    Instead of                                      write
+        losses.append(loss.item()) in the step      return loss, and read it outside
+        x.to("cuda") of a fixed table               move it before the step
+        if loss > 2: ...                            pl.where, or outside of the step
+        self.hidden = new                           self.hidden.copy_(new)
+        scheduler.step() in the step                scheduler.step() after it
+    """
+
+    code = "PL-E1601"
+
+
+class OutOfMemoryError(DeviceError, MemoryError):
+    """The memory of the device does not suffice.
+
+    The message holds what was asked for, what is free, what tensors hold and what the pool keeps, and the largest holders.
+    Nothing was changed by the call that failed: a smaller batch works after it. `del` what is not needed, call
+    `penlight.cuda.empty_cache()`, use a smaller batch with `accumulate=`, autocast, or `penlight.utils.checkpoint`.
+    """
+
+    code = "PL-E1602"

@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from penlight.backends.cuda import recording
 from penlight.dtype import as_dtype, default_dtype, int64
 from penlight.errors import ArgumentError
 from penlight.layout import memory_format, preserve_format
@@ -124,6 +125,7 @@ def fork_rng() -> Iterator[None]:
 def _numpy(generator: Generator | None) -> np.random.Generator:
     if mode.tracer is not None:
         mode.tracer.refuse_random("a random function")
+    recording.refuse_random("a random function")
     return (generator or default_generator).numpy
 
 

@@ -20,5 +20,6 @@ _BY_MODULE = {
     "penlight.ops.variants": "is_nonzero is_same_size is_signed",
     "penlight.version": "__version__",
     "penlight.cuda": "cuda",
+    "penlight.cuda.capture": "compile",
 }
 PLACES = {name: module for module, names in _BY_MODULE.items() for name in names.split()}

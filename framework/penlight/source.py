@@ -4,11 +4,13 @@
 from __future__ import annotations
 
 import functools
+import itertools
 import linecache
 import os
 import re
 import sys
-from types import FrameType
+from collections.abc import Iterator
+from types import FrameType, TracebackType
 from typing import Any
 
 import numpy as np
@@ -69,6 +71,19 @@ def line_of(error: BaseException) -> str:
             found = place_text(path, trace.tb_lineno)
         trace = trace.tb_next
     return found
+
+
+def user_line_of(error: BaseException) -> str:
+    """ "file:line" of the innermost call into the framework that an error came through."""
+    frames = [(trace.tb_frame.f_code.co_filename, trace.tb_lineno) for trace in _chain(error.__traceback__)]
+    calls = [a for a, b in itertools.pairwise(frames) if _is_users(a[0]) and not _is_users(b[0])]
+    return place_text(*(calls or frames)[-1])
+
+
+def _chain(trace: TracebackType | None) -> Iterator[TracebackType]:
+    while trace is not None:
+        yield trace
+        trace = trace.tb_next
 
 
 def function_place(function: Any) -> str:

@@ -15,6 +15,7 @@ from penlight import _native, dlpack
 from penlight._native import TensorBase
 from penlight._native import from_array as from_array
 from penlight.backends.backend import backend_of, get_backend
+from penlight.backends.cuda import recording
 from penlight.device import cpu as CPU_DEVICE
 from penlight.device import device as Device
 from penlight.dtype import FROM_NUMPY, as_dtype, default_dtype, from_numpy_dtype
@@ -383,6 +384,8 @@ class Tensor(TensorBase):
     def _refuse_under_trace(self, what: str) -> None:
         if self._traced is not None:
             mode.tracer.refuse_value(what, self)
+        if recording.active is not None and type(self._data) is not np.ndarray:
+            recording.refuse_value(what)
 
     def _sync_view(self) -> None:
         """Makes the node of a view anew when an in-place operation has replaced the one of its base."""

@@ -132,8 +132,8 @@ def test_places_of_data_and_tensorboard():
 
 
 def test_what_is_absent_says_what_to_do():
-    with pytest.raises(AttributeError, match="there is no compiler; call the model as it is"):
-        _ = pl.compile
+    with pytest.raises(AttributeError, match="models are exported instead"):
+        _ = pl.jit
     for name in absent.HINTS:
         assert not hasattr(pl, name), "it is there now: take it off the table"
     assert absent.message("odd") == "module 'penlight' has no attribute 'odd'"

@@ -41,6 +41,10 @@ class Backend:
         """The device on which the array lives."""
         raise NotImplementedError
 
+    def full(self, shape: tuple[int, ...], value: Any, dtype: Any, device: Device) -> Any:
+        """An array of one number, made on `device` without a copy from elsewhere."""
+        return self.xp.full(shape, value, dtype)
+
     def empty(self, shape: tuple[int, ...], dtype: Any) -> Any:
         """An array with undefined content."""
         return self.xp.empty(shape, dtype)

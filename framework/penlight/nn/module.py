@@ -8,6 +8,7 @@ import itertools
 from collections.abc import Callable, Iterator
 from typing import Any
 
+from penlight.backends.cuda import recording
 from penlight.dtype import bfloat16, float16, float32, float64
 from penlight.layout import RANKS
 from penlight.nn.backward_hooks import BackwardHook, Watch
@@ -380,6 +381,8 @@ class Module(Stateful, metaclass=_ModuleType):
 
 def clear_gradients(parameters: Iterator[Any] | list[Any], set_to_none: bool) -> None:
     """Sets gradients to None, or to zero in place."""
+    parameters = list(parameters)
+    recording.note_zeroed(parameters if set_to_none else ())
     for parameter in parameters:
         if parameter.grad is None:
             continue

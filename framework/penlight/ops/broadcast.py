@@ -10,6 +10,7 @@ import numpy as np
 
 from penlight import _native
 from penlight._native import promote as promote
+from penlight.backends.backend import backend_of
 from penlight.dtype import combine, default_dtype, promote_types, scalar_type
 from penlight.dtype import dtype as DType
 from penlight.errors import DTypeError, ShapeError
@@ -69,7 +70,8 @@ def reduced(grad: Any, like: Any) -> Any:
 def _promote(a: Any, b: Any) -> tuple[Tensor, Tensor]:
     """Both operands as tensors of the common dtype: Python numbers and 0-dim tensors do not widen within a kind."""
     if isinstance(a, Tensor):
-        found = _scalars.get((b, type(b), a._data.dtype)) if type(b) in _NUMBERS and b else None
+        is_plain = type(b) in _NUMBERS and b and type(a._data) is np.ndarray
+        found = _scalars.get((b, type(b), a._data.dtype)) if is_plain else None
         if found is not None and mode.tracer is None:
             return a, found
         if isinstance(b, Tensor):
@@ -77,7 +79,7 @@ def _promote(a: Any, b: Any) -> tuple[Tensor, Tensor]:
         if isinstance(b, (bool, int, float, complex)):
             result = combine(a.dtype, scalar_type(b))
             other = constant(b, result, a)
-            if a.dtype is result and type(b) in _NUMBERS and type(a._data) is np.ndarray and len(_scalars) < 4096:
+            if is_plain and a.dtype is result and len(_scalars) < 4096:
                 _scalars[b, type(b), a._data.dtype] = other
             return a if a.dtype is result else a.to(result), other
     elif isinstance(a, (bool, int, float, complex)) and isinstance(b, Tensor):
@@ -124,8 +126,8 @@ def constant(value: Any, dtype: DType, like: Tensor) -> Tensor:
     if found is None:
         with np.errstate(all="ignore"):  # a number out of range wraps or becomes infinite, as in PyTorch
             found = from_array(np.asarray(value).astype(dtype.numpy))
-        if type(like._data) is not np.ndarray:
-            return found.to(like.device)
+        if type(like._data) is not np.ndarray:  # filled there: a copy from the host would wait for the device
+            return from_array(backend_of(like._data).full((), found._data.item(), dtype.numpy, like.device))
         if len(_constants) >= 4096:
             _constants.clear()
         _constants[key] = found

@@ -100,6 +100,10 @@ def device_as_given(array: Any, device: Any, requires_grad: bool = False) -> Ten
 def _make(operator: Operator, device: Any, requires_grad: bool) -> Tensor:
     if mode.tracer is not None:
         return apply(operator)
+    if isinstance(operator, Full) and device is not None and str(device) != "cpu":
+        place = Device(device)
+        result = from_array(get_backend(place).full(tuple(operator.shape), operator.value, operator.dtype.numpy, place))
+        return result.requires_grad_() if requires_grad else result
     return device_as_given(np.asarray(operator.forward(np)), device, requires_grad)
 
 

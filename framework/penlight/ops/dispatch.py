@@ -168,7 +168,7 @@ def _check_write(target: Tensor, value: Tensor, operation: str) -> None:
         )
     if value.dtype.kind > target.dtype.kind:
         raise InPlaceError(f"{operation}: a result of {value.dtype} cannot be written into {target.dtype}")
-    if not target._data.flags.writeable:
+    if not getattr(target._data.flags, "writeable", True):  # CuPy has no read-only arrays
         raise InPlaceError(f"{operation}: the memory of the tensor is read-only; clone it first")
 
 

@@ -6,6 +6,8 @@ from __future__ import annotations
 import warnings
 from typing import Any
 
+import numpy as np
+
 from penlight import _native
 from penlight.errors import ArgumentError, DTypeError, ShapeError
 from penlight.ops.arithmetic import clamp, where
@@ -98,7 +100,7 @@ def cross_entropy(
         label_smoothing: this share of the probability is spread evenly over all classes.
 
     Raises:
-        ShapeError: the shapes do not fit. IndexError: a class is out of range.
+        ShapeError: the shapes do not fit. IndexError: a class is out of range (on a GPU nobody looks: it would wait for it).
     """
     _check_reduction("cross_entropy", reduction)
     if target.dtype.is_floating_point:
@@ -132,6 +134,8 @@ def _class_rows(input: Tensor) -> Tensor:
 
 
 def _row_count(target: Tensor, ignore_index: int) -> Any:
+    if type(target._data) is not np.ndarray:
+        return (target != ignore_index).sum()  # counted there: the host would wait for the number
     return _class_range(target, ignore_index)[0] or float("nan")
 
 
@@ -147,7 +151,7 @@ def _class_range(target: Tensor, ignore_index: int) -> tuple[int, int, int]:
 def _check_classes(target: Tensor, rows: Tensor, ignore_index: int) -> None:
     if target.shape[0] != rows.shape[0]:
         raise ShapeError(f"cross_entropy: {rows.shape[0]} rows of logits, {target.shape[0]} targets; they must agree")
-    if target._data.size and target.dtype.kind == 1:
+    if target._data.size and target.dtype.kind == 1 and type(target._data) is np.ndarray:
         kept, lowest, highest = _class_range(target, ignore_index)
         if kept and (lowest < 0 or highest >= rows.shape[1]):
             raise IndexError(

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
+
 from penlight.dtype import float64
 from penlight.errors import ArgumentError, ShapeError
 from penlight.ops import pool
@@ -243,7 +245,8 @@ def max_unpool(input: Tensor, indices: Tensor, size: tuple[int, ...]) -> Tensor:
     for n in size:
         count *= n
     flat, place = input.reshape((*lead, -1)), indices.reshape((*lead, -1))
-    if place.numel() and not (int(place._data.min()) >= 0 and int(place._data.max()) < count):
+    is_seen = type(place._data) is np.ndarray and place.numel()
+    if is_seen and not (int(place._data.min()) >= 0 and int(place._data.max()) < count):
         raise ShapeError(f"max_unpool: an index lies outside of the output of size {tuple(size)}")
     blank = zeros(*lead, count, dtype=input.dtype, device=input.device)
     return blank.scatter(-1, place, flat).reshape((*lead, *size))

@@ -9,6 +9,7 @@ from typing import Any
 
 from penlight.autograd import enable_grad
 from penlight.backends.backend import backend_of
+from penlight.backends.cuda import recording
 from penlight.dtype import float32
 from penlight.errors import StateDictError
 from penlight.optim.widening import in_float32, is_half, widened
@@ -84,6 +85,7 @@ class Optimizer:
 
     def zero_grad(self, set_to_none: bool = True) -> None:
         """Forgets the gradients, or fills them with zeros."""
+        recording.note_zeroed(self._all())
         for group in self.param_groups:
             for parameter in group["params"]:
                 if set_to_none or parameter.grad is None:

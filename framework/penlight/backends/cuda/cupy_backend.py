@@ -8,12 +8,12 @@ from typing import Any
 import numpy as np
 
 from penlight.backends.backend import Backend
-from penlight.backends.cuda import activation, loss, norm, optimizer, softmax
+from penlight.backends.cuda import activation, elementwise, loss, norm, optimizer, recording, softmax
 from penlight.backends.cuda.wrapper import Launcher
 from penlight.device import device as Device
 from penlight.errors import DeviceError
 
-_FAMILIES = (activation, softmax, loss, norm, optimizer)
+_FAMILIES = (elementwise, activation, softmax, loss, norm, optimizer)
 
 
 class CudaBackend(Backend):
@@ -33,6 +33,10 @@ class CudaBackend(Backend):
             self.kernels.update(family.table(xp, launcher))
 
     def asarray(self, array: Any, device: Device) -> Any:
+        if device.type == "cpu" or isinstance(array, np.ndarray):
+            recording.refuse_transfer(f"a copy to {device}")
+        if device.type == "cpu":
+            return array.get()
         index = device.index or 0
         count = self.xp.cuda.runtime.getDeviceCount()
         if index >= count:
@@ -40,7 +44,12 @@ class CudaBackend(Backend):
         with self.xp.cuda.Device(index):
             return self.xp.asarray(array)
 
+    def full(self, shape: tuple[int, ...], value: Any, dtype: Any, device: Device) -> Any:
+        with self.xp.cuda.Device(device.index or 0):
+            return self.xp.full(shape, value, dtype)
+
     def to_numpy(self, array: Any) -> np.ndarray:
+        recording.refuse_value("a copy to the host")
         return array.get()
 
     def device_of(self, array: Any) -> Device:

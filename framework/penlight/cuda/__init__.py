@@ -7,6 +7,8 @@ from typing import Any
 
 from penlight.backends.backend import get_backend
 from penlight.backends.cuda import is_available as is_available
+from penlight.cuda.capture import CapturedStep as CapturedStep
+from penlight.cuda.capture import capture as capture
 from penlight.device import device as Device
 from penlight.random import manual_seed as manual_seed
 
