@@ -1,6 +1,6 @@
 // Convolutions of 8-bit images: ConvInteger and QLinearConv, exact in 32 bits. SPDX-License-Identifier: Apache-2.0
+#include "integer_conv2d.h"
 #include "quantize.h"
-#include "window.h"
 
 namespace penlight {
 
@@ -17,8 +17,8 @@ constexpr IntegerConvOperands kConvIntegerOperands = {0, 2, 1, 3};
 constexpr IntegerConvOperands kQLinearConvOperands = {0, 2, 3, 5};
 
 struct IntegerConvState {
-  Window window;
-  int64_t batch = 0, channels = 0, filters = 0, groups = 1;
+  IntegerConv2d conv;  // without its operands
+  bool fast = false;   // at most two spatial dimensions
 };
 
 Status check_filter_parameter(Context& context, int i, int64_t filters) {
@@ -36,8 +36,8 @@ Status integer_conv_infer(Context& context, const IntegerConvOperands& use, DTyp
   PENLIGHT_TRY(check_rank(context, use.x, 3, kWindowRank + 2));
   const Shape &x = context.input(use.x).shape, &w = context.input(use.w).shape;
   PENLIGHT_TRY(check_rank(context, use.w, x.rank, x.rank));
-  IntegerConvState& s = context.state_as<IntegerConvState>();
-  s = IntegerConvState{};
+  context.state_as<IntegerConvState>() = IntegerConvState{};
+  IntegerConv2d& s = context.state_as<IntegerConvState>().conv;
   s.batch = x.dims[0];
   s.channels = x.dims[1];
   s.filters = w.dims[0];
@@ -54,67 +54,133 @@ Status integer_conv_infer(Context& context, const IntegerConvOperands& use, DTyp
   const int64_t taps = dims_product(w, 1, w.rank);
   context.macs =
       checked_count(out, &count) ? saturating_mul(static_cast<uint64_t>(count), static_cast<uint64_t>(taps)) : UINT64_MAX;
+  if (PENLIGHT_SMALL || s.window.rank > 2 || count == 0) return Status::kOk;
+  int64_t scratch = 0;
+  context.state_as<IntegerConvState>().fast = true;
+  if (!integer_conv2d_scratch_bytes(s, context.threads(), &scratch) || !add_scratch(context, scratch, 1))
+    return scratch_too_large(context);
   return Status::kOk;
 }
 
-template <typename T>
-int32_t filter_zero(const Tensor& zero, int64_t filter) {
-  return zero.present() ? static_cast<int32_t>(zero.as<T>()[zero.shape.count() == 1 ? 0 : filter]) : 0;
+ByteMatrix conv_bytes(const Tensor& tensor, const Tensor& zero) {
+  ByteMatrix matrix;
+  matrix.data = tensor.data;
+  matrix.is_signed = tensor.dtype == DType::kI8;
+  matrix.zero = zero.present() ? zero.data : nullptr;
+  matrix.zero_step = zero.present() && zero.shape.count() > 1 ? 1 : 0;
+  return matrix;
 }
 
-/// Calls store(flat output position, filter, sum) for every output; the padding counts as the zero point. Sums wrap as int32 does.
-template <typename X, typename W, typename Store>
-void integer_conv(Context& context, const IntegerConvOperands& use, Store&& store) {
-  const IntegerConvState& s = context.state_as<IntegerConvState>();
-  const Window& w = s.window;
+/// Any number of dimensions, one output after the other; the padding counts as the zero point. Sums wrap as int32 does.
+void plain_integer_conv(const IntegerConv2d& conv, const Parallel& parallel) {
+  const Window& w = conv.window;
   const int64_t in = w.in[0] * w.in[1] * w.in[2], out = w.out[0] * w.out[1] * w.out[2];
   const int64_t taps = w.kernel[0] * w.kernel[1] * w.kernel[2];
-  const int64_t group_channels = s.channels / s.groups;
-  const int32_t x_zero = filter_zero<X>(context.input(use.x_zero), 0);
-  parallel_for(context_parallel(context), static_cast<size_t>(s.batch * s.filters), [&](size_t i) {
-    const int64_t plane = static_cast<int64_t>(i), filter = plane % s.filters;
-    const int64_t first = plane / s.filters * s.channels + filter / (s.filters / s.groups) * group_channels;
-    const X* image = context.input(use.x).as<X>() + first * in;
-    const W* weight = context.input(use.w).as<W>() + filter * group_channels * taps;
-    const int32_t w_zero = filter_zero<W>(context.input(use.w_zero), filter);
+  const int64_t group_channels = conv.channels / conv.groups;
+  const ByteZero x_zero = byte_zero(conv.x, 0);
+  parallel_for(parallel, static_cast<size_t>(conv.batch * conv.filters), [&](size_t i) {
+    const int64_t plane = static_cast<int64_t>(i), filter = plane % conv.filters;
+    const int64_t first = plane / conv.filters * conv.channels + filter / (conv.filters / conv.groups) * group_channels;
+    const uint8_t* image = static_cast<const uint8_t*>(conv.x.data) + first * in;
+    const uint8_t* weight = static_cast<const uint8_t*>(conv.w.data) + filter * group_channels * taps;
+    const ByteZero w_zero = byte_zero(conv.w, filter);
     for (int64_t o = 0; o < out; ++o) {
-      uint32_t sum = 0;
+      uint32_t total = 0;
       window_each_tap(w, window_place(w, o), [&](int64_t position, int64_t tap) {
         for (int64_t c = 0; c < group_channels; ++c)
-          sum += static_cast<uint32_t>((static_cast<int32_t>(image[c * in + position]) - x_zero) *
-                                       (static_cast<int32_t>(weight[c * taps + tap]) - w_zero));
+          total += static_cast<uint32_t>(((image[c * in + position] ^ x_zero.flip) - x_zero.point) *
+                                         ((weight[c * taps + tap] ^ w_zero.flip) - w_zero.point));
       });
-      store(plane * out + o, filter, static_cast<int32_t>(sum));
+      int32_t sum = static_cast<int32_t>(total);
+      conv.finish(conv.target, plane, o, 1, &sum);
     }
   });
 }
 
-template <typename Store>
-void integer_conv_of_types(Context& context, const IntegerConvOperands& use, Store&& store) {
-  if (context.output(0).shape.count() == 0) return;
-  using Bytes = TypeList<int8_t, uint8_t>;
-  Bytes::call(context.input(use.x).dtype, [&](auto x) {
-    Bytes::call(context.input(use.w).dtype,
-                [&](auto w) { integer_conv<typename decltype(x)::Type, typename decltype(w)::Type>(context, use, store); });
-  });
+using ConvFinish = void (*)(const void* target, int64_t plane, int64_t first, int64_t count, int32_t* sums);
+
+Status run_integer_conv(Context& context, const IntegerConvOperands& use, ConvFinish finish) {
+  if (context.output(0).shape.count() == 0) return Status::kOk;
+  IntegerConv2d conv = context.state_as<IntegerConvState>().conv;
+  conv.x = conv_bytes(context.input(use.x), context.input(use.x_zero));
+  conv.w = conv_bytes(context.input(use.w), context.input(use.w_zero));
+  conv.finish = finish;
+  conv.target = &context;
+#if !PENLIGHT_SMALL
+  if (context.state_as<IntegerConvState>().fast) {
+    integer_conv2d(conv, context.scratch, context_parallel(context));
+    return Status::kOk;
+  }
+#endif
+  plain_integer_conv(conv, context_parallel(context));
+  return Status::kOk;
+}
+
+Context& conv_context(const void* target) { return *static_cast<Context*>(const_cast<void*>(target)); }
+
+int64_t first_of_plane(Context& context, int64_t plane) {
+  const Window& w = context.state_as<IntegerConvState>().conv.window;
+  return plane * w.out[0] * w.out[1] * w.out[2];
+}
+
+void keep_conv_sums(const void* target, int64_t plane, int64_t first, int64_t count, int32_t* sums) {
+  Context& context = conv_context(target);
+  __builtin_memcpy(context.output(0).as<int32_t>() + first_of_plane(context, plane) + first, sums,
+                   static_cast<size_t>(count) * sizeof(int32_t));
+}
+
+/// How a filter's sums become numbers of type Q.
+template <typename Q>
+Requantize filter_rounding(const Context& context, int64_t filter) {
+  const Tensor &w_scale = context.input(4), &bias = context.input(8);
+  Requantize r;
+  r.bias = bias.present() ? bias.as<int32_t>()[filter] : 0;
+  r.scale = context.input(1).as<float>()[0] / context.input(6).as<float>()[0];
+  r.own = w_scale.as<float>()[w_scale.shape.count() == 1 ? 0 : filter];
+  r.zero = static_cast<float>(context.input(7).as<Q>()[0]);
+  r.low = QuantizedRange<Q>::kLow;
+  r.high = QuantizedRange<Q>::kHigh;
+  return r;
+}
+
+#if !PENLIGHT_SMALL
+constexpr int32_t kSafeBias = 1 << 30;  // below it, and for at most kSafeTaps taps, 32 bits hold a sum with its bias
+constexpr int64_t kSafeTaps = kSafeBias / (255 * 255);
+
+bool sums_are_safe(Context& context, const Requantize& r) {
+  const IntegerConv2d& conv = context.state_as<IntegerConvState>().conv;
+  const Window& w = conv.window;
+  return r.bias < kSafeBias && r.bias > -kSafeBias &&
+         conv.channels / conv.groups * w.kernel[0] * w.kernel[1] * w.kernel[2] <= kSafeTaps;
+}
+#endif
+
+template <typename Q>
+void round_conv_sums(const void* target, int64_t plane, int64_t first, int64_t count, int32_t* sums) {
+  Context& context = conv_context(target);
+  const Requantize r = filter_rounding<Q>(context, plane % context.state_as<IntegerConvState>().conv.filters);
+  Q* y = context.output(0).as<Q>() + first_of_plane(context, plane) + first;
+#if !PENLIGHT_SMALL
+  if (sums_are_safe(context, r)) return integer_gemm_table().requantize(sums, count, r, reinterpret_cast<uint8_t*>(y));
+#endif
+  for (int64_t i = 0; i < count; ++i) {
+    const int64_t whole = static_cast<int64_t>(sums[i]) + r.bias;
+    y[i] = quantized<Q>(static_cast<float>(whole) * r.scale * r.own, r.zero);
+  }
 }
 
 }  // namespace
 
 Status conv_integer_infer(Context& context) { return integer_conv_infer(context, kConvIntegerOperands, DType::kI32); }
 
-Status conv_integer_run(Context& context) {
-  int32_t* y = context.output(0).as<int32_t>();
-  integer_conv_of_types(context, kConvIntegerOperands, [&](int64_t at, int64_t, int32_t sum) { y[at] = sum; });
-  return Status::kOk;
-}
+Status conv_integer_run(Context& context) { return run_integer_conv(context, kConvIntegerOperands, keep_conv_sums); }
 
 Status qlinear_conv_infer(Context& context) {
   const int scales[] = {1, 4, 6};
   for (int i : scales) PENLIGHT_TRY(check_dtype(context, i, dtype_bit(DType::kF32)));
   PENLIGHT_TRY(check_dtype(context, 7, kIntegerConvTypes));
   PENLIGHT_TRY(integer_conv_infer(context, kQLinearConvOperands, context.input(7).dtype));
-  const int64_t filters = context.state_as<IntegerConvState>().filters;
+  const int64_t filters = context.state_as<IntegerConvState>().conv.filters;
   PENLIGHT_TRY(check_filter_parameter(context, 1, 1));
   PENLIGHT_TRY(check_filter_parameter(context, 4, filters));
   PENLIGHT_TRY(check_filter_parameter(context, 6, 1));
@@ -127,20 +193,8 @@ Status qlinear_conv_infer(Context& context) {
 }
 
 Status qlinear_conv_run(Context& context) {
-  if (context.output(0).shape.count() == 0) return Status::kOk;
-  const Tensor &w_scale = context.input(4), &bias = context.input(8);
-  const float scale = context.input(1).as<float>()[0] / context.input(6).as<float>()[0];
-  with_quantized_type(context.output(0).dtype, [&](auto tag) {
-    using Q = typename decltype(tag)::Type;
-    const float zero = static_cast<float>(context.input(7).as<Q>()[0]);
-    Q* y = context.output(0).as<Q>();
-    integer_conv_of_types(context, kQLinearConvOperands, [&](int64_t at, int64_t filter, int32_t sum) {
-      const int64_t whole = static_cast<int64_t>(sum) + (bias.present() ? bias.as<int32_t>()[filter] : 0);
-      const float own = w_scale.as<float>()[w_scale.shape.count() == 1 ? 0 : filter];
-      y[at] = quantized<Q>(static_cast<float>(whole) * scale * own, zero);
-    });
-  });
-  return Status::kOk;
+  const bool is_signed = context.output(0).dtype == DType::kI8;
+  return run_integer_conv(context, kQLinearConvOperands, is_signed ? round_conv_sums<int8_t> : round_conv_sums<uint8_t>);
 }
 
 }  // namespace penlight

@@ -1,8 +1,9 @@
-// Products of 8-bit matrices: both are widened to pairs of 16 bits, zero points are taken off the sums at the end.
+// Products of 8-bit matrices: both are widened to pairs of 16 bits without their zero points.
 // SPDX-License-Identifier: Apache-2.0
 #include "integer_gemm.h"
 
 #include "isa.h"
+#include "quantize.h"
 
 // clang-format off
 #include "simd/baseline.h"
@@ -28,147 +29,145 @@ constexpr const IntegerGemmTable* kIntegerGemmTables[] = {
 #endif
 };
 
-constexpr int64_t kIntegerLeftNumbers = 1 << 16;  // of a that are widened at once: they stay in the second cache
+constexpr int64_t kIntegerBlockBytes = 96 << 10;  // of packed columns: they stay in the second cache
+constexpr int64_t kIntegerBlock = 256;            // columns at once at most
+constexpr int64_t kIntegerFewColumns = 4;         // which are multiplied one by one
 
 int64_t integer_min(int64_t a, int64_t b) { return a < b ? a : b; }
+int64_t integer_round(int64_t count, int64_t step) { return (count + step - 1) / step * step; }
 
-/// Sizes of what is packed, in 16-bit numbers, and of the sums beside it.
+/// Columns are worked on in blocks; sizes of what a thread keeps for one, in bytes.
 struct IntegerPlan {
-  int64_t pairs, panels;
-  int64_t rows;  // of a at once
-  int64_t right_bytes, slot_bytes;
+  int64_t pairs, block, blocks;
+  int64_t panel_bytes, row_bytes, sum_bytes, slot_bytes;
 };
 
-bool integer_plan(int64_t m, int64_t n, int64_t k, IntegerPlan* p) {
+bool integer_plan(int64_t m, int64_t n, int64_t k, size_t threads, IntegerPlan* p) {
+  if (m < 0 || n < 0 || k < 0 || k > INT64_MAX / 1024) return false;
   p->pairs = k / 2 + k % 2;
-  p->panels = n / kIntegerPanel + (n % kIntegerPanel != 0);
-  p->rows = integer_min(kIntegerLeftNumbers / (2 * p->pairs + 1) / kIntegerRows + 1, m / kIntegerRows + 1) * kIntegerRows;
-  int64_t panel, left;
-  if (__builtin_mul_overflow(p->pairs, 4 * kIntegerPanel, &panel) || __builtin_add_overflow(panel, 4 * kIntegerPanel, &panel) ||
-      __builtin_mul_overflow(panel, p->panels, &p->right_bytes) || __builtin_mul_overflow(p->pairs + 1, 4 * p->rows, &left) ||
-      __builtin_add_overflow(left, 63, &left))
-    return false;
-  p->slot_bytes = left / 64 * 64;
+  const int64_t fitting = kIntegerBlockBytes / (4 * (p->pairs + 1)),
+                share = n / static_cast<int64_t>(threads > 0 ? threads : 1) + 1;
+  const int64_t wanted = integer_min(integer_min(fitting, kIntegerBlock), share);
+  p->block = integer_round(wanted > 0 ? wanted : 1, kIntegerPanel);
+  p->blocks = n / p->block + (n % p->block != 0);
+  p->panel_bytes = p->block * 4 * p->pairs;
+  p->row_bytes = integer_round(kIntegerRows * 4 * p->pairs, 64);
+  p->sum_bytes = kIntegerRows * p->block * 4;
+  p->slot_bytes = p->panel_bytes + p->row_bytes + p->sum_bytes;
   return true;
-}
-
-int32_t zero_of(const ByteMatrix& matrix, int64_t line) {
-  if (matrix.zero == nullptr) return 0;
-  const int64_t at = line * matrix.zero_step;
-  return matrix.is_signed ? static_cast<const int8_t*>(matrix.zero)[at] : static_cast<const uint8_t*>(matrix.zero)[at];
-}
-
-/// One panel of b: pairs of neighbours in k for each of 16 columns, and the columns' sums.
-template <typename T>
-void pack_pairs(const T* b, int64_t n, int64_t k, int64_t columns, int16_t* panel, uint32_t* sums) {
-  for (int64_t j = 0; j < kIntegerPanel; ++j) sums[j] = 0;
-  T rows[2][kIntegerPanel] = {};
-  for (int64_t i = 0; i < k; i += 2, panel += 2 * kIntegerPanel) {
-    for (int64_t half = 0; half < 2; ++half) {
-      const T* from = b + (i + half) * n;
-      if (i + half >= k)
-        __builtin_memset(rows[half], 0, kIntegerPanel);
-      else if (columns == kIntegerPanel)
-        __builtin_memcpy(rows[half], from, kIntegerPanel);
-      else
-        for (int64_t j = 0; j < columns; ++j) rows[half][j] = from[j];
-    }
-    for (int64_t j = 0; j < kIntegerPanel; ++j) {
-      panel[2 * j] = rows[0][j];
-      panel[2 * j + 1] = rows[1][j];
-      sums[j] += static_cast<uint32_t>(rows[0][j] + rows[1][j]);
-    }
-  }
-}
-
-/// Rows of a in 16 bits, of even length, and their sums.
-template <typename T>
-void widen_rows(const T* a, int64_t rows, int64_t k, int64_t pairs, int16_t* wide, uint32_t* sums) {
-  for (int64_t i = 0; i < rows; ++i, a += k, wide += 2 * pairs) {
-    uint32_t sum = 0;
-    for (int64_t x = 0; x < k; ++x) {
-      wide[x] = a[x];
-      sum += static_cast<uint32_t>(static_cast<int32_t>(a[x]));
-    }
-    if (k % 2 != 0) wide[k] = 0;
-    sums[i] = sum;
-  }
 }
 
 class IntegerProduct {
  public:
-  IntegerProduct(const IntegerGemm& gemm, const IntegerPlan& plan, void* scratch) : g_(gemm), p_(plan) {
-    bytes_ = static_cast<unsigned char*>(scratch);
+  IntegerProduct(const IntegerGemm& gemm, const IntegerPlan& plan, void* scratch)
+      : g_(gemm), p_(plan), table_(integer_gemm_table()), bytes_(static_cast<unsigned char*>(scratch)) {}
+
+  /// All rows of one block of columns, with the scratch of thread `slot`.
+  void multiply(int64_t block, size_t slot) const {
+    const int64_t first = block * p_.block, count = integer_min(p_.block, g_.n - first);
+    auto* panels = reinterpret_cast<int16_t*>(bytes_ + static_cast<int64_t>(slot) * p_.slot_bytes);
+    auto* rows = panels + p_.panel_bytes / 2;
+    auto* sums = reinterpret_cast<int32_t*>(rows + p_.row_bytes / 2);
+    pack(first, count, panels);
+    for (int64_t i = 0; i < g_.m; i += kIntegerRows) {
+      const int64_t height = integer_min(kIntegerRows, g_.m - i);
+      for (int64_t r = 0; r < height; ++r) widen(i + r, rows + r * 2 * p_.pairs);
+      for (int64_t column = 0; column < count; column += kIntegerPanel)
+        table_.tile[height](rows, 2 * p_.pairs, panels + column * 2 * p_.pairs, p_.pairs, sums + column, p_.block);
+      for (int64_t r = 0; r < height; ++r) finish(i + r, first, count, rows + r * 2 * p_.pairs, sums + r * p_.block);
+    }
   }
 
-  void pack(int64_t panel) const {
-    const int64_t first = panel * kIntegerPanel, columns = integer_min(kIntegerPanel, g_.n - first);
-    if (g_.b.is_signed)
-      pack_pairs(static_cast<const int8_t*>(g_.b.data) + first, g_.n, g_.k, columns, pairs_of(panel), sums_of(panel));
-    else
-      pack_pairs(static_cast<const uint8_t*>(g_.b.data) + first, g_.n, g_.k, columns, pairs_of(panel), sums_of(panel));
+  /// Rows [begin, end) times the few columns, which `columns` holds one after the other.
+  void multiply_few(int64_t begin, int64_t end, const int16_t* columns) const {
+    for (int64_t i = begin; i < end; ++i) {
+      int32_t sums[kIntegerFewColumns];
+      for (int64_t j = 0; j < g_.n; ++j) sums[j] = table_.dot(left(i), byte_zero(g_.a, i), columns + j * g_.k, g_.k);
+      g_.finish(g_.target, i, 0, g_.n, sums);
+    }
   }
 
-  /// Rows [first, first + rows) of some panels' columns, with the scratch of thread `slot`.
-  void multiply(int64_t first, int64_t rows, int64_t begin, int64_t end, size_t slot) const {
-    auto* wide = reinterpret_cast<int16_t*>(bytes_ + p_.right_bytes + static_cast<int64_t>(slot) * p_.slot_bytes);
-    auto* sums = reinterpret_cast<uint32_t*>(wide + 2 * p_.pairs * p_.rows);
-    if (g_.a.is_signed)
-      widen_rows(static_cast<const int8_t*>(g_.a.data) + first * g_.k, rows, g_.k, p_.pairs, wide, sums);
-    else
-      widen_rows(static_cast<const uint8_t*>(g_.a.data) + first * g_.k, rows, g_.k, p_.pairs, wide, sums);
-    const IntegerGemmTable& table = *table_for_isa(kIntegerGemmTables);
-    int32_t tile[kIntegerRows * kIntegerPanel];
-    for (int64_t panel = begin; panel < end; ++panel)
-      for (int64_t i = 0; i < rows; i += kIntegerRows) {
-        const int64_t count = integer_min(kIntegerRows, rows - i);
-        table.tile[count](wide + i * 2 * p_.pairs, 2 * p_.pairs, pairs_of(panel), p_.pairs, tile);
-        for (int64_t r = 0; r < count; ++r) store(first + i + r, panel, tile + r * kIntegerPanel, sums[i + r]);
+  /// The few columns in 16 bits.
+  void turn(int16_t* columns) const {
+    uint8_t buffer[kIntegerFewColumns];
+    for (int64_t k = 0; k < g_.k; ++k) {
+      const uint8_t* row = right(k, 0, g_.n, buffer);
+      for (int64_t j = 0; j < g_.n; ++j) {
+        const ByteZero zero = byte_zero(g_.b, j);
+        columns[j * g_.k + k] = static_cast<int16_t>((row[j] ^ zero.flip) - zero.point);
       }
+    }
   }
 
  private:
-  int16_t* pairs_of(int64_t panel) const { return reinterpret_cast<int16_t*>(bytes_ + panel * (p_.pairs + 1) * 4 * kIntegerPanel); }
-  uint32_t* sums_of(int64_t panel) const { return reinterpret_cast<uint32_t*>(pairs_of(panel) + 2 * p_.pairs * kIntegerPanel); }
+  const uint8_t* left(int64_t row) const { return static_cast<const uint8_t*>(g_.a.data) + row * g_.k; }
 
-  /// The sums without what the zero points add, in arithmetic that wraps.
-  void store(int64_t row, int64_t panel, const int32_t* tile, uint32_t row_sum) const {
-    const int64_t first = panel * kIntegerPanel, columns = integer_min(kIntegerPanel, g_.n - first);
-    const auto a_zero = static_cast<uint32_t>(zero_of(g_.a, row));
-    const auto from_a = row_sum - static_cast<uint32_t>(g_.k) * a_zero;
-    const uint32_t* column_sums = sums_of(panel);
-    int32_t* c = g_.c + row * g_.n + first;
-    for (int64_t j = 0; j < columns; ++j) {
-      const auto b_zero = static_cast<uint32_t>(zero_of(g_.b, first + j));
-      c[j] = static_cast<int32_t>(static_cast<uint32_t>(tile[j]) - a_zero * column_sums[j] - b_zero * from_a);
+  const uint8_t* right(int64_t line, int64_t first, int64_t count, uint8_t* buffer) const {
+    if (g_.right != nullptr) return g_.right(g_.source, line, first, count, buffer);
+    return static_cast<const uint8_t*>(g_.b.data) + line * g_.n + first;
+  }
+
+  void widen(int64_t row, int16_t* wide) const {
+    table_.widen(left(row), g_.k, byte_zero(g_.a, row), wide);
+    if (g_.k % 2 != 0) wide[g_.k] = 0;
+  }
+
+  /// Zero points of each column's own are left in; `finish` takes them off.
+  void pack(int64_t first, int64_t count, int16_t* panels) const {
+    uint8_t even[kIntegerBlock], odd[kIntegerBlock];
+    ByteZero zero = byte_zero(g_.b, 0);
+    if (g_.b.zero_step != 0) zero.point = zero.flip;
+    for (int64_t pair = 0; pair < p_.pairs; ++pair) {
+      const uint8_t* a = right(2 * pair, first, count, even);
+      const uint8_t* b = 2 * pair + 1 < g_.k ? right(2 * pair + 1, first, count, odd) : nullptr;
+      table_.interleave(a, b, count, zero, panels + pair * kIntegerPanel * 2, p_.pairs * kIntegerPanel * 2);
     }
+  }
+
+  void finish(int64_t row, int64_t first, int64_t count, const int16_t* wide, int32_t* sums) const {
+    if (g_.b.zero_step != 0) {
+      uint32_t total = 0;
+      for (int64_t k = 0; k < g_.k; ++k) total += static_cast<uint32_t>(static_cast<int32_t>(wide[k]));
+      for (int64_t j = 0; j < count; ++j) {
+        const ByteZero zero = byte_zero(g_.b, first + j);
+        sums[j] = static_cast<int32_t>(static_cast<uint32_t>(sums[j]) - total * static_cast<uint32_t>(zero.point - zero.flip));
+      }
+    }
+    g_.finish(g_.target, row, first, count, sums);
   }
 
   const IntegerGemm& g_;
   const IntegerPlan& p_;
+  const IntegerGemmTable& table_;
   unsigned char* bytes_;
 };
 
 }  // namespace
 
+const IntegerGemmTable& integer_gemm_table() { return *table_for_isa(kIntegerGemmTables); }
+
 bool integer_gemm_scratch_bytes(int64_t m, int64_t n, int64_t k, size_t threads, int64_t* bytes) {
   IntegerPlan plan;
-  return integer_plan(m, n, k, &plan) && !__builtin_mul_overflow(plan.slot_bytes, static_cast<int64_t>(threads), bytes) &&
-         !__builtin_add_overflow(*bytes, plan.right_bytes, bytes);
+  if (n <= kIntegerFewColumns) return !__builtin_mul_overflow(n * 2, k, bytes);
+  return integer_plan(m, n, k, threads, &plan) && !__builtin_mul_overflow(plan.slot_bytes, static_cast<int64_t>(threads), bytes);
 }
 
 void integer_gemm(const IntegerGemm& gemm, void* scratch, const Parallel& parallel) {
   IntegerPlan plan;
-  if (gemm.m <= 0 || gemm.n <= 0 || !integer_plan(gemm.m, gemm.n, gemm.k, &plan)) return;
+  if (gemm.m <= 0 || gemm.n <= 0 || !integer_plan(gemm.m, gemm.n, gemm.k, parallel.threads, &plan)) return;
   const IntegerProduct product(gemm, plan, scratch);
-  const size_t panels = static_cast<size_t>(plan.panels), threads = parallel.threads;
-  parallel_ranges(parallel, panels, 4, [&](size_t begin, size_t end) {
-    for (size_t i = begin; i < end; ++i) product.pack(static_cast<int64_t>(i));
-  });
-  parallel_for(parallel, threads, [&](size_t slot) {  // each thread has columns of its own
-    const auto begin = static_cast<int64_t>(panels * slot / threads), end = static_cast<int64_t>(panels * (slot + 1) / threads);
-    for (int64_t i = 0; begin < end && i < gemm.m; i += plan.rows)
-      product.multiply(i, integer_min(plan.rows, gemm.m - i), begin, end, slot);
+  if (gemm.n <= kIntegerFewColumns) {
+    auto* columns = static_cast<int16_t*>(scratch);
+    product.turn(columns);
+    parallel_ranges(parallel, static_cast<size_t>(gemm.m), 16, [&](size_t begin, size_t end) {
+      product.multiply_few(static_cast<int64_t>(begin), static_cast<int64_t>(end), columns);
+    });
+    return;
+  }
+  const size_t blocks = static_cast<size_t>(plan.blocks), threads = parallel.threads;
+  parallel_for(parallel, threads, [&](size_t slot) {
+    for (size_t i = blocks * slot / threads; i < blocks * (slot + 1) / threads; ++i)
+      product.multiply(static_cast<int64_t>(i), slot);
   });
 }
 

@@ -16,7 +16,6 @@ struct IntegerOperands {
 
 struct IntegerMatMulState {
   int64_t m = 1, n = 1, k = 1;
-  int64_t scratch_bytes = 0;  // of one product
   Broadcast batch;
 };
 
@@ -56,8 +55,8 @@ Status integer_product_infer(Context& context, const IntegerOperands& use, DType
   PENLIGHT_TRY(check_line_parameter(context, use.a_zero, s.m));
   PENLIGHT_TRY(check_line_parameter(context, use.b_zero, s.n));
   PENLIGHT_TRY(set_output(context, 0, dtype, out));
-  int64_t count = 0;
-  if (!integer_gemm_scratch_bytes(s.m, s.n, s.k, context.threads(), &s.scratch_bytes) || !add_scratch(context, s.scratch_bytes, 1))
+  int64_t count = 0, bytes = 0;
+  if (!integer_gemm_scratch_bytes(s.m, s.n, s.k, context.threads(), &bytes) || !add_scratch(context, bytes, 1))
     return scratch_too_large(context);
   context.macs = checked_count(out, &count) ? saturating_mul(static_cast<uint64_t>(count), static_cast<uint64_t>(s.k)) : UINT64_MAX;
   return Status::kOk;
@@ -72,34 +71,66 @@ ByteMatrix byte_matrix(const Tensor& tensor, int64_t offset, const Tensor& zero)
   return matrix;
 }
 
-/// The sums of the whole product.
-void integer_products(Context& context, const IntegerOperands& use, int32_t* sums) {
+using IntegerFinish = void (*)(const void* target, int64_t row, int64_t first, int64_t count, int32_t* sums);
+
+/// What takes the sums of one product of the batch: its first row in the output is `row`.
+struct IntegerTarget {
+  Context* context;
+  int64_t row, n;
+};
+
+void integer_products(Context& context, const IntegerOperands& use, IntegerFinish finish) {
   const IntegerMatMulState& s = context.state_as<IntegerMatMulState>();
   const int last = s.batch.rank - 1;
+  IntegerTarget target = {&context, 0, s.n};
   IntegerGemm gemm;
   gemm.m = s.m;
   gemm.n = s.n;
   gemm.k = s.k;
+  gemm.finish = finish;
+  gemm.target = &target;
   broadcast_rows(s.batch, 0, broadcast_row_count(s.batch), [&](int64_t at, const int64_t* offsets) {
     for (int64_t i = 0; i < s.batch.dims[last]; ++i) {
       const int64_t left = (offsets[0] + i * s.batch.strides[0][last]) * s.m * s.k;
       const int64_t right = (offsets[1] + i * s.batch.strides[1][last]) * s.k * s.n;
       gemm.a = byte_matrix(context.input(use.a), left, context.input(use.a_zero));
       gemm.b = byte_matrix(context.input(use.b), right, context.input(use.b_zero));
-      gemm.c = sums + (at + i) * s.m * s.n;
+      target.row = (at + i) * s.m;
       integer_gemm(gemm, context.scratch, context_parallel(context));
     }
   });
 }
 
+void keep_sums(const void* target, int64_t row, int64_t first, int64_t count, int32_t* sums) {
+  const auto& to = *static_cast<const IntegerTarget*>(target);
+  __builtin_memcpy(to.context->output(0).as<int32_t>() + (to.row + row) * to.n + first, sums,
+                   static_cast<size_t>(count) * sizeof(int32_t));
+}
+
 float line_scale(const Tensor& scale, int64_t line) { return scale_value(scale, scale.shape.count() == 1 ? 0 : line); }
+
+/// (a - a zero) * (b - b zero) * scales in 8 bits: a scale for each row of a, for each column of b, one for the output.
+void round_sums(const void* target, int64_t row, int64_t first, int64_t count, int32_t* sums) {
+  const auto& to = *static_cast<const IntegerTarget*>(target);
+  Context& context = *to.context;
+  const float a_scale = line_scale(context.input(1), row), y_scale = scale_value(context.input(6), 0);
+  TypeList<int8_t, uint8_t>::call(context.output(0).dtype, [&](auto tag) {
+    using Q = typename decltype(tag)::Type;
+    const float point = static_cast<float>(context.input(7).as<Q>()[0]);
+    Q* y = context.output(0).as<Q>() + (to.row + row) * to.n + first;
+    for (int64_t j = 0; j < count; ++j) {
+      const float scale = a_scale * line_scale(context.input(4), first + j) / y_scale;
+      y[j] = quantized<Q>(static_cast<float>(sums[j]) * scale, point);
+    }
+  });
+}
 
 }  // namespace
 
 Status matmul_integer_infer(Context& context) { return integer_product_infer(context, kMatMulIntegerOperands, DType::kI32); }
 
 Status matmul_integer_run(Context& context) {
-  if (context.output(0).shape.count() > 0) integer_products(context, kMatMulIntegerOperands, context.output(0).as<int32_t>());
+  if (context.output(0).shape.count() > 0) integer_products(context, kMatMulIntegerOperands, keep_sums);
   return Status::kOk;
 }
 
@@ -114,28 +145,11 @@ Status qlinear_matmul_infer(Context& context) {
   PENLIGHT_TRY(check_line_parameter(context, 4, s.n));
   if (context.input(6).shape.count() != 1 || context.input(7).shape.count() != 1)
     return context.fail(Status::kUnsupportedOperator, "the output must have one scale and one zero point");
-  if (!add_scratch(context, context.output(0).shape.count(), sizeof(int32_t))) return scratch_too_large(context);
   return Status::kOk;
 }
 
 Status qlinear_matmul_run(Context& context) {
-  const IntegerMatMulState& s = context.state_as<IntegerMatMulState>();
-  const Tensor &a_scale = context.input(1), &b_scale = context.input(4), &zero = context.input(7);
-  const int64_t rows = context.output(0).shape.count() / (s.n > 0 ? s.n : 1);
-  if (context.output(0).shape.count() == 0) return Status::kOk;
-  int32_t* sums = reinterpret_cast<int32_t*>(static_cast<unsigned char*>(context.scratch) + (s.scratch_bytes + 63) / 64 * 64);
-  integer_products(context, kQLinearOperands, sums);
-  const float y_scale = scale_value(context.input(6), 0);
-  TypeList<int8_t, uint8_t>::call(context.output(0).dtype, [&](auto tag) {
-    using Q = typename decltype(tag)::Type;
-    const float point = static_cast<float>(zero.as<Q>()[0]);
-    Q* y = context.output(0).as<Q>();
-    for (int64_t i = 0; i < rows; ++i, y += s.n, sums += s.n)
-      for (int64_t j = 0; j < s.n; ++j) {
-        const float scale = line_scale(a_scale, i % s.m) * line_scale(b_scale, j) / y_scale;
-        y[j] = quantized<Q>(static_cast<float>(sums[j]) * scale, point);
-      }
-  });
+  if (context.output(0).shape.count() > 0) integer_products(context, kQLinearOperands, round_sums);
   return Status::kOk;
 }
 

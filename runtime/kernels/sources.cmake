@@ -23,6 +23,7 @@ set(PENLIGHT_KERNEL_SOURCES
   generate.cpp
   grid_sample.cpp
   integer_conv.cpp
+  integer_conv2d.cpp
   integer_gemm.cpp
   integer_matmul.cpp
   join.cpp

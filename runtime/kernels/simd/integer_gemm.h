@@ -1,11 +1,15 @@
-// Tiles of integer products; included inside the namespace of each instruction set. SPDX-License-Identifier: Apache-2.0
+// Loops of integer products; included inside the namespace of each instruction set. SPDX-License-Identifier: Apache-2.0
 
 typedef int16_t Vh __attribute__((vector_size(PENLIGHT_LANES * 4)));
 typedef uint32_t Vu __attribute__((vector_size(PENLIGHT_LANES * 4)));
+typedef uint8_t Bytes __attribute__((vector_size(16)));
+typedef int16_t Words __attribute__((vector_size(32)));
 
 /// The sum of the two products in each lane of 32 bits.
 PENLIGHT_INLINE Vu multiply_pairs(Vi a, Vi b) {
-#if PENLIGHT_LANES == 8
+#if PENLIGHT_LANES == 16
+  return reinterpret_cast<Vu>(__builtin_ia32_pmaddwd512_mask(reinterpret_cast<Vh>(a), reinterpret_cast<Vh>(b), Vi{}, -1));
+#elif PENLIGHT_LANES == 8
   return reinterpret_cast<Vu>(__builtin_ia32_pmaddwd256(reinterpret_cast<Vh>(a), reinterpret_cast<Vh>(b)));
 #elif PENLIGHT_LANES == 4 && defined(__SSE2__)
   return reinterpret_cast<Vu>(__builtin_ia32_pmaddwd128(reinterpret_cast<Vh>(a), reinterpret_cast<Vh>(b)));
@@ -22,8 +26,15 @@ PENLIGHT_INLINE Vi load_pairs(const int16_t* p) {
   return v;
 }
 
+PENLIGHT_INLINE int32_t load_pair(const int16_t* p) {
+  int32_t pair;
+  __builtin_memcpy(&pair, p, sizeof pair);
+  return pair;
+}
+
 template <int kRows>
-__attribute__((noinline)) void integer_tile(const int16_t* a, int64_t a_row, const int16_t* panel, int64_t pairs, int32_t* sums) {
+__attribute__((noinline)) void integer_tile(const int16_t* a, int64_t a_row, const int16_t* panel, int64_t pairs, int32_t* sums,
+                                            int64_t sums_row) {
   constexpr int kVectors = kIntegerPanel > 2 * kLanes ? 2 : static_cast<int>(kIntegerPanel) / kLanes;
   for (int64_t first = 0; first < kIntegerPanel; first += kVectors * kLanes) {
     Vu total[kRows][kVectors];
@@ -38,9 +49,7 @@ __attribute__((noinline)) void integer_tile(const int16_t* a, int64_t a_row, con
       for (int j = 0; j < kVectors; ++j) row[j] = load_pairs(right + 2 * j * kLanes);
 #pragma GCC unroll 8
       for (int i = 0; i < kRows; ++i) {
-        int32_t pair;
-        __builtin_memcpy(&pair, a + i * a_row + 2 * k, sizeof pair);
-        const Vi left = splat_bits(pair);
+        const Vi left = splat_bits(load_pair(a + i * a_row + 2 * k));
 #pragma GCC unroll 8
         for (int j = 0; j < kVectors; ++j) total[i][j] += multiply_pairs(left, row[j]);
       }
@@ -48,7 +57,155 @@ __attribute__((noinline)) void integer_tile(const int16_t* a, int64_t a_row, con
 #pragma GCC unroll 8
     for (int i = 0; i < kRows; ++i)
 #pragma GCC unroll 8
-      for (int j = 0; j < kVectors; ++j) __builtin_memcpy(sums + i * kIntegerPanel + first + j * kLanes, &total[i][j], sizeof(Vu));
+      for (int j = 0; j < kVectors; ++j) __builtin_memcpy(sums + i * sums_row + first + j * kLanes, &total[i][j], sizeof(Vu));
+  }
+}
+
+PENLIGHT_INLINE Bytes load_bytes(const uint8_t* p) {
+  Bytes v;
+  __builtin_memcpy(&v, p, sizeof v);
+  return v;
+}
+
+/// 16 bytes as what they mean.
+PENLIGHT_INLINE void store_meant(Bytes bytes, ByteZero zero, int16_t* to) {
+  const Words v = __builtin_convertvector(bytes ^ zero.flip, Words) - zero.point;
+  __builtin_memcpy(to, &v, sizeof v);
+}
+
+PENLIGHT_INLINE void interleave_panel(Bytes a, Bytes b, ByteZero zero, int16_t* pairs) {
+#if defined(__clang__)
+  const Bytes low = __builtin_shufflevector(a, b, 0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23);
+  const Bytes high = __builtin_shufflevector(a, b, 8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31);
+#else
+  const Bytes low = __builtin_shuffle(a, b, Bytes{0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23});
+  const Bytes high = __builtin_shuffle(a, b, Bytes{8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31});
+#endif
+  store_meant(low, zero, pairs);
+  store_meant(high, zero, pairs + 16);
+}
+
+/// Pair i is (a[i], b[i]), both without the zero point; a row that is null is zero. Panels of kIntegerPanel pairs lie `step`
+/// numbers apart.
+inline void interleave_bytes(const uint8_t* a, const uint8_t* b, int64_t count, ByteZero zero, int16_t* pairs, int64_t step) {
+  const Bytes none = static_cast<uint8_t>(zero.point ^ zero.flip) - Bytes{};
+  int64_t i = 0;
+  for (; i + kIntegerPanel <= count; i += kIntegerPanel, pairs += step)
+    interleave_panel(a != nullptr ? load_bytes(a + i) : none, b != nullptr ? load_bytes(b + i) : none, zero, pairs);
+  if (i == count) return;
+  Bytes rest[2] = {none, none};
+  int16_t last[2 * kIntegerPanel];
+  if (a != nullptr) __builtin_memcpy(&rest[0], a + i, static_cast<size_t>(count - i));
+  if (b != nullptr) __builtin_memcpy(&rest[1], b + i, static_cast<size_t>(count - i));
+  interleave_panel(rest[0], rest[1], zero, last);
+  __builtin_memcpy(pairs, last, static_cast<size_t>(count - i) * 4);
+}
+
+inline void widen_bytes(const uint8_t* x, int64_t count, ByteZero zero, int16_t* wide) {
+  int64_t i = 0;
+  for (; i + 16 <= count; i += 16) store_meant(load_bytes(x + i), zero, wide + i);
+  for (; i < count; ++i) wide[i] = static_cast<int16_t>((x[i] ^ zero.flip) - zero.point);
+}
+
+/// Sum of products of bytes without their zero point and 16-bit numbers.
+inline int32_t dot_bytes(const uint8_t* x, ByteZero zero, const int16_t* y, int64_t count) {
+  constexpr int kParts = 16 / kLanes;  // vectors of pairs in two times 16 numbers
+  Vu sums[kParts] = {};
+  int64_t i = 0;
+  for (; i + 32 <= count; i += 32) {
+    int16_t wide[32];
+    widen_bytes(x + i, 32, zero, wide);
+#pragma GCC unroll 4
+    for (int part = 0; part < kParts; ++part)
+      sums[part] += multiply_pairs(load_pairs(wide + 2 * part * kLanes), load_pairs(y + i + 2 * part * kLanes));
+  }
+  uint32_t total = 0;
+  for (int part = 0; part < kParts; ++part)
+    for (int lane = 0; lane < kLanes; ++lane) total += sums[part][lane];
+  for (; i < count; ++i) total += static_cast<uint32_t>(((x[i] ^ zero.flip) - zero.point) * y[i]);
+  return static_cast<int32_t>(total);
+}
+
+/// sums[i] = the products of all taps' pairs, each read at first + i; sums has room for whole vectors.
+template <int kTaps>
+__attribute__((noinline)) void multiply_taps(const ByteTap* taps, int64_t tap_count, int64_t count, int64_t first, int32_t* sums) {
+  const int64_t all = kTaps > 0 ? kTaps : tap_count;
+  for (int64_t i = 0; i < count; i += kLanes) {
+    Vu total = {};
+#pragma GCC unroll 8
+    for (int64_t t = 0; t < all; ++t)
+      total += multiply_pairs(load_pairs(taps[t].pairs + 2 * (first + i)), splat_bits(taps[t].weight));
+    __builtin_memcpy(sums + i, &total, sizeof total);
+  }
+}
+
+inline void integer_taps(const ByteTap* taps, int64_t tap_count, int64_t count, int64_t first, int32_t* sums) {
+#if !PENLIGHT_SMALL
+  if (tap_count == 6) return multiply_taps<6>(taps, tap_count, count, first, sums);  // 3 x 3
+#endif
+  multiply_taps<0>(taps, tap_count, count, first, sums);
+}
+
+/// Numbers of 0 to 255 as bytes.
+PENLIGHT_INLINE void store_narrow(const Vi (&v)[4], uint8_t* y) {
+#if PENLIGHT_LANES == 8
+  typedef char Chars __attribute__((vector_size(32)));
+  const Vh low = __builtin_ia32_packusdw256(v[0], v[1]), high = __builtin_ia32_packusdw256(v[2], v[3]);
+  const Chars mixed = __builtin_ia32_packuswb256(low, high);  // by halves: four of each, twice
+  const Vi order = {0, 4, 1, 5, 2, 6, 3, 7};
+  const Vi bytes = __builtin_ia32_permvarsi256(reinterpret_cast<Vi>(mixed), order);
+  __builtin_memcpy(y, &bytes, sizeof bytes);
+#elif PENLIGHT_LANES == 4 && defined(__SSE2__)
+  const Vh low = __builtin_ia32_packssdw128(v[0], v[1]), high = __builtin_ia32_packssdw128(v[2], v[3]);
+  const auto bytes = __builtin_ia32_packuswb128(low, high);
+  __builtin_memcpy(y, &bytes, sizeof bytes);
+#else
+  for (int part = 0; part < 4; ++part)
+    for (int lane = 0; lane < kLanes; ++lane) y[part * kLanes + lane] = static_cast<uint8_t>(v[part][lane]);
+#endif
+}
+
+/// As `quantized`, many at once: bounds before rounding are the same as after it, since they are whole numbers.
+inline void requantize_sums(const int32_t* sums, int64_t count, const Requantize& r, uint8_t* y) {
+  constexpr int64_t kOnce = 4 * kLanes;
+  const float low = r.low - r.zero, high = r.high - r.zero, down = r.low < 0 ? 128 : 0;
+  const Vf lows = splat(low), highs = splat(high);
+  const Vi whole = bits_of(splat(kQuantizedWhole)) - static_cast<int32_t>(r.zero + down);
+  const uint8_t flip = r.low < 0 ? 0x80 : 0;
+  for (int64_t i = 0; i < count; i += kOnce) {
+    const int64_t rest = count - i;
+    int32_t some[kOnce];
+    uint8_t bytes[kOnce];
+    if (rest < kOnce) __builtin_memcpy(some, sums + i, static_cast<size_t>(rest) * sizeof(int32_t));
+    const int32_t* from = rest < kOnce ? some : sums + i;
+    Vi rounded[4];
+#pragma GCC unroll 4
+    for (int part = 0; part < 4; ++part) {
+      Vi v;
+      __builtin_memcpy(&v, from + part * kLanes, sizeof v);
+      Vf value = __builtin_convertvector(v + r.bias, Vf) * r.scale * r.own;
+      value = value > lows ? value : lows;
+      value = value < highs ? value : highs;
+      rounded[part] = bits_of(value + kQuantizedWhole) - whole;
+    }
+    store_narrow(rounded, bytes);
+    for (int64_t j = 0; j < kOnce; ++j) bytes[j] = static_cast<uint8_t>(bytes[j] ^ flip);
+    __builtin_memcpy(y + i, bytes, static_cast<size_t>(rest < kOnce ? rest : kOnce));
+  }
+}
+
+/// Sums of dynamically quantized products as floats: sums * scales + bias, each a rounding of its own.
+inline void scale_sums(const int32_t* sums, int64_t count, float scale, const float* own, const float* bias, float* y) {
+  int64_t i = 0;
+  for (; i + kLanes <= count; i += kLanes) {
+    Vi v;
+    __builtin_memcpy(&v, sums + i, sizeof v);
+    Vf value = __builtin_convertvector(v, Vf) * (own != nullptr ? load(own + i) * scale : splat(scale));
+    store(y + i, bias != nullptr ? value + load(bias + i) : value);
+  }
+  for (; i < count; ++i) {
+    const float value = static_cast<float>(sums[i]) * (own != nullptr ? own[i] * scale : scale);
+    y[i] = bias != nullptr ? value + bias[i] : value;
   }
 }
 
@@ -56,4 +213,10 @@ constexpr IntegerGemmTable kIntegerGemmTable = {{nullptr, integer_tile<1>, integ
 #if !PENLIGHT_SMALL
                                                  integer_tile<3>, integer_tile<4>, integer_tile<5>, integer_tile<6>
 #endif
-}};
+                                                },
+                                                interleave_bytes,
+                                                widen_bytes,
+                                                dot_bytes,
+                                                integer_taps,
+                                                requantize_sums,
+                                                scale_sums};
