@@ -37,7 +37,7 @@ LARGER = {
 
 @pytest.fixture(scope="module")
 def library(tmp_path_factory):
-    return cuda_host.build(tmp_path_factory.mktemp("cuda"), COMPILER)
+    return cuda_host.Library(tmp_path_factory.mktemp("cuda"), COMPILER)
 
 
 @pytest.fixture
@@ -181,7 +181,8 @@ def test_every_kernel_belongs_to_an_operator_or_optimizer(launcher):
 def test_every_kernel_is_launched_by_something():
     wrapped = {f"{name}_{way}" for name in NAMES for way in ("forward", "backward")}
     wrapped |= {"adamw_step", "layer_norm_partial", "layer_norm_parameters"}
-    assert {kernel for family in source.families() for kernel in source.kernels(family)} == wrapped
+    families = ("activation", "softmax", "loss", "norm", "optimizer")
+    assert {kernel for family in families for kernel in source.kernels(family)} == wrapped
 
 
 @pytest.mark.parametrize("count", [0, 1, 31, 10**9])

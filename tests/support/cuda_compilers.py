@@ -7,6 +7,7 @@ import importlib.util
 import re
 import shutil
 import subprocess
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,22 +16,26 @@ from penlight.backends.cuda import source
 
 @dataclass(frozen=True)
 class Compiled:
-    """What a compiler said about one family for one architecture, all element types together."""
+    """What a compiler said about instances of one family's kernels for one architecture."""
 
     parameters: dict[str, tuple[str, ...]]  # by instance such as "relu_forward<float>": the PTX types of the arguments
     resources: str  # the log of ptxas -v
 
 
-def compile_family(family: str, arch: str, folder: Path) -> Compiled | None:
-    """Compiles with NVRTC, else with nvcc; None when neither is installed.
+Instances = Sequence[tuple[source.Kernel, str]]  # (kernel, dtype), of one family
+
+
+def compile_family(family: str, arch: str, folder: Path, chosen: Instances | None = None) -> Compiled | None:
+    """Compiles with NVRTC, else with nvcc, all instances or those chosen; None when neither is installed.
 
     Raises:
         RuntimeError: the compiler reports errors; the message is its log.
     """
+    chosen = tuple(source.instances(family)) if chosen is None else chosen
     if include := _nvrtc_include():
-        return _with_nvrtc(family, arch, include)
+        return _with_nvrtc(family, arch, include, chosen)
     if nvcc := shutil.which("nvcc"):
-        return compile_with_nvcc(nvcc, family, arch, folder)
+        return compile_with_nvcc(nvcc, family, arch, folder, chosen)
     return None
 
 
@@ -47,11 +52,11 @@ def _nvrtc_include() -> Path | None:
     return found[0] if found else None
 
 
-def _with_nvrtc(family: str, arch: str, include: Path) -> Compiled:
+def _with_nvrtc(family: str, arch: str, include: Path, chosen: Instances) -> Compiled:
     from cupy_backends.cuda.libs import nvrtc
 
     program = nvrtc.createProgram(source.text(family), f"{family}.cu", (), ())
-    names = [kernel.expression(dtype) for kernel in source.kernels(family).values() for dtype in source.ELEMENTS]
+    names = [kernel.expression(dtype) for kernel, dtype in chosen]
     for name in names:
         nvrtc.addNameExpression(program, name)
     options = ("--std=c++17", f"-I{source.FOLDER}", f"-I{include}", f"--gpu-architecture={arch}", "--ptxas-options=-v")
@@ -67,27 +72,35 @@ def _with_nvrtc(family: str, arch: str, include: Path) -> Compiled:
     return Compiled({name: entries[_text(symbol)] for name, symbol in lowered.items()}, log)
 
 
-def compile_with_nvcc(nvcc: str, family: str, arch: str, folder: Path) -> Compiled:
-    """Compiles explicit instances of every template with nvcc."""
+def compile_with_nvcc(nvcc: str, family: str, arch: str, folder: Path, chosen: Instances) -> Compiled:
+    """Compiles explicit instances of the templates with nvcc."""
     path = folder / f"{family}_{arch}.cu"
     lines = [f'#include "{family}.cu"']
-    for kernel in source.kernels(family).values():
-        for element in source.ELEMENTS.values():
-            arguments = re.sub(r"\bT\b", element, kernel.declaration)
-            lines.append(f"template __global__ void {kernel.name}<{element}>({arguments});")
+    for kernel, dtype in chosen:
+        arguments = re.sub(rf"\b{kernel.template}\b", source.TYPES[dtype], kernel.declaration)
+        lines.append(f"template __global__ void {kernel.expression(dtype)}({arguments});")
     path.write_text("\n".join(lines) + "\n", encoding="ascii")
     ptx = path.with_suffix(".ptx")
     common = [nvcc, "-std=c++17", f"-I{source.FOLDER}", f"-arch={arch}"]
     _run([*common, "-ptx", str(path), "-o", str(ptx)])
     log = _run([*common, "-Xptxas", "-v", "-cubin", str(path), "-o", str(path.with_suffix(".cubin"))])
     entries = _entries(ptx.read_text())
-    parameters = {}
-    for kernel in source.kernels(family).values():
-        for dtype, element in source.ELEMENTS.items():
-            mangled = {"float": "f"}.get(element, f"{len(element)}{element}")
-            symbol = next(name for name in entries if name.startswith(f"_Z{len(kernel.name)}{kernel.name}I{mangled}E"))
-            parameters[kernel.expression(dtype)] = entries[symbol]
-    return Compiled(parameters, log)
+    return Compiled({kernel.expression(dtype): entries[_symbol(entries, kernel, dtype)] for kernel, dtype in chosen}, log)
+
+
+# Names of types and numbers in mangled symbols.
+_MANGLED = {"float": "f", "int64": "x", "int": "i", "bool": "b"}
+
+
+def _symbol(entries: dict[str, tuple[str, ...]], kernel: source.Kernel, dtype: str) -> str:
+    element = source.TYPES[dtype]
+    start = f"_Z{len(kernel.name)}{kernel.name}I{_MANGLED.get(element, f'{len(element)}{element}')}"
+    if kernel.operation.isdigit():
+        start += f"Li{kernel.operation}E"
+    elif kernel.operation:
+        name = kernel.arguments(dtype).rsplit("::", 1)[1]
+        start += f"N10operations{len(name)}{name}E"
+    return next(name for name in entries if name.startswith(f"{start}E"))
 
 
 def _run(command: list[str]) -> str:
@@ -98,9 +111,15 @@ def _run(command: list[str]) -> str:
 
 
 def _entries(ptx: str) -> dict[str, tuple[str, ...]]:
-    """The argument types of each entry point."""
+    """The argument types of each entry point; a struct is b8[size]."""
     found = re.findall(r"\.entry (\w+)\(([^)]*)\)", ptx)
-    return {name: tuple(re.findall(r"\.param \.(\w+)", arguments)) for name, arguments in found}
+    return {name: tuple(_parameter_type(line) for line in arguments.split(",") if line.strip()) for name, arguments in found}
+
+
+def _parameter_type(line: str) -> str:
+    match = re.search(r"\.param (?:\.align \d+ )?\.([a-z]\d+).*?(\[\d+\])?$", line.strip())
+    assert match is not None, line
+    return match[1] + (match[2] or "")
 
 
 def _text(value: str | bytes) -> str:

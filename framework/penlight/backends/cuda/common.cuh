@@ -47,6 +47,68 @@ struct alignas(16) Pack {
 __device__ inline size_t global_thread() { return static_cast<size_t>(blockIdx.x) * blockDim.x + threadIdx.x; }
 __device__ inline size_t global_threads() { return static_cast<size_t>(gridDim.x) * blockDim.x; }
 
+// The type that a kernel computes in.
+template <typename T>
+struct Computed {
+  using type = float;
+};
+template <>
+struct Computed<int64> {
+  using type = int64;
+};
+template <>
+struct Computed<int> {
+  using type = int;
+};
+template <>
+struct Computed<bool> {
+  using type = bool;
+};
+template <typename T>
+using computed = typename Computed<T>::type;
+
+__device__ inline int64 to_computed(int64 x) { return x; }
+__device__ inline int to_computed(int x) { return x; }
+__device__ inline bool to_computed(bool x) { return x; }
+template <typename T>
+__device__ float to_computed(T x) {
+  return to_float(x);
+}
+
+// A number as it is computed, rounded to the element type.
+template <typename T>
+struct Rounded {
+  template <typename C>
+  __device__ static T of(C x) {
+    return from_float<T>(static_cast<float>(x));
+  }
+};
+template <>
+struct Rounded<int64> {
+  template <typename C>
+  __device__ static int64 of(C x) {
+    return static_cast<int64>(x);
+  }
+};
+template <>
+struct Rounded<int> {
+  template <typename C>
+  __device__ static int of(C x) {
+    return static_cast<int>(x);
+  }
+};
+template <>
+struct Rounded<bool> {
+  template <typename C>
+  __device__ static bool of(C x) {
+    return x != 0;
+  }
+};
+template <typename T, typename C>
+__device__ T narrow(C x) {
+  return Rounded<T>::of(x);
+}
+
 template <typename T>
 __device__ bool is_packed(const T* pointer) {
   return reinterpret_cast<size_t>(pointer) % sizeof(Pack<T>) == 0;
@@ -91,11 +153,11 @@ struct Max {
 
 // One row belongs to the blockDim.x threads of one threadIdx.y. All of them get the result. With more than one warp to a row there
 // is one row to a block (see row_sizes in launch.py), so the shared array below has one owner.
-template <typename Combine>
-__device__ float reduce_row(float value, Combine combine) {
+template <typename C, typename Combine>
+__device__ C reduce_row(C value, Combine combine) {
   for (int offset = kWarp / 2; offset > 0; offset /= 2) value = combine(value, __shfl_xor_sync(kAllLanes, value, offset));
   if (blockDim.x == kWarp) return value;
-  __shared__ float partial[kWarp];
+  __shared__ C partial[kWarp];
   int lane = threadIdx.x % kWarp, warp = threadIdx.x / kWarp, warps = blockDim.x / kWarp;
   __syncthreads();  // the previous reduction's readers are done
   if (lane == 0) partial[warp] = value;
@@ -129,4 +191,32 @@ __device__ RowStatistics row_statistics(const T* row, size_t columns) {
   float row_maximum = reduce_row(maximum, Max());
   if (maximum != row_maximum) sum *= expf(maximum - row_maximum);
   return {row_maximum, reduce_row(sum, Add())};
+}
+
+// How the operands of a kernel lie in memory: operand 0 is the output. Written by layout.py; strides count elements, and 0 repeats.
+constexpr int kDims = 6, kOperands = 4;
+struct Layout {
+  int dims;
+  int packed;              // whether the last dimension may go in packs of 16 bytes
+  int64 inner[kOperands];  // strides of the last dimension
+  int64 sizes[kDims];
+  int64 strides[kOperands][kDims];
+};
+
+// Element numbers in each operand of the element `rest` of the row-major whole. Constant bounds, so that nothing is indexed by a
+// variable and all stays in registers. 32 bits, as division of 64 takes five times as long; layout.py declines larger arrays.
+template <int kCount>
+__device__ void find_places(const Layout& layout, unsigned rest, int64 (&at)[kCount]) {
+#pragma unroll
+  for (int k = 0; k < kCount; ++k) at[k] = 0;
+#pragma unroll
+  for (int d = kDims - 1; d > 0; --d) {
+    if (d >= layout.dims) continue;
+    unsigned size = static_cast<unsigned>(layout.sizes[d]), next = rest / size, index = rest - next * size;
+#pragma unroll
+    for (int k = 0; k < kCount; ++k) at[k] += index * layout.strides[k][d];
+    rest = next;
+  }
+#pragma unroll
+  for (int k = 0; k < kCount; ++k) at[k] += rest * layout.strides[k][0];
 }

@@ -19,7 +19,7 @@ class Loader:
 
     def __init__(self, cupy: Any) -> None:
         self._cupy = cupy
-        self._modules: dict[tuple[str, str], Any] = {}
+        self._modules: dict[tuple[str, str, str], Any] = {}
         self._functions: dict[tuple[str, str, str], Any] = {}
         self._lock = threading.Lock()
 
@@ -43,19 +43,22 @@ class Loader:
 
     def _function(self, kernel: source.Kernel, dtype: str) -> Any:
         # One key per device: a module belongs to the context it was loaded in.
-        key = (kernel.name, dtype, str(self._cupy.cuda.Device().id))
+        key = (kernel.symbol, dtype, str(self._cupy.cuda.Device().id))
         function = self._functions.get(key)
         if function is None:
-            function = self._module(kernel.family, dtype).get_function(kernel.expression(dtype))
+            function = self._module(kernel, dtype).get_function(kernel.expression(dtype))
             self._functions[key] = function
         return function
 
-    def _module(self, family: str, dtype: str) -> Any:
+    def _module(self, kernel: source.Kernel, dtype: str) -> Any:
+        """All plain kernels of a family for one element type, or all of its kernels with one expression of a list."""
+        key = (kernel.family, dtype, kernel.operation)
         with self._lock:
-            module = self._modules.get((family, dtype))
+            module = self._modules.get(key)
             if module is None:
-                names = tuple(kernel.expression(dtype) for kernel in source.kernels(family).values())
+                together = [other for other, of in source.instances(kernel.family) if (of, other.operation) == key[1:]]
+                names = tuple(other.expression(dtype) for other in together)
                 options = (*_OPTIONS, f"-I{source.FOLDER}", f"-DPENLIGHT_HEADERS=0x{source.headers_digest()}")
-                module = self._cupy.RawModule(code=source.text(family), options=options, name_expressions=names)
-                self._modules[family, dtype] = module
+                module = self._cupy.RawModule(code=source.text(kernel.family), options=options, name_expressions=names)
+                self._modules[key] = module
             return module
