@@ -26,7 +26,19 @@ class Lists:
     widest: frozenset[str]
 
 
-_PRODUCTS = frozenset({"attention", "conv2d", "conv2d_input_grad", "conv2d_weight_grad", "linear", "lstm", "matmul", "prelu"})
+_PRODUCTS = frozenset(
+    {
+        "attention",
+        "conv2d",
+        "conv2d_input_grad",
+        "conv2d_weight_grad",
+        "flash_attention",
+        "linear",
+        "lstm",
+        "matmul",
+        "prelu",
+    }
+)
 _FACTORS = frozenset({"cholesky", "cond", "det", "eig", "eigh", "fft", "inverse", "lu", "pinv", "qr", "slogdet", "solve", "svd"})
 _LOSSES = frozenset(
     {

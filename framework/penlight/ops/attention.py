@@ -8,15 +8,18 @@ from typing import Any
 
 import numpy as np
 
+from penlight.backends.backend import backend_of
 from penlight.dtype import bool_
 from penlight.errors import ArgumentError, ShapeError
 from penlight.ops.broadcast import broadcast_shapes, reduced, same_dtype, unbroadcast
 from penlight.ops.dispatch import apply
+from penlight.ops.flash_attention import FlashAttention, causal
 from penlight.ops.matmul import matmul
 from penlight.ops.operator import Operator, Spec
 from penlight.ops.registry import register
 from penlight.ops.samples import boolean, of, sample
 from penlight.ops.softmax import softmax_array
+from penlight.tape import mode
 from penlight.tensor import Tensor
 
 
@@ -56,7 +59,7 @@ class Attention(Operator):
     def forward(self, xp, q, k, v, mask):
         scores = xp.matmul(q * q.dtype.type(self.scale), k.swapaxes(-1, -2))
         if self.is_causal:
-            scores += _causal(xp, scores.shape[-2], scores.shape[-1], scores.dtype)
+            scores += causal(xp, scores.shape[-2], scores.shape[-1], scores.dtype)
         if mask is not None:
             scores = xp.where(mask, scores, -np.inf).astype(scores.dtype) if mask.dtype == bool else scores + mask
         weights = softmax_array(xp, scores, -1)
@@ -92,19 +95,6 @@ class Attention(Operator):
         return gq, gk, gv, None if mask is None or not mask.requires_grad else unbroadcast(g_scores, mask)
 
 
-_causal_masks: dict[Any, Any] = {}
-
-
-def _causal(xp: Any, rows: int, columns: int, dtype: Any) -> Any:
-    """(L, S): 0 on and below the diagonal, -inf above; the last few are kept."""
-    key = (xp.__name__, rows, columns, dtype)
-    if key not in _causal_masks:
-        if len(_causal_masks) > 16:
-            _causal_masks.clear()
-        _causal_masks[key] = xp.triu(xp.full((rows, columns), -np.inf, dtype=dtype), 1)
-    return _causal_masks[key]
-
-
 def scaled_dot_product_attention(
     query: Tensor,
     key: Tensor,
@@ -134,8 +124,16 @@ def scaled_dot_product_attention(
     if attn_mask is not None and attn_mask.dtype is not bool_:
         attn_mask = attn_mask.to(query.dtype)
     if dropout_p == 0:
-        return apply(Attention(factor, is_causal), query, key, value, attn_mask)[0]
+        operator = FlashAttention if _goes_without_weights(query, attn_mask) else Attention
+        return apply(operator(factor, is_causal), query, key, value, attn_mask)[0]
     from penlight.ops.dropout import dropout  # late: dropout.py needs random.py, which builds on the operators
 
     weights = apply(Attention(factor, is_causal), query, key, value, attn_mask)[1]
     return matmul(dropout(weights, dropout_p), value)
+
+
+def _goes_without_weights(query: Tensor, mask: Tensor | None) -> bool:
+    """Where the backend has a kernel for it; a trace has the plain operator, which every model format knows."""
+    if mode.tracer is not None or (mask is not None and mask.requires_grad):
+        return False
+    return backend_of(query._data).kernel(FlashAttention.name) is not None
