@@ -51,6 +51,7 @@ set(PENLIGHT_KERNEL_SOURCES
   reshape.cpp
   resize.cpp
   resize_taps.cpp
+  rotary.cpp
   scatter.cpp
   select.cpp
   softmax.cpp

@@ -20,6 +20,7 @@ from penlight_export.passes.merge_products import MergeProducts as MergeProducts
 from penlight_export.passes.pad_conv import FoldPad as FoldPad
 from penlight_export.passes.quantized_moves import MoveQuantized as MoveQuantized
 from penlight_export.passes.recognise import RecogniseOperators as RecogniseOperators
+from penlight_export.passes.rotary import FuseRotary as FuseRotary
 from penlight_export.passes.scale_weights import ScaleWeights as ScaleWeights
 from penlight_export.passes.selection import select_passes as select_passes
 from penlight_export.passes.sums import PlainSums as PlainSums

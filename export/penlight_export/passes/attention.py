@@ -188,7 +188,7 @@ def _fits_scores(mask: Value, scores: Value) -> bool:
     if not _is_boolean(mask) and mask.dtype != scores.dtype:
         return False
     axes = range(-len(mask.shape), 0)
-    return all(_agree(mask.shape[axis], scores.shape[axis]) or (axis != -1 and mask.shape[axis] == 1) for axis in axes)
+    return all(sizes_agree(mask.shape[axis], scores.shape[axis]) or (axis != -1 and mask.shape[axis] == 1) for axis in axes)
 
 
 def _has_rows(mask: Value) -> bool:
@@ -196,7 +196,7 @@ def _has_rows(mask: Value) -> bool:
     return mask.shape is not None and len(mask.shape) > 1 and mask.shape[-2] != 1
 
 
-def _agree(a: int | SymbolicDim, b: int | SymbolicDim) -> bool:
+def sizes_agree(a: int | SymbolicDim, b: int | SymbolicDim) -> bool:
     return a == b if isinstance(a, int) and isinstance(b, int) else not (isinstance(a, int) and a == 1)
 
 
@@ -316,7 +316,7 @@ def _replace_split(node: Node, sides: tuple[_Side, ...], mask: Value | None, att
     if join is None or permutation_of(join.outputs[0]) != _SPLIT or not all(isinstance(n, int) for n in heads + sizes):
         return False
     graph = graph_of(node)
-    flat = [_flat(graph, node, side.value, int(h) * int(d)) for side, h, d in zip(sides, heads, sizes, strict=True)]  # type: ignore[arg-type]  # ints
+    flat = [flat_heads(graph, node, side.value, int(h) * int(d)) for side, h, d in zip(sides, heads, sizes, strict=True)]  # type: ignore[arg-type]  # ints
     attributes = attributes | {"q_num_heads": heads[0], "kv_num_heads": heads[1]}
     name = fresh_name(graph, f"{node.outputs[0].name}.joined")
     inputs = [*flat, *([mask] if mask is not None else [])]
@@ -332,7 +332,7 @@ def _replace_split(node: Node, sides: tuple[_Side, ...], mask: Value | None, att
     return True
 
 
-def _flat(graph: Graph, node: Node, value: Value, width: int) -> Value:
+def flat_heads(graph: Graph, node: Node, value: Value, width: int) -> Value:
     """(B, T, H, D) as (B, T, H * D): what a Reshape split, or a new Reshape."""
     producer = value.producer()
     source = producer.inputs[0] if producer is not None and producer.op_type == "Reshape" else None

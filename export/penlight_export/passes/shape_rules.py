@@ -205,7 +205,7 @@ def _attention(node: Node, known: KnownSizes) -> Sizes | None:
 _SAME = (
     "Abs BatchNormalization Cast Ceil Clip Cos CumSum Dropout Elu Erf Exp Floor Gelu GroupNormalization HardSigmoid HardSwish "
     "Identity InstanceNormalization IsNaN LayerNormalization LeakyRelu Log LogSoftmax Mish Neg Not RMSNormalization Reciprocal "
-    "Relu Round ScatterElements ScatterND Selu Sigmoid Sign Sin Softmax Softplus Sqrt Swish Tanh Trilu"
+    "Relu RotaryEmbedding Round ScatterElements ScatterND Selu Sigmoid Sign Sin Softmax Softplus Sqrt Swish Tanh Trilu"
 )
 _BROADCAST = "Add And Div Equal Greater GreaterOrEqual Less LessOrEqual Max Min Mod Mul Or PRelu Pow Sub Sum Where"
 

@@ -17,8 +17,10 @@ from penlight_export.passes.identity import RemoveIdentities
 from penlight_export.passes.matmul_add import FuseMatMulAdd
 from penlight_export.passes.merge_products import MergeProducts
 from penlight_export.passes.pad_conv import FoldPad
+from penlight_export.passes.quantized_layers import QuantizedLayers, QuantizedSums
 from penlight_export.passes.quantized_moves import MoveQuantized
 from penlight_export.passes.recognise import RecogniseOperators
+from penlight_export.passes.rotary import FuseRotary
 from penlight_export.passes.scale_weights import ScaleWeights
 from penlight_export.passes.sums import PlainSums, ResidualSums
 from penlight_export.passes.transposes import SinkTransposes
@@ -35,6 +37,8 @@ DEFAULT: tuple[Pass, ...] = (
     FoldPad(),
     RecogniseOperators(),
     MoveQuantized(),
+    FuseRotary(),
+    Again(SinkTransposes(), "RotaryEmbedding"),  # of keys, which attention looks for
     FuseAttention(),
     Again(FoldShapes(), "Attention"),  # whose result has the shape of the queries; products leave sizes open
     Again(RemoveIdentities(), "Attention"),
@@ -46,6 +50,8 @@ DEFAULT: tuple[Pass, ...] = (
     PlainSums(),
     RecogniseOperators(edge_only=True),
     FuseAttention(one_row=True),
+    QuantizedLayers(),
+    QuantizedSums(),
     FuseActivation(),
     FuseLinear(),
 )
