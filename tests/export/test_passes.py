@@ -13,7 +13,7 @@ from penlight_export import graph as g
 from penlight_export import passes
 from penlight_export.errors import OptionError, PassError
 from penlight_export.passes.base import Pass, check_graph
-from penlight_export.passes.fuse_activation import add_functions
+from penlight_export.passes.fused_bodies import add_functions
 
 RNG = np.random.default_rng(7)
 

@@ -30,11 +30,11 @@ from penlight_export.graph import (
 )
 from penlight_export.onnx.importer import list_operators
 from penlight_export.onnx.opsets import MAXIMUM_IMPORT, find_schema, ir_version
-from penlight_export.passes.fuse_activation import add_functions
+from penlight_export.passes.fuse_activation import RESIDUAL
+from penlight_export.passes.fused_bodies import WITH_BODIES, add_functions
 from penlight_export.structure_pen import read_span
 
 _TYPES = {code: dtype for dtype, code in DTYPES.items()}
-_WITH_BODIES = frozenset({"FusedConv", "FusedGemm", "FusedMatMul"})
 _KINDS = {
     pen.AttributeKind.integer: ("INT", "integer"),
     pen.AttributeKind.real: ("FLOAT", "real"),
@@ -75,7 +75,7 @@ def _refuse(file: PenFile, where: str) -> None:
     for method in file.methods:
         for node in method.nodes:
             domain, _, name = node.operator.rpartition(".")
-            if domain and not (domain == FUSED_DOMAIN and name in _WITH_BODIES):
+            if domain and not (domain == FUSED_DOMAIN and name in WITH_BODIES):
                 found.setdefault(node.operator, []).append(node.name)
     if found:
         raise UnsupportedOperatorsError(
@@ -222,13 +222,15 @@ class _Builder:
 
 
 def _overload(name: str, node: Node) -> str:
-    """Which of the bodies a fused node has; FusedMatMul also says whether there is a bias and a residual."""
+    """Which of the bodies a fused node has: its activation, whether there is a residual and, for FusedMatMul, a bias."""
     found = node.attributes.get("activation")
     activation = "" if found is None else str(found.value)
-    if name != "FusedMatMul":
-        return activation
     bias, residual = ((place < len(node.inputs) and node.inputs[place] is not None) for place in (2, 3))
-    return "Bias" * bias + activation + "Residual" * residual
+    if name.endswith("Normalization"):
+        return ""
+    if name != "FusedMatMul":
+        return RESIDUAL * residual + activation
+    return "Bias" * bias + activation + RESIDUAL * residual
 
 
 def _scalar(value: Any, kind: str) -> Any:

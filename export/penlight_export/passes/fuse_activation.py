@@ -1,8 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Joins Conv and Gemm with the activation behind them into FusedConv and FusedGemm of domain ai.penlight.
 
-The fused operators stand in .pen files only. `add_functions` gives them bodies of standard operators, so that any ONNX engine can
-run the graph: one function per activation, told apart by the overload name.
+The fused operators stand in .pen files only; `fused_bodies` gives them bodies of standard operators.
 """
 
 from __future__ import annotations
@@ -12,14 +11,8 @@ from collections.abc import Callable
 from penlight_export.errors import PassError
 from penlight_export.graph import (
     FUSED_DOMAIN,
-    Attr,
-    AttributeType,
-    Function,
-    Graph,
     Model,
     Node,
-    RefAttr,
-    Value,
     all_nodes,
     constant_of,
     describe,
@@ -33,6 +26,7 @@ from penlight_export.passes.base import Pass, require_opset
 
 Parameters = dict[str, float]
 
+RESIDUAL = "Residual"  # how the overload of a node begins that adds something before the activation
 _LOWEST, _LARGEST = -3.4028234663852886e38, 3.4028234663852886e38  # what an absent bound of Clip means in float32
 
 
@@ -62,11 +56,7 @@ class FuseActivation(Pass):
     def ensures(self, model: Model) -> None:
         """Every fused node says which activation it applies, in a way that has a function body."""
         for node in all_nodes(model.graph):
-            if (
-                node.domain == FUSED_DOMAIN
-                and node.op_type in _SHARED
-                and (node.overload not in _BODIES or find_attribute(node, "activation") != node.overload)
-            ):
+            if node.domain == FUSED_DOMAIN and node.op_type in self.kernels and not _says_what_it_applies(node):
                 raise PassError(f"activation fusion: {describe(node)} applies '{node.overload}', which has no body")
 
     def _fuse(self, node: Node) -> bool:
@@ -85,6 +75,12 @@ class FuseActivation(Pass):
         replace_node(node, [fused], fused.outputs)
         graph_of(producer).remove(producer, safe=True)
         return True
+
+
+def _says_what_it_applies(node: Node) -> bool:
+    activation = node.overload.removeprefix(RESIDUAL)
+    known = activation in ACTIVATIONS or (activation == "" and activation != node.overload)
+    return known and find_attribute(node, "activation", "") == activation
 
 
 def activation_of(node: Node) -> tuple[str, Parameters] | None:
@@ -137,70 +133,4 @@ _PARAMETERS: dict[str, Callable[[Node], Parameters | None]] = {
     "Swish": _silu,
 }
 _NAMES = {"Swish": "Silu"}  # what the kernel calls it
-_BODIES = frozenset(_NAMES.get(name, name) for name in _PARAMETERS)
-
-_SHARED = {
-    "FusedConv": {
-        "auto_pad": "STRING",
-        "dilations": "INTS",
-        "group": "INT",
-        "kernel_shape": "INTS",
-        "pads": "INTS",
-        "strides": "INTS",
-    },
-    "FusedGemm": {"alpha": "FLOAT", "beta": "FLOAT", "transA": "INT", "transB": "INT"},
-}
-
-
-_ACTIVATION = {"activation": "STRING", "activation_alpha": "FLOAT", "activation_beta": "FLOAT"}
-
-
-def add_functions(model: Model) -> None:
-    """Defines every fused operator that the model uses by a body of standard operators."""
-    for node in all_nodes(model.graph):
-        if node.domain == FUSED_DOMAIN and node.op_identifier() not in model.functions:
-            define = _define_linear if node.op_type == "FusedMatMul" else _define
-            function = define(node.op_type, node.overload, model.opset_imports[""])
-            model.functions[function.identifier()] = function
-
-
-def _define(name: str, activation: str, opset: int) -> Function:
-    inputs = [Value(name=letter) for letter in "XWB"]
-    linear = Node("", name.removeprefix("Fused"), inputs, [_refer(n, n, kind) for n, kind in _SHARED[name].items()])
-    nodes = [linear, *_activation_nodes(activation, linear.outputs[0])]
-    graph = Graph(inputs, [nodes[-1].outputs[0]], nodes=nodes, opset_imports={"": opset}, name=f"{name}{activation}")
-    kinds = {**_SHARED[name], **_ACTIVATION}
-    attributes = [Attr(n, AttributeType.__members__[kind], None) for n, kind in kinds.items()]
-    return Function(FUSED_DOMAIN, name, activation, graph=graph, attributes=attributes)
-
-
-def _define_linear(name: str, overload: str, opset: int) -> Function:
-    """FusedMatMul: the overload says which of bias, activation and residual there are."""
-    inputs = [Value(name=letter) for letter in "XWBR"]
-    nodes = [Node("", "MatMul", inputs[:2])]
-    activation = overload.removeprefix("Bias").removesuffix("Residual")
-    if overload.startswith("Bias"):
-        nodes.append(Node("", "Add", [nodes[-1].outputs[0], inputs[2]]))
-    if activation:
-        nodes += _activation_nodes(activation, nodes[-1].outputs[0])
-    if overload.endswith("Residual"):
-        nodes.append(Node("", "Add", [nodes[-1].outputs[0], inputs[3]]))
-    graph = Graph(inputs, [nodes[-1].outputs[0]], nodes=nodes, opset_imports={"": opset}, name=f"{name}{overload}")
-    attributes = [Attr(n, AttributeType.__members__[kind], None) for n, kind in _ACTIVATION.items()]
-    return Function(FUSED_DOMAIN, name, overload, graph=graph, attributes=attributes)
-
-
-def _refer(name: str, attribute: str, kind: str) -> Attr:
-    return RefAttr(name, attribute, AttributeType.__members__[kind])
-
-
-def _activation_nodes(activation: str, x: Value) -> list[Node]:
-    alpha, beta = "activation_alpha", "activation_beta"
-    if activation == "Clip":
-        bounds = [Node("", "Constant", [], [_refer("value_float", name, "FLOAT")]) for name in (alpha, beta)]
-        return [*bounds, Node("", "Clip", [x, *(bound.outputs[0] for bound in bounds)])]
-    if activation == "Silu":
-        gate = Node("", "Sigmoid", [x])
-        return [gate, Node("", "Mul", [x, gate.outputs[0]])]
-    names = {"LeakyRelu": {"alpha": alpha}, "HardSigmoid": {"alpha": alpha, "beta": beta}}.get(activation, {})
-    return [Node("", activation, [x], [_refer(n, ref, "FLOAT") for n, ref in names.items()])]
+ACTIVATIONS = frozenset(_NAMES.get(name, name) for name in _PARAMETERS)

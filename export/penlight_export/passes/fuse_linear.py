@@ -39,22 +39,22 @@ class FuseLinear(Pass):
 
 def _fuse(product: Node) -> bool:
     x, weight = product.inputs
-    if x is None or not _is_float(x) or rank_of(weight) != 2 or constant_size(weight) is None or (rank_of(x) or 0) < 2:
+    if x is None or not is_float(x) or rank_of(weight) != 2 or constant_size(weight) is None or (rank_of(x) or 0) < 2:
         return False
     sizes = static_shape(weight)
     assert sizes is not None
     last, bias = _bias_behind(product, sizes[1])
-    function = _activation_behind(last)
+    function = activation_behind(last)
     residual: Value | None = None
     attributes: dict[str, object] = {}
     if function is not None:
         activation, parameters = function
-        last = _reader(last)
+        last = reader_of(last)
         overload = ("Bias" if bias is not None else "") + activation
         attributes = {"activation": activation, **parameters}
     else:
-        residual = _residual_behind(last)
-        last = last if residual is None else _reader(last)
+        residual = residual_behind(last)
+        last = last if residual is None else reader_of(last)
         overload = ("Bias" if bias is not None else "") + ("Residual" if residual is not None else "")
     if last is product:
         return False
@@ -72,16 +72,16 @@ def _fuse(product: Node) -> bool:
 def _chain(first: Node, last: Node) -> list[Node]:
     """The nodes from the product up to the last one, without it."""
     nodes = [first]
-    while (following := _reader(nodes[-1])) is not last:
+    while (following := reader_of(nodes[-1])) is not last:
         nodes.append(following)
     return nodes
 
 
-def _is_float(value: Value) -> bool:
+def is_float(value: Value) -> bool:
     return value.dtype is not None and value.dtype.name == "FLOAT"
 
 
-def _reader(node: Node) -> Node:
+def reader_of(node: Node) -> Node:
     reader = single_consumer(node.outputs[0])
     assert reader is not None
     return reader
@@ -92,29 +92,29 @@ def _bias_behind(product: Node, columns: int) -> tuple[Node, Value | None]:
     if add is None or add.op_type != "Add" or add.domain != "":
         return product, None
     bias = add.inputs[1] if add.inputs[0] is product.outputs[0] else add.inputs[0]
-    if bias is None or constant_size(bias) is None or static_shape(bias) != (columns,) or not _is_float(bias):
+    if bias is None or constant_size(bias) is None or static_shape(bias) != (columns,) or not is_float(bias):
         return product, None
     return add, bias
 
 
-def _activation_behind(node: Node) -> tuple[str, dict[str, float]] | None:
+def activation_behind(node: Node) -> tuple[str, dict[str, float]] | None:
     reader = single_consumer(node.outputs[0])
     if reader is None or reader.domain != "" or reader.inputs[0] is not node.outputs[0]:
         return None
     return activation_of(reader)
 
 
-def _residual_behind(node: Node) -> Value | None:
+def residual_behind(node: Node) -> Value | None:
     """What an addition behind a node adds, where it has the sum's shape and has been computed."""
     add = single_consumer(node.outputs[0])
     if add is None or add.op_type != "Add" or add.domain != "":
         return None
     other = add.inputs[1] if add.inputs[0] is node.outputs[0] else add.inputs[0]
-    if other is None or other is node.outputs[0] or not _is_float(other) or other.shape is None:
+    if other is None or other is node.outputs[0] or not is_float(other) or other.shape is None:
         return None
-    same = node.outputs[0].shape is not None and _known(other) and list(other.shape) == list(node.outputs[0].shape)
+    same = node.outputs[0].shape is not None and is_known(other) and list(other.shape) == list(node.outputs[0].shape)
     return other if same and constant_size(other) is None else None
 
 
-def _known(value: Value) -> bool:
+def is_known(value: Value) -> bool:
     return value.shape is not None and all(isinstance(size, int) or size.value is not None for size in value.shape)

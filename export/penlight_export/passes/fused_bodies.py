@@ -1,0 +1,116 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Bodies of standard operators for the fused ones of domain ai.penlight, so that any ONNX engine can run the graph.
+
+There is one function for each combination of activation, bias and residual that a graph has; overload names tell them apart.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from penlight_export.graph import (
+    FUSED_DOMAIN,
+    Attr,
+    AttributeType,
+    Function,
+    Graph,
+    Model,
+    Node,
+    RefAttr,
+    Value,
+    all_nodes,
+)
+from penlight_export.passes.fuse_activation import RESIDUAL
+
+_SHARED = {
+    "FusedConv": {
+        "auto_pad": "STRING",
+        "dilations": "INTS",
+        "group": "INT",
+        "kernel_shape": "INTS",
+        "pads": "INTS",
+        "strides": "INTS",
+    },
+    "FusedGemm": {"alpha": "FLOAT", "beta": "FLOAT", "transA": "INT", "transB": "INT"},
+}
+
+
+_NORM = {"axis": "INT", "epsilon": "FLOAT"}
+_ACTIVATION = {"activation": "STRING", "activation_alpha": "FLOAT", "activation_beta": "FLOAT"}
+
+
+def add_functions(model: Model) -> None:
+    """Defines every fused operator that the model uses by a body of standard operators."""
+    for node in all_nodes(model.graph):
+        if node.domain == FUSED_DOMAIN and node.op_identifier() not in model.functions:
+            function = _DEFINED[node.op_type](node.op_type, node.overload, model.opset_imports[""])
+            model.functions[function.identifier()] = function
+
+
+def _define(name: str, overload: str, opset: int) -> Function:
+    """FusedConv and FusedGemm: the overload is the activation, behind "Residual" where there is something to add before it."""
+    residual, activation = overload.startswith(RESIDUAL), overload.removeprefix(RESIDUAL)
+    inputs = [Value(name=letter) for letter in ("XWBR" if residual else "XWB")]
+    nodes = [Node("", name.removeprefix("Fused"), inputs[:3], [_refer(n, n, kind) for n, kind in _SHARED[name].items()])]
+    if residual:
+        nodes.append(Node("", "Add", [nodes[-1].outputs[0], inputs[3]]))
+    if activation:
+        nodes += _activation_nodes(activation, nodes[-1].outputs[0])
+    graph = Graph(inputs, [nodes[-1].outputs[0]], nodes=nodes, opset_imports={"": opset}, name=f"{name}{overload}")
+    kinds = {**_SHARED[name], **_ACTIVATION}
+    attributes = [Attr(n, AttributeType.__members__[kind], None) for n, kind in kinds.items()]
+    return Function(FUSED_DOMAIN, name, overload, graph=graph, attributes=attributes)
+
+
+def _define_linear(name: str, overload: str, opset: int) -> Function:
+    """FusedMatMul: the overload says which of bias, activation and residual there are."""
+    inputs = [Value(name=letter) for letter in "XWBR"]
+    nodes = [Node("", "MatMul", inputs[:2])]
+    activation = overload.removeprefix("Bias").removesuffix("Residual")
+    if overload.startswith("Bias"):
+        nodes.append(Node("", "Add", [nodes[-1].outputs[0], inputs[2]]))
+    if activation:
+        nodes += _activation_nodes(activation, nodes[-1].outputs[0])
+    if overload.endswith("Residual"):
+        nodes.append(Node("", "Add", [nodes[-1].outputs[0], inputs[3]]))
+    graph = Graph(inputs, [nodes[-1].outputs[0]], nodes=nodes, opset_imports={"": opset}, name=f"{name}{overload}")
+    attributes = [Attr(n, AttributeType.__members__[kind], None) for n, kind in _ACTIVATION.items()]
+    return Function(FUSED_DOMAIN, name, overload, graph=graph, attributes=attributes)
+
+
+def _define_norm(name: str, overload: str, opset: int) -> Function:
+    """FusedLayerNormalization and FusedRMSNormalization: of X + R, which is the second result."""
+    inputs = [Value(name=letter) for letter in "XRSB"[: 3 if name == "FusedRMSNormalization" else 4]]
+    total = Node("", "Add", inputs[:2])
+    attributes = [_refer(n, n, kind) for n, kind in _NORM.items()]
+    norm = Node("", name.removeprefix("Fused"), [total.outputs[0], *inputs[2:]], attributes)
+    outputs = [norm.outputs[0], total.outputs[0]]
+    graph = Graph(inputs, outputs, nodes=[total, norm], opset_imports={"": opset}, name=f"{name}{overload}")
+    declared = [Attr(n, AttributeType.__members__[kind], None) for n, kind in _NORM.items()]
+    return Function(FUSED_DOMAIN, name, overload, graph=graph, attributes=declared)
+
+
+def _refer(name: str, attribute: str, kind: str) -> Attr:
+    return RefAttr(name, attribute, AttributeType.__members__[kind])
+
+
+def _activation_nodes(activation: str, x: Value) -> list[Node]:
+    alpha, beta = "activation_alpha", "activation_beta"
+    if activation == "Clip":
+        bounds = [Node("", "Constant", [], [_refer("value_float", name, "FLOAT")]) for name in (alpha, beta)]
+        return [*bounds, Node("", "Clip", [x, *(bound.outputs[0] for bound in bounds)])]
+    if activation == "Silu":
+        gate = Node("", "Sigmoid", [x])
+        return [gate, Node("", "Mul", [x, gate.outputs[0]])]
+    names = {"LeakyRelu": {"alpha": alpha}, "HardSigmoid": {"alpha": alpha, "beta": beta}}.get(activation, {})
+    return [Node("", activation, [x], [_refer(n, ref, "FLOAT") for n, ref in names.items()])]
+
+
+_DEFINED: dict[str, Callable[[str, str, int], Function]] = {
+    "FusedConv": _define,
+    "FusedGemm": _define,
+    "FusedMatMul": _define_linear,
+    "FusedLayerNormalization": _define_norm,
+    "FusedRMSNormalization": _define_norm,
+}
+WITH_BODIES = frozenset(_DEFINED)
