@@ -417,6 +417,8 @@ if _typing.TYPE_CHECKING:  # what __getattr__ finds
     from penlight.amp import get_autocast_dtype as get_autocast_dtype
     from penlight.amp import is_autocast_available as is_autocast_available
     from penlight.amp import is_autocast_enabled as is_autocast_enabled
+    from penlight.backends.cuda.precision import get_float32_matmul_precision as get_float32_matmul_precision
+    from penlight.backends.cuda.precision import set_float32_matmul_precision as set_float32_matmul_precision
     from penlight.constants import Size as Size
     from penlight.constants import e as e
     from penlight.constants import inf as inf

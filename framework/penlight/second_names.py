@@ -21,5 +21,6 @@ _BY_MODULE = {
     "penlight.version": "__version__",
     "penlight.cuda": "cuda",
     "penlight.cuda.capture": "compile",
+    "penlight.backends.cuda.precision": "set_float32_matmul_precision get_float32_matmul_precision",
 }
 PLACES = {name: module for module, names in _BY_MODULE.items() for name in names.split()}

@@ -44,6 +44,7 @@ AS_STORED = frozenset(
         "slice_scatter",
         "slice_write",
         "take",
+        "to_device",
         "tril",
         "triu",
         "view_scatter",

@@ -9,6 +9,7 @@ from __future__ import annotations
 import functools
 
 from penlight.backends.backend import Backend
+from penlight.backends.cuda.precision import matmul as matmul
 from penlight.errors import DeviceError
 
 _INSTALL = "pip install 'penlight[cuda13]'"

@@ -8,12 +8,13 @@ from typing import Any
 import numpy as np
 
 from penlight.backends.backend import Backend
-from penlight.backends.cuda import activation, elementwise, loss, norm, optimizer, recording, softmax
-from penlight.backends.cuda.wrapper import Launcher
+from penlight.backends.cuda import activation, elementwise, loss, norm, optimizer, products, recording, softmax
+from penlight.backends.cuda.wrapper import Launcher, first
 from penlight.device import device as Device
 from penlight.errors import DeviceError
 
 _FAMILIES = (elementwise, activation, softmax, loss, norm, optimizer)
+_LIBRARIES = (products,)  # those of NVIDIA; they are asked before the own kernels, and decline where they are not there
 
 
 class CudaBackend(Backend):
@@ -31,6 +32,10 @@ class CudaBackend(Backend):
         self.xp = xp
         for family in _FAMILIES:
             self.kernels.update(family.table(xp, launcher))
+        for library in _LIBRARIES if hasattr(xp, "cuda") else ():
+            for name, kernel in library.table(xp, launcher).items():
+                own = self.kernels.get(name)
+                self.kernels[name] = kernel if own is None else first(kernel, own)
 
     def asarray(self, array: Any, device: Device) -> Any:
         if device.type == "cpu" or isinstance(array, np.ndarray):

@@ -32,6 +32,19 @@ def takes(*arrays: Any) -> bool:
     return len(names) == 1 and names <= source.ELEMENTS.keys() and all(hasattr(array, "strides") for array in arrays)
 
 
+def first(*candidates: Wrapper) -> Wrapper:
+    """A wrapper that asks each until one does not decline."""
+
+    def ask(operator: Any, *arrays: Any) -> Any:
+        for candidate in candidates:
+            result = candidate(operator, *arrays)
+            if result is not NotImplemented:
+                return result
+        return NotImplemented
+
+    return ask
+
+
 def launch(launcher: Launcher, kernel: source.Kernel, dtype: str, grid: Grid, values: Mapping[str, Any]) -> None:
     """Launches with values bound to the kernel's parameters by name.
 
