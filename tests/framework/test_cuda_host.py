@@ -4,7 +4,6 @@
 import shutil
 
 import cuda_host
-import ml_dtypes
 import numpy as np
 import pytest
 
@@ -16,7 +15,6 @@ from penlight.backends.cuda.cupy_backend import CudaBackend
 from penlight.ops.dispatch import apply
 from penlight.ops.registry import operators
 from penlight.ops.samples import build, of, sample
-from penlight.optim.adamw import AdamW, adamw_step
 from penlight.tensor import Tensor, from_numpy
 
 COMPILER = shutil.which("g++")
@@ -139,49 +137,16 @@ def test_float64_and_mixed_dtypes_take_the_reference(launcher):
     assert launcher.launched == []
 
 
-@pytest.mark.parametrize("dtype", source.ELEMENTS)
-def test_adamw_is_the_reference_step(launcher, dtype):
-    rng = np.random.default_rng(3)
-    shapes = [(3, 5), (40_000,), (0,), (1,)]
-    kind = np.dtype(ml_dtypes.bfloat16) if dtype == "bfloat16" else np.dtype(dtype)
-    parameters = [from_numpy(rng.normal(size=shape).astype(kind)).requires_grad_(True) for shape in shapes]
-    ours = AdamW(parameters, lr=0.01, weight_decay=0.1)
-    reference = [[p.detach().numpy().astype(np.float64), np.zeros(p.shape), np.zeros(p.shape)] for p in parameters]
-    for step in (1, 2, 3):
-        gradients = [rng.normal(size=shape).astype(kind) for shape in shapes]
-        for parameter, gradient in zip(parameters, gradients, strict=True):
-            parameter.grad = from_numpy(gradient)
-        ours.step()
-        columns = [list(column) for column in zip(*reference, strict=True)]
-        exact = [gradient.astype(np.float64) for gradient in gradients]
-        settings = {"lr": 0.01, "beta1": 0.9, "beta2": 0.999, "eps": 1e-8, "weight_decay": 0.1}
-        adamw_step(np, columns[0], exact, columns[1], columns[2], **settings, step=step)
-    assert launcher.launched == ["adamw_step"] * 3
-    for parameter, (expected, average, _) in zip(parameters, reference, strict=True):
-        np.testing.assert_allclose(parameter.detach().numpy().astype(np.float64), expected, rtol=0, atol=4 * TOLERANCE[dtype])
-        state = ours.state[parameter]["exp_avg"].numpy().astype(np.float64)
-        np.testing.assert_allclose(state, average, rtol=0, atol=TOLERANCE[dtype])
-
-
-def test_adamw_declines_what_it_cannot_take(launcher):
-    step = CPU.kernels["adamw"]
-    settings = {"lr": 0.1, "beta1": 0.9, "beta2": 0.99, "eps": 1e-8, "weight_decay": 0.0, "step": 1}
-    strided = np.zeros((4, 4), np.float32).T[1:]
-    plain = np.zeros((3, 4), np.float32)
-    assert step([strided], [plain], [plain], [plain], **settings) is NotImplemented
-    assert step([plain], [plain.astype(np.float64)], [plain], [plain], **settings) is NotImplemented
-    assert step([], [], [], [], **settings) is None
-
-
 def test_every_kernel_belongs_to_an_operator_or_optimizer(launcher):
     for name in CPU.kernels:
-        assert name == "adamw" or name.removesuffix(".backward") in operators(), name
+        is_step = name.endswith("_on_device") or name in ("clip_grad_norm", "unscale")
+        assert is_step or name.removesuffix(".backward") in operators(), name
 
 
 def test_every_kernel_is_launched_by_something():
     wrapped = {f"{name}_{way}" for name in NAMES for way in ("forward", "backward")}
-    wrapped |= {"adamw_step", "layer_norm_partial", "layer_norm_parameters"}
-    families = ("activation", "softmax", "loss", "norm", "optimizer")
+    wrapped |= {"layer_norm_partial", "layer_norm_parameters"}
+    families = ("activation", "softmax", "loss", "norm")
     assert {kernel for family in families for kernel in source.kernels(family)} == wrapped
 
 

@@ -17,25 +17,29 @@ from penlight.backends.cuda.launch import Grid
 
 SUPPORT = Path(__file__).parent
 
+_ORDER = 'extern "C" void set_reversed(int reversed) { shim::is_reversed = reversed != 0; }'
+
 
 class Library:
-    """Kernels compiled for the CPU, those of a family and an element type when the first of them is asked for."""
+    """Kernels compiled for the CPU, when the first of those that are compiled together is asked for."""
 
     def __init__(self, folder: Path, compiler: str) -> None:
         self._folder = folder
         self._compiler = compiler
-        self._built: dict[tuple[str, str], ctypes.CDLL] = {}
+        self._built: dict[tuple[str, str, str], ctypes.CDLL] = {}
 
-    def kernels(self, family: str, dtype: str) -> ctypes.CDLL:
-        """All kernels of a family for one element type in one shared library."""
-        if (family, dtype) not in self._built:
-            self._built[family, dtype] = self._build(family, dtype)
-        return self._built[family, dtype]
+    def kernels(self, kernel: source.Kernel, dtype: str) -> ctypes.CDLL:
+        """All kernels of a family for one element type, and for one number where they are templates over a number."""
+        key = (kernel.family, dtype, _number(kernel))
+        if key not in self._built:
+            self._built[key] = self._build(*key)
+        return self._built[key]
 
-    def _build(self, family: str, dtype: str) -> ctypes.CDLL:
-        path, library = (self._folder / f"{family}_{dtype}.{suffix}" for suffix in ("cpp", "so"))
-        entries = [_entry(kernel, of) for kernel, of in source.instances(family) if of == dtype]
-        path.write_text("\n".join([f'#include "{family}.cu"', *entries]) + "\n", encoding="ascii")
+    def _build(self, family: str, dtype: str, number: str) -> ctypes.CDLL:
+        path, library = (self._folder / f"{family}_{dtype}_{number}.{suffix}" for suffix in ("cpp", "so"))
+        instances = [(kernel, of) for kernel, of in source.instances(family) if (of, _number(kernel)) == (dtype, number)]
+        entries = [_entry(kernel, of) for kernel, of in instances]
+        path.write_text("\n".join([f'#include "{family}.cu"', *entries, _ORDER]) + "\n", encoding="ascii")
         # -O1 takes three times as long where a family has dozens of small instances.
         level = "-O0" if len(entries) > 40 else "-O1"
         options = ["-std=c++17", level, "-Wall", "-Wno-unknown-pragmas", "-Werror", "-shared", "-fPIC", "-DPENLIGHT_HOST_SHIM"]
@@ -44,22 +48,32 @@ class Library:
         return ctypes.CDLL(str(library))
 
 
+def _number(kernel: source.Kernel) -> str:
+    return kernel.operation if kernel.operation.isdigit() else ""
+
+
 def _entry(kernel: source.Kernel, dtype: str) -> str:
     types = [part.rsplit(" ", 1)[0] for part in kernel.declaration.split(", ")]
     values = ", ".join(f"*static_cast<{kind}{' const' if kind.endswith('*') else ''}*>(a[{i}])" for i, kind in enumerate(types))
     return (
         f'extern "C" int {kernel.symbol}_{dtype}(const unsigned* grid, void** a) {{\n'
-        f"  using {kernel.template} = {source.TYPES[dtype]};\n"
+        f"  using {kernel.template} [[maybe_unused]] = {source.TYPES[dtype]};\n"
         f"  return shim::run(grid, [a] {{ {kernel.expression(dtype)}({values}); }});\n}}"
     )
 
 
 class HostLauncher:
-    """Stands in for `loader.Loader`; remembers which kernels ran."""
+    """Stands in for `loader.Loader`; remembers which kernels ran.
+
+    Attributes:
+        launched: the names of the kernels that ran.
+        is_reversed: threads run in the other order, and copies in the background land early instead of late.
+    """
 
     def __init__(self, library: Library) -> None:
         self._library = library
         self.launched: list[str] = []
+        self.is_reversed = False
 
     def pointer(self, array: np.ndarray) -> int:
         return array.ctypes.data
@@ -73,7 +87,9 @@ class HostLauncher:
         packed = [np.array(self._pack(kernel, parameter, value)) for parameter, value in pairs]
         addresses = (ctypes.c_void_p * len(packed))(*(word.ctypes.data for word in packed))
         sizes = (ctypes.c_uint * 6)(*grid.blocks, *grid.threads)
-        status = getattr(self._library.kernels(kernel.family, dtype), f"{kernel.symbol}_{dtype}")(sizes, addresses)
+        library = self._library.kernels(kernel, dtype)
+        library.set_reversed(self.is_reversed)
+        status = getattr(library, f"{kernel.symbol}_{dtype}")(sizes, addresses)
         assert status == 0, f"{kernel.name}: threads wait for each other for ever with {grid}"
 
     def _pack(self, kernel: source.Kernel, parameter: source.Parameter, value: object) -> object:

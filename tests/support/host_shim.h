@@ -3,6 +3,7 @@
 #pragma once
 
 #include <math.h>
+#include <setjmp.h>
 #include <stdint.h>
 #include <string.h>
 #include <ucontext.h>
@@ -63,7 +64,9 @@ struct Copy {
 };
 
 struct Fibre {
-  ucontext_t context;
+  ucontext_t context;  // starts it; jumps do the rest, as they need no system call
+  jmp_buf place;
+  bool is_started;
   std::vector<char> stack;
   ShimIndex index;
   unsigned number;
@@ -77,7 +80,7 @@ struct Warp {
 };
 
 struct Block {
-  ucontext_t scheduler;
+  jmp_buf scheduler;
   std::vector<Fibre> fibres;
   std::vector<Warp> warps;
   Barrier barrier;
@@ -90,12 +93,26 @@ inline Block block;
 // Two extremes of what hardware may do; a kernel that lacks a barrier or a wait is wrong under one of them.
 inline bool is_reversed = false;  // the last thread runs first, and copies land at once instead of late
 
+// Goes on with the next fibre until it is this one's turn again.
+inline void yield() {
+  if (_setjmp(block.current->place) == 0) _longjmp(block.scheduler, 1);
+}
+
+inline void resume(Fibre& fibre) {
+  block.current = &fibre;
+  threadIdx = fibre.index;
+  if (_setjmp(block.scheduler) != 0) return;
+  if (fibre.is_started) _longjmp(fibre.place, 1);
+  fibre.is_started = true;
+  setcontext(&fibre.context);
+}
+
 inline void wait(Barrier& barrier) {
   unsigned generation = barrier.generation;
   ++barrier.arrived;
   ++block.progress;
   barrier.open_if_complete();
-  while (barrier.generation == generation) swapcontext(&block.current->context, &block.scheduler);
+  while (barrier.generation == generation) yield();
 }
 
 inline void fibre_main() {
@@ -107,18 +124,19 @@ inline void fibre_main() {
     --barrier->members;
     barrier->open_if_complete();
   }
+  _longjmp(block.scheduler, 1);
 }
 
 inline void start(Fibre& fibre, unsigned number) {
   fibre.number = number;
   fibre.index = {number % blockDim.x, number / blockDim.x % blockDim.y, number / (blockDim.x * blockDim.y)};
-  fibre.done = false;
+  fibre.done = fibre.is_started = false;
   fibre.groups.assign(1, {});
   fibre.stack.resize(kStackBytes);
   getcontext(&fibre.context);
   fibre.context.uc_stack.ss_sp = fibre.stack.data();
   fibre.context.uc_stack.ss_size = kStackBytes;
-  fibre.context.uc_link = &block.scheduler;
+  fibre.context.uc_link = nullptr;
   makecontext(&fibre.context, fibre_main, 0);
   ++block.barrier.members;
   ++block.warps[number / kLanes].barrier.members;
@@ -135,10 +153,7 @@ inline bool run_block() {
     before = block.progress;
     for (unsigned i = 0; i < threads; ++i) {
       Fibre& fibre = block.fibres[is_reversed ? threads - 1 - i : i];
-      if (fibre.done) continue;
-      block.current = &fibre;
-      threadIdx = fibre.index;
-      swapcontext(&block.scheduler, &fibre.context);
+      if (!fibre.done) resume(fibre);
     }
   }
   for (Fibre& fibre : block.fibres)

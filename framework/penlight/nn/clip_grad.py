@@ -7,7 +7,8 @@ import math
 from collections.abc import Iterable
 from typing import Any
 
-from penlight.tensor import Tensor, tensor
+from penlight.backends.backend import backend_of
+from penlight.tensor import Tensor, from_array, tensor
 
 
 def _with_gradients(parameters: Tensor | Iterable[Tensor]) -> list[Tensor]:
@@ -35,6 +36,8 @@ def clip_grad_norm_(
         ArithmeticError: the norm is NaN or infinite and `error_if_nonfinite` is set.
     """
     with_gradients = _with_gradients(parameters)
+    if norm_type == 2 and not error_if_nonfinite and (total := _clipped_on_device(with_gradients, max_norm)) is not None:
+        return total
     norm = get_total_norm([parameter.grad for parameter in with_gradients if parameter.grad is not None], norm_type)
     if error_if_nonfinite and not math.isfinite(norm):
         raise ArithmeticError(f"clip_grad_norm_: the total norm is {norm}; look for NaN in the data or lower the learning rate")
@@ -43,6 +46,21 @@ def clip_grad_norm_(
         for parameter in with_gradients:
             _scale(parameter, factor)
     return tensor(norm)
+
+
+def _clipped_on_device(parameters: list[Tensor], max_norm: float) -> Tensor | None:
+    """The same where one device has a kernel for it: the norm stays there, so that nobody waits for it."""
+    backends = {id(b): b for b in (backend_of(parameter._data) for parameter in parameters)}
+    kernels = [b.kernels.get("clip_grad_norm") for b in backends.values()]
+    if len(kernels) != 1 or kernels[0] is None:
+        return None
+    norm = kernels[0]([_own(parameter) for parameter in parameters], max_norm)
+    if norm is NotImplemented:
+        return None
+    for parameter in parameters:
+        assert parameter.grad is not None
+        parameter.grad.bump_version()
+    return from_array(norm)
 
 
 def clip_grads_with_norm_(parameters: Tensor | Iterable[Tensor], max_norm: float, total_norm: Tensor | float) -> None:

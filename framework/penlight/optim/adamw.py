@@ -3,7 +3,8 @@
 
 One step of a whole group is one call. A backend may have it as a kernel, `backend.kernels["adamw"]`:
     kernel(parameters, gradients, exp_avgs, exp_avg_sqs, *, lr, beta1, beta2, eps, weight_decay, step)
-on lists of arrays of equal shapes, in place. It may return NotImplemented; then `adamw_step` here runs.
+on lists of arrays of equal shapes, in place. It may return NotImplemented; then `adamw_step` here runs. Where the counts of
+steps live on a device too, `backend.kernels["adamw_on_device"]` is asked first: see penlight/backends/cuda/optimizer.py.
 """
 
 from __future__ import annotations
@@ -16,9 +17,9 @@ import numpy as np
 
 from penlight import _native
 from penlight.backends.backend import backend_of
-from penlight.optim.optimizer import Optimizer, check_positive, gradients, zeros_like
+from penlight.optim.optimizer import Optimizer, all_have_kernel, arrays, check_positive, gradients, zeros_like
 from penlight.optim.stepwise import IMPLEMENTATIONS, implementation, number
-from penlight.tensor import Tensor, from_numpy
+from penlight.tensor import Tensor, from_array
 
 BLOCK = 1 << 15  # elements; parameter, gradient, both moments and two scratch blocks stay in the second-level cache
 
@@ -69,6 +70,8 @@ class AdamW(Optimizer):
 
     def _step(self, group: dict[str, Any], parameters: list[Tensor], grads: list[Any], weight_decay: float) -> None:
         states = [self._state(group, parameter) for parameter in parameters]
+        if self._step_on_device(group, parameters, grads, states, weight_decay):
+            return
         # Parameters that joined late, or had no gradient at times, have counts of their own.
         counts = _advance([state["step"]._data for state in states])
         for count in dict.fromkeys(counts):
@@ -86,11 +89,26 @@ class AdamW(Optimizer):
             if kernel is None or kernel(*lists, **settings) is NotImplemented:
                 adamw_step(backend.xp, *lists, **settings)
 
+    @property
+    def _step_supports_amp_scaling(self) -> bool:
+        """Whether a step heeds `found_inf` (PyTorch's names, for `GradScaler`): a float32 array that forbids it where not 0."""
+        return not any(group.get("amsgrad") for group in self.param_groups) and all_have_kernel(self, "adamw_on_device")
+
+    def _step_on_device(self, group: dict[str, Any], parameters: list[Tensor], grads: list[Any], states: Any, decay: float) -> bool:
+        kernel = backend_of(parameters[0]._data).kernels.get("adamw_on_device")
+        if kernel is None or group.get("amsgrad"):
+            return False
+        lists = [arrays(state[name] for state in states) for name in ("exp_avg", "exp_avg_sq", "step")]
+        found_inf = getattr(self, "found_inf", None)
+        given = {"owner": self, "group": group, "weight_decay": decay != 0, "found_inf": found_inf}
+        return kernel(arrays(parameters), grads, *lists, **given) is not NotImplemented
+
     def _state(self, group: dict[str, Any], parameter: Tensor) -> dict[str, Any]:
         """What is kept for a parameter, made at its first step."""
         state = self.state.get(parameter)
         if state is None:
-            zero = from_numpy(np.zeros((), np.float32))  # PyTorch keeps the count as a float32 tensor
+            # PyTorch keeps the count as a float32 tensor; where there is a device, its kernels count.
+            zero = from_array(backend_of(parameter._data).xp.zeros((), np.float32))
             state = self.state[parameter] = {"step": zero, "exp_avg": zeros_like(parameter), "exp_avg_sq": zeros_like(parameter)}
             if group.get("amsgrad"):
                 state["max_exp_avg_sq"] = zeros_like(parameter)

@@ -160,6 +160,11 @@ def arrays(tensors: Iterable[Tensor]) -> list[Any]:
     return [tensor._data for tensor in tensors]
 
 
+def all_have_kernel(optimizer: Optimizer, name: str) -> bool:
+    """Whether the backend of every parameter has a kernel of this name."""
+    return all(name in backend_of(parameter._data).kernels for parameter in optimizer._all())
+
+
 def gradients(parameters: list[Tensor]) -> list[Any]:
     """Returns the gradients' arrays."""
     return [parameter.grad._data for parameter in parameters if parameter.grad is not None]

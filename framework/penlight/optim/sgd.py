@@ -3,7 +3,8 @@
 
 A backend may have the step as a kernel, `backend.kernels["sgd"]`:
     kernel(parameters, gradients, momentum_buffers or None, *, lr, momentum, weight_decay, nesterov)
-in place, for dampening 0; buffers start as zeros. It may return NotImplemented; then the code here runs.
+in place, for dampening 0; buffers start as zeros. It may return NotImplemented; then the code here runs. A backend with
+memory of its own has `backend.kernels["sgd_on_device"]`: see penlight/backends/cuda/optimizer.py.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from penlight.backends.backend import backend_of
-from penlight.optim.optimizer import Optimizer, arrays, check_positive, gradients, zeros_like
+from penlight.optim.optimizer import Optimizer, all_have_kernel, arrays, check_positive, gradients, zeros_like
 from penlight.optim.stepwise import implementation, number
 from penlight.tensor import Tensor
 
@@ -55,11 +56,15 @@ class SGD(Optimizer):
         settings = {name: group[name] for name in ("lr", "momentum", "weight_decay", "nesterov")}
         fresh = [parameter not in self.state for parameter in parameters]
         buffers = [self._buffer(parameter) for parameter in parameters] if group["momentum"] else None
-        kernel = backend_of(parameters[0]._data).kernels.get("sgd") if not group["dampening"] else None
+        kernels = backend_of(parameters[0]._data).kernels if not group["dampening"] else {}
+        kernel, on_device = kernels.get("sgd"), kernels.get("sgd_on_device")
         grads = gradients(parameters)
         if group.get("maximize"):
             grads = [-grad for grad in grads]
         lists = (arrays(parameters), grads, None if buffers is None else arrays(buffers))
+        given = {"owner": self, "group": group, "found_inf": getattr(self, "found_inf", None)}
+        if on_device is not None and on_device(*lists, **given) is not NotImplemented:
+            return
         if kernel is not None and kernel(*lists, **settings) is not NotImplemented:
             return
         for position, parameter in enumerate(parameters):
@@ -67,6 +72,11 @@ class SGD(Optimizer):
             # PyTorch does not dampen the first gradient.
             dampening = 0.0 if fresh[position] else group["dampening"]
             sgd_step(parameter._data, grads[position], buffer, dampening=dampening, **settings)
+
+    @property
+    def _step_supports_amp_scaling(self) -> bool:
+        """Whether a step heeds `found_inf` (PyTorch's names, for `GradScaler`): a float32 array that forbids it where not 0."""
+        return not any(group["dampening"] for group in self.param_groups) and all_have_kernel(self, "sgd_on_device")
 
     def _buffer(self, parameter: Tensor) -> Tensor:
         if parameter not in self.state:

@@ -145,6 +145,11 @@ struct Add {
   __device__ float operator()(float a, float b) const { return a + b; }
 };
 
+struct AddDouble {
+  __device__ static double identity() { return 0.0; }
+  __device__ double operator()(double a, double b) const { return a + b; }
+};
+
 // fmaxf drops a NaN; a row with a NaN must not look like a row without.
 struct Max {
   __device__ static float identity() { return -infinity(); }

@@ -16,15 +16,16 @@ MAX_COUNT = 1 << 32
 Dims = list[tuple[int, tuple[int, ...]]]  # (size, stride of each operand in elements), outermost first
 
 
-def describe(shape: Sequence[int], operands: Sequence[Any], pack: int) -> np.ndarray | None:
+def describe(shape: Sequence[int], operands: Sequence[Any], pack: int, in_order: bool = False) -> np.ndarray | None:
     """The Layout of operands that broadcast to `shape`; the first one is the output. None where it has too many dimensions.
 
     Args:
         shape: sizes of the whole.
         operands: arrays whose shapes broadcast to it.
         pack: how many elements the kernel would like to take at once.
+        in_order: elements are numbered in row-major order, else as the output has them in memory.
     """
-    dims = merged(_dims(shape, operands)) or [(1, (0,) * len(operands))]
+    dims = merged(_dims(shape, operands, in_order)) or [(1, (0,) * len(operands))]
     if len(dims) > source.MAX_DIMS:
         return None
     result = np.zeros((), source.LAYOUT)
@@ -36,11 +37,11 @@ def describe(shape: Sequence[int], operands: Sequence[Any], pack: int) -> np.nda
     return result
 
 
-def _dims(shape: Sequence[int], operands: Sequence[Any]) -> Dims:
-    """Dimensions of more than one element, that which the output has innermost last."""
+def _dims(shape: Sequence[int], operands: Sequence[Any], in_order: bool) -> Dims:
+    """Dimensions of more than one element, in their order or with that which the output has innermost last."""
     strides = [_strides(len(shape), array) for array in operands]
     dims = [(size, tuple(own[d] for own in strides)) for d, size in enumerate(shape) if size != 1]
-    return sorted(dims, key=lambda dim: -abs(dim[1][0]))
+    return dims if in_order else sorted(dims, key=lambda dim: -abs(dim[1][0]))
 
 
 def _strides(ndim: int, array: Any) -> list[int]:

@@ -46,10 +46,16 @@ LAYOUT = np.dtype(
     ]
 )
 
+# The struct Entries of optimizer.cu.
+ENTRIES_COUNT = 64
+ENTRIES = np.dtype([("counts", np.int64, (ENTRIES_COUNT,)), ("arrays", np.uint64, (ENTRIES_COUNT, 5))])
+
+STRUCTS = {"Layout": LAYOUT, "Entries": ENTRIES}
+
 
 @dataclass(frozen=True)
 class Parameter:
-    """One argument of a kernel: `kind` is "pointer", "Layout" or the C type of a scalar; `written` marks pointers to non-const."""
+    """One argument of a kernel: `kind` is "pointer", a struct or the C type of a scalar; `written` marks pointers to non-const."""
 
     name: str
     kind: str
@@ -59,8 +65,8 @@ class Parameter:
         """The value in the exact width that the kernel reads; arrays and None (a null pointer) for pointers."""
         if self.kind == "pointer":
             return np.uint64(0) if value is None else value
-        if self.kind == "Layout":
-            return np.asarray(value, LAYOUT)  # a host array of size 1 travels by value
+        if self.kind in STRUCTS:
+            return np.asarray(value, STRUCTS[self.kind])  # a host array of size 1 travels by value
         return _SCALARS[self.kind](value)  # type: ignore[arg-type]  # a number, as the kind is no pointer
 
 
@@ -167,6 +173,6 @@ def _parameter(declaration: str) -> Parameter:
     kind, name = declaration.rsplit(" ", 1)
     if kind.endswith("*"):
         return Parameter(name, "pointer", written=not kind.startswith("const "))
-    if kind not in _SCALARS and kind != "Layout":
-        raise ValueError(f"{declaration}: a kernel argument is a pointer or one of {', '.join(_SCALARS)}, Layout")
+    if kind not in _SCALARS.keys() | STRUCTS.keys():
+        raise ValueError(f"{declaration}: a kernel argument is a pointer or one of {', '.join([*_SCALARS, *STRUCTS])}")
     return Parameter(name, kind)
