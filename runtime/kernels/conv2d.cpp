@@ -44,18 +44,22 @@ struct ConvUnit {
   const float* image;   // the phases, or x
   const float* weight;  // of the group
   const float* bias;
+  const float* residual;
   float* y;
 };
 
-/// Drops the columns between output rows: sums holds flat columns [first, first + count) of `rows` filters.
-void conv_store_rows(const ConvUnit& unit, const float* sums, int64_t sums_row, int64_t first, int64_t count, int64_t filter,
-                     int64_t rows) {
-  const int64_t pitch = unit.layout->pitch, width = unit.conv->out_w, plane = unit.conv->out_h * width;
-  for (int64_t f = 0; f < rows; ++f, sums += sums_row)
+/// Calls visit(place in y, place in the sums, how many) for each run of outputs among flat columns [first, first + count) of `rows`
+/// filters; between output rows the sums have columns in vain.
+template <typename Visit>
+void conv_each_run(const ConvUnit& unit, int64_t sums_row, int64_t first, int64_t count, int64_t filter, int64_t rows,
+                   Visit&& visit) {
+  const int64_t pitch = unit.blocks->sums_floats > 0 ? unit.layout->pitch : unit.conv->out_w;
+  const int64_t width = unit.conv->out_w, plane = unit.conv->out_h * width;
+  for (int64_t f = 0; f < rows; ++f)
     for (int64_t q = first; q < first + count;) {
       const int64_t h = q / pitch, w = q % pitch;
       const int64_t n = conv_min(width, w + first + count - q) - w;
-      if (n > 0) memcpy(unit.y + (filter + f) * plane + h * width + w, sums + (q - first), static_cast<size_t>(n) * sizeof(float));
+      if (n > 0) visit((filter + f) * plane + h * width + w, f * sums_row + (q - first), static_cast<size_t>(n) * sizeof(float));
       q += pitch - w;
     }
 }
@@ -94,6 +98,11 @@ void conv_block(const ConvUnit& unit, int64_t index, float* scratch) {
     block.b_panel = layout.pitch;
   }
   block.offsets = unit.offsets;
+  block.accumulate = unit.residual != nullptr;
+  if (block.accumulate)  // the sums start from it
+    conv_each_run(unit, block.c_row, first, count, filter, block.rows, [&](int64_t output, int64_t sum, size_t bytes) {
+      memcpy((blocks.sums_floats > 0 ? scratch + sum : unit.y + output), unit.residual + output, bytes);
+    });
   if (block.columns > 0) gemm_block(block);
   if (tail > 0) {
     float* panel = scratch + blocks.sums_floats;
@@ -104,7 +113,9 @@ void conv_block(const ConvUnit& unit, int64_t index, float* scratch) {
     block.offsets = nullptr;
     gemm_block(block);
   }
-  if (blocks.sums_floats > 0) conv_store_rows(unit, scratch, block.c_row, first, count, filter, block.rows);
+  if (blocks.sums_floats > 0)
+    conv_each_run(unit, block.c_row, first, count, filter, block.rows,
+                  [&](int64_t output, int64_t sum, size_t bytes) { memcpy(unit.y + output, scratch + sum, bytes); });
 }
 
 /// One image and group: the copy into phases, then the blocks, on as many threads as `parallel` has.
@@ -166,9 +177,9 @@ void conv2d_f32(const Conv2d& conv, const float* x, const float* weight, const f
     for (int64_t u = static_cast<int64_t>(slot); u < units; u += static_cast<int64_t>(slots)) {
       const int64_t group = u % conv.groups;
       const float* group_bias = bias == nullptr ? nullptr : bias + group * layout.group_filters;
-      const ConvUnit unit = {&conv,      &layout,       &blocks,
-                             offsets,    nullptr,       weight + group * layout.group_filters * layout.depth,
-                             group_bias, y + u * y_unit};
+      const float* residual = conv.residual == nullptr ? nullptr : conv.residual + u * y_unit;
+      const float* group_weight = weight + group * layout.group_filters * layout.depth;
+      const ConvUnit unit = {&conv, &layout, &blocks, offsets, nullptr, group_weight, group_bias, residual, y + u * y_unit};
       conv_unit(unit, x + u * x_unit, conv_slot(images, layout.image_floats, slot), conv_slot(blocks_scratch, slot_floats, slot),
                 slot_floats, side_by_side ? Parallel{} : parallel);
     }

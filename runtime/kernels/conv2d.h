@@ -15,6 +15,8 @@ struct Conv2d {
   int64_t stride_h = 1, stride_w = 1, dilation_h = 1, dilation_w = 1;
   int64_t pad_top = 0, pad_left = 0;
   int64_t out_h = 0, out_w = 0;
+  /// Added before the activation: as large as y and apart from it; null: nothing is.
+  const float* residual = nullptr;
   Activation activation;
   bool deterministic = false;  // as GemmBlock has it
 };

@@ -9,9 +9,11 @@
 // clang-format off
 #include "simd/baseline.h"
 #include "simd/baseline_begin.h"
+#include "simd/planes.h"
 #include "simd/depthwise.h"
 #if PENLIGHT_BASELINE_FUSES
 #include "simd/fused_begin.h"
+#include "simd/planes.h"
 #include "simd/depthwise.h"
 #include "simd/fused_end.h"
 #endif
@@ -19,14 +21,17 @@
 #if PENLIGHT_X86
 #include "simd/avx2.h"
 #include "simd/avx2_begin.h"
+#include "simd/planes.h"
 #include "simd/depthwise.h"
 #include "simd/fused_begin.h"
+#include "simd/planes.h"
 #include "simd/depthwise.h"
 #include "simd/fused_end.h"
 #include "simd/avx2_end.h"
 #include "simd/avx512.h"
 #include "simd/avx512_begin.h"
 #include "simd/fused_begin.h"
+#include "simd/planes.h"
 #include "simd/depthwise.h"
 #include "simd/fused_end.h"
 #include "simd/avx512_end.h"
@@ -84,11 +89,16 @@ DepthwisePlan depthwise_plan(const Conv2d& c) {
   return p;
 }
 
-bool clamp_of(const Activation& activation, float* low, float* high) {
-  const bool is_clip = activation.function == Unary::kClip, is_relu = activation.function == Unary::kRelu;
-  *low = is_clip ? activation.parameters.alpha : is_relu ? 0.0f : -__builtin_inff();
-  *high = is_clip ? activation.parameters.beta : __builtin_inff();
-  return is_clip || is_relu || activation.function == Unary::kIdentity;
+/// Whether the lanes do all that comes after the sums.
+bool is_finished(const Conv2d& c) {
+  float low, high;
+  return c.residual == nullptr && activation_is_clamp(c.activation, &low, &high);
+}
+
+/// Does the rest: `first` is the place of `count` outputs at y.
+void finish_outputs(const Conv2d& c, int64_t first, int64_t count, float* y) {
+  for (int64_t i = 0; i < count && c.residual != nullptr; ++i) y[i] += c.residual[first + i];
+  unary_f32(c.activation.function, c.activation.parameters, y, y, static_cast<size_t>(count), Parallel{});
 }
 
 /// A worker's scratch: the image, outputs, weights and bias in lanes, offsets of the taps.
@@ -107,8 +117,9 @@ struct DepthwiseSlot {
     weight = output + p.output_floats;
     bias = weight + p.taps * p.lanes;
     memset(image, 0, static_cast<size_t>(p.image_floats + p.output_floats + p.tap_floats) * sizeof(float));
-    shape = {c.out_h, c.out_w, c.stride_h * p.pitch * p.lanes, c.stride_w * p.lanes, p.taps, offsets, 0.0f, 0.0f};
-    clamp_of(c.activation, &shape.low, &shape.high);
+    shape = {c.out_h,           c.out_w,         c.stride_h * p.pitch * p.lanes, c.stride_w * p.lanes, p.taps, offsets,
+             -__builtin_inff(), __builtin_inff()};
+    if (is_finished(c)) activation_is_clamp(c.activation, &shape.low, &shape.high);
   }
 
   int64_t channels(int64_t block) const { return conv_min(plan->lanes, conv->channels - block * plan->lanes); }
@@ -204,8 +215,7 @@ const float* at_or_null(const float* p, int64_t offset) { return p == nullptr ? 
 }  // namespace
 
 bool is_depthwise2d(const Conv2d& c) {
-  float low, high;
-  if (c.groups < 2 || c.groups != c.channels || c.groups != c.filters || !clamp_of(c.activation, &low, &high)) return false;
+  if (c.groups < 2 || c.groups != c.channels || c.groups != c.filters) return false;
   const int64_t sizes[] = {c.out_h, c.out_w, c.stride_h, c.stride_w, c.kernel_h, c.kernel_w, c.dilation_h, c.dilation_w};
   for (int64_t n : sizes)
     if (n < 1 || n > kLargestSide) return false;
@@ -224,7 +234,9 @@ void depthwise2d_f32(const Conv2d& c, const float* x, const float* weight, const
     slot.read_weight(block, weight + channel * slot.plan->taps, at_or_null(bias, channel));
     slot.read_image(block, x + plane * c.height * c.width, x + c.batch * c.channels * c.height * c.width);
     slot.plan->table->forward(slot.shape, slot.image, slot.weight, slot.bias, slot.output);
-    slot.write_outputs(block, y + plane * c.out_h * c.out_w);
+    const int64_t outputs = c.out_h * c.out_w, first = plane * outputs;
+    slot.write_outputs(block, y + first);
+    if (!is_finished(c)) finish_outputs(c, first, slot.channels(block) * outputs, y + first);
   });
 }
 

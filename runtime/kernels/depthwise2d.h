@@ -6,7 +6,7 @@
 namespace penlight {
 
 /// Channels lie side by side as the lanes of vectors, so that planes of any size and borders cost no more than their elements.
-/// True for as many groups as channels and filters, an activation that is a clamp, and images of a moderate size.
+/// True for as many groups as channels and filters, and images of a moderate size.
 bool is_depthwise2d(const Conv2d& conv);
 
 /// Floats of scratch for each of the functions below on `threads` threads.

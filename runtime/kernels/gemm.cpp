@@ -91,18 +91,6 @@ int64_t gemm_row_block(int64_t rows, int64_t depth) {
   return blocks <= 1 ? most : ((rows + blocks - 1) / blocks + kGemmUnit - 1) / kGemmUnit * kGemmUnit;
 }
 
-/// Limits of a clamp that does what the activation does, where one exists.
-bool activation_is_clamp(const Activation& activation, float* low, float* high) {
-  *low = -__builtin_inff();
-  *high = __builtin_inff();
-  if (activation.function == Unary::kRelu) *low = 0.0f;
-  if (activation.function == Unary::kClip) {
-    *low = activation.parameters.alpha;
-    *high = activation.parameters.beta;
-  }
-  return activation.function == Unary::kIdentity || activation.function == Unary::kRelu || activation.function == Unary::kClip;
-}
-
 GemmTile tile_of_block(const GemmBlock& block, int64_t k, int64_t depth) {
   GemmTile tile = {};
   tile.a_row = block.a_row;

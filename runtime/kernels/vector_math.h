@@ -53,6 +53,14 @@ struct Activation {
   UnaryParameters parameters;
 };
 
+/// Limits of a clamp that does what the activation does, where one exists; else none, and false.
+inline bool activation_is_clamp(const Activation& activation, float* low, float* high) {
+  const bool is_clip = activation.function == Unary::kClip, is_relu = activation.function == Unary::kRelu;
+  *low = is_clip ? activation.parameters.alpha : is_relu ? 0.0f : -__builtin_inff();
+  *high = is_clip ? activation.parameters.beta : __builtin_inff();
+  return is_clip || is_relu || activation.function == Unary::kIdentity;
+}
+
 /// y[i] = function(x[i]); x and y may be the same array.
 void unary_f32(Unary function, const UnaryParameters& parameters, const float* x, float* y, size_t count, const Parallel& parallel);
 
