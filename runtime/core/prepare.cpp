@@ -50,7 +50,9 @@ class NodePreparation {
   Status run() {
     if (reads_late_values()) return postpone();
     session_.kernel_message[0] = '\0';
+    call_.context.constant_inputs = session_constant_inputs(session_, record_);
     Status status = record_.kernel->infer(call_.context);
+    if (status == Status::kOk && !session_pack(session_, record_, call_.context)) status = infer_without_packing();
     if (status != Status::kOk && !call_.context.needs_values) return node_failure(session_, node_, status, error_);
     if (status != Status::kOk || call_.context.shaped_by_run) return postpone();
     status = take_outputs();
@@ -69,6 +71,12 @@ class NodePreparation {
       if (value >= 0 && shaped_late(session_.places[static_cast<size_t>(value)])) return true;
     }
     return false;
+  }
+
+  Status infer_without_packing() {
+    Context& context = call_.context;
+    context.constant_inputs = context.packed_bytes = context.scratch_bytes = 0;
+    return record_.kernel->infer(context);
   }
 
   /// Leaves the node to the run, where its inputs are there in full.

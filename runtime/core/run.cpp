@@ -114,6 +114,8 @@ Status run_node(penlight_session& session, size_t index, penlight_error& error) 
   if (record.state_bytes > 0) memcpy(call.context.state, record.state, record.state_bytes);
   call.context.state_bytes = record.state_bytes;
   call.context.scratch_bytes = record.scratch_bytes;
+  call.context.packed_bytes = record.packed_bytes;
+  call.context.packed = record.packed;
   call.context.scratch = session.arena + record.scratch_offset;
   session.kernel_message[0] = '\0';
   const uint64_t start = session.profile ? clock_nanoseconds() : 0;

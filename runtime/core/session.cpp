@@ -128,6 +128,7 @@ Status session_open(penlight_session& session, const penlight_program& program, 
 void session_close(penlight_session& session) {
   session_close_bodies(session);
   thread_pool_free(session.memory, session.own_threads);
+  for (size_t i = 0; i < session.nodes.count(); ++i) session_release_packed(session, session.nodes[i]);
   session.folded.clear(session.memory);
   session.blocks.clear(session.memory);
   session_close_kept(session);

@@ -42,7 +42,10 @@ struct NodeRecord {
   void* state = nullptr;  // in Session::folded
   size_t state_bytes = 0;
   size_t scratch_bytes = 0;
-  size_t scratch_offset = 0;  // into the arena
+  size_t scratch_offset = 0;        // into the arena
+  unsigned char* packed = nullptr;  // constants as the kernel wants them, kept while prepared anew
+  size_t packed_bytes = 0;
+  void (*pack)(Context& context, void* packed) = nullptr;
   bool folded = false;
   bool late = false;         // shapes, memory and all else are found when its turn comes in a run
   bool bounded = false;      // its outputs are kBounded
@@ -140,6 +143,11 @@ Status session_check_declared(const penlight_session& session, size_t value, con
 
 /// Everything from bind to the arena (prepare.cpp). On failure the session is unprepared and can be prepared again.
 Status session_prepare(penlight_session& session, const penlight_tensor* inputs, size_t count, penlight_error& error);
+/// Packs the constants of a node that `infer` has described; false when there is no memory for them (packed.cpp).
+bool session_pack(penlight_session& session, NodeRecord& record, Context& context);
+void session_release_packed(penlight_session& session, NodeRecord& record);
+/// The inputs of a node that may be packed, as Context has them (packed.cpp).
+uint64_t session_constant_inputs(const penlight_session& session, const NodeRecord& record);
 /// Lifetimes, offsets, the overlap check and the arena (arena.cpp).
 Status session_plan(penlight_session& session, penlight_error& error);
 /// Entry `index` of the plan, as the C API counts them (arena.cpp).

@@ -16,6 +16,7 @@ set(PENLIGHT_CORE_SOURCES
   late.cpp
   message.cpp
   overlap.cpp
+  packed.cpp
   planner.cpp
   pool.cpp
   prepare.cpp

@@ -8,6 +8,7 @@
 #include "conv_plain.h"
 #include "shape_rules.h"
 #include "window.h"
+#include "winograd.h"
 
 namespace penlight {
 
@@ -18,6 +19,7 @@ struct ConvState {
   Conv2d conv;
   Window window;
   bool fast = false;
+  int64_t tile = 0;  // of Winograd's convolution with packed weights, 0: the direct one
 };
 
 ConvChannels conv_channels(const Conv2d& conv) { return {conv.batch, conv.channels, conv.filters, conv.groups}; }
@@ -106,6 +108,29 @@ Status transposed_sizes(Context& context, Window* w) {
   return Status::kOk;
 }
 
+void conv_pack(Context& context, void* packed) {
+  const ConvState& state = context.state_as<ConvState>();
+  winograd_pack(state.conv, state.tile, context.input(1).as<float>(), static_cast<float*>(packed));
+}
+
+/// Scratch, and how the weights are packed where that pays.
+Status conv_memory(Context& context, ConvState* state) {
+  const bool may_pack = (context.constant_inputs >> 1 & 1) != 0 && context.input(0).data == nullptr;
+  int64_t floats = 0;
+  state->tile = may_pack ? winograd_tile(state->conv) : 0;
+  if (state->tile == 0) {
+    const bool fits = conv2d_scratch_floats(state->conv, context.threads(), &floats);
+    return fits && add_scratch(context, floats, sizeof(float)) ? Status::kOk : scratch_too_large(context);
+  }
+  if (!winograd_scratch_floats(state->conv, state->tile, context.threads(), &floats) ||
+      !add_scratch(context, floats, sizeof(float)))
+    return scratch_too_large(context);
+  if (!winograd_weight_floats(state->conv, state->tile, &floats)) return scratch_too_large(context);
+  context.packed_bytes = static_cast<size_t>(floats) * sizeof(float);
+  context.pack = conv_pack;
+  return Status::kOk;
+}
+
 }  // namespace
 
 Status conv_infer(Context& context) {
@@ -130,11 +155,7 @@ Status conv_infer(Context& context) {
   state.fast = window.rank <= 2 && context.input(0).dtype == DType::kF32;
   PENLIGHT_TRY(set_output(context, 0, context.input(0).dtype, window_output_shape(window, conv.batch, conv.filters)));
   context.macs = conv_macs(static_cast<uint64_t>(context.output(0).shape.count()), weight);
-  int64_t floats;
-  if (state.fast && context.output(0).shape.count() > 0 &&
-      (!conv2d_scratch_floats(conv, context.threads(), &floats) || !add_scratch(context, floats, sizeof(float))))
-    return scratch_too_large(context);
-  return Status::kOk;
+  return state.fast && context.output(0).shape.count() > 0 ? conv_memory(context, &state) : Status::kOk;
 }
 
 Status fused_conv_infer(Context& context) {
@@ -147,6 +168,12 @@ Status conv_run(Context& context) {
   const Tensor &x = context.input(0), &weight = context.input(1), &bias = context.input(2);
   Tensor& y = context.output(0);
   if (y.shape.count() == 0) return Status::kOk;
+  if (state.tile != 0) {
+    winograd_f32(state.conv, state.tile, x.as<float>(), static_cast<const float*>(context.packed),
+                 bias.present() ? bias.as<float>() : nullptr, y.as<float>(), static_cast<float*>(context.scratch),
+                 context_parallel(context));
+    return Status::kOk;
+  }
   if (state.fast) {
     conv2d_f32(state.conv, x.as<float>(), weight.as<float>(), bias.present() ? bias.as<float>() : nullptr, y.as<float>(),
                static_cast<float*>(context.scratch), context_parallel(context));

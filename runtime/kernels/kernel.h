@@ -147,6 +147,13 @@ class Context {
 
   void* scratch = nullptr;  // `run` only
 
+  // Constants in another order, made once while a session is prepared: `infer` asks where the inputs that it reads are constants
+  // and gives the size and a function that fills such memory from `inputs`; `run` gets it.
+  uint64_t constant_inputs = 0;  // bit i: input i is a constant that may be packed
+  size_t packed_bytes = 0;
+  void (*pack)(Context& context, void* packed) = nullptr;
+  const void* packed = nullptr;  // `run` only
+
   const Tensor& input(int i) const { return i < input_count ? inputs[i] : kAbsent; }
   Tensor& output(int i) { return outputs[i]; }
   /// False for an optional output that the file leaves out. `infer` may then leave its dtype at kNone (and `run` must not write

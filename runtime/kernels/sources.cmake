@@ -42,6 +42,7 @@ set(PENLIGHT_KERNEL_SOURCES
   pool2d.cpp
   power.cpp
   quantize.cpp
+  quantize_bytes.cpp
   real_angles.cpp
   real_functions.cpp
   recurrent.cpp
@@ -65,4 +66,5 @@ set(PENLIGHT_KERNEL_SOURCES
   unique.cpp
   vector_math.cpp
   window.cpp
+  winograd.cpp
 )
