@@ -9,15 +9,18 @@ from typing import Any
 import numpy as np
 
 from penlight import _native
+from penlight.backends.backend import backend_of
 from penlight.errors import ArgumentError, DTypeError, ShapeError
 from penlight.ops.arithmetic import clamp, where
 from penlight.ops.dispatch import apply
 from penlight.ops.elementwise import abs, exp, log1p
+from penlight.ops.fused_loss import FusedCrossEntropy
 from penlight.ops.operator import Operator, Spec
 from penlight.ops.precision import under_autocast
 from penlight.ops.registry import register
 from penlight.ops.samples import index, of, sample
 from penlight.ops.softmax import log_softmax_array
+from penlight.tape import mode
 from penlight.tensor import Tensor
 
 
@@ -113,7 +116,10 @@ def cross_entropy(
         )
     rows, flat = _class_rows(input), target.reshape(-1)
     _check_classes(flat, rows, ignore_index)
-    if weight is not None:
+    if _writes_gradient(rows, weight):
+        losses = apply(FusedCrossEntropy(ignore_index, float(label_smoothing)), rows, flat, weight)[0]
+        counts = None if weight is None or reduction != "mean" else _class_weights(flat, weight, ignore_index)
+    elif weight is not None:
         losses, counts = _weighted(rows, flat, weight, ignore_index, label_smoothing)
     else:
         losses = apply(CrossEntropy(ignore_index, float(label_smoothing)), rows, flat)[0]
@@ -160,12 +166,25 @@ def _check_classes(target: Tensor, rows: Tensor, ignore_index: int) -> None:
             )
 
 
+def _writes_gradient(rows: Tensor, weight: Tensor | None) -> bool:
+    """Where the backend has a kernel for it; a trace has the plain operators, which every model format knows."""
+    if mode.tracer is not None or (weight is not None and (weight.requires_grad or weight.dtype is not rows.dtype)):
+        return False
+    return backend_of(rows._data).kernel(FusedCrossEntropy.name) is not None
+
+
+def _class_weights(target: Tensor, weight: Tensor, ignore_index: int) -> Tensor:
+    """(N,) the weight of each row's class, 0 where it is ignored."""
+    kept = target != ignore_index
+    return where(kept, weight.index_select(0, where(kept, target, 0)), 0.0)
+
+
 def _weighted(rows: Tensor, target: Tensor, weight: Tensor, ignore_index: int, smoothing: float) -> tuple[Tensor, Tensor]:
     """Losses and weights per row, as a composite: the weighted case is rare."""
     logp = rows.log_softmax(1)
     kept = target != ignore_index
     safe = where(kept, target, 0)
-    counts = where(kept, weight.index_select(0, safe), 0.0)
+    counts = _class_weights(target, weight, ignore_index)
     losses = -logp.gather(1, safe.unsqueeze(1)).squeeze(1) * counts * (1.0 - smoothing)
     if smoothing:
         losses = losses - where(kept, (logp * weight).sum(1), 0.0) * (smoothing / rows.shape[1])

@@ -8,12 +8,25 @@ from typing import Any
 import numpy as np
 
 from penlight.backends.backend import Backend
-from penlight.backends.cuda import activation, elementwise, loss, norm, optimizer, products, recording, reduction, softmax
+from penlight.backends.cuda import (
+    activation,
+    attention,
+    convolution,
+    elementwise,
+    fused_loss,
+    loss,
+    norm,
+    optimizer,
+    products,
+    recording,
+    reduction,
+    softmax,
+)
 from penlight.backends.cuda.wrapper import Launcher, first
 from penlight.device import device as Device
 from penlight.errors import DeviceError
 
-_FAMILIES = (elementwise, reduction, activation, softmax, loss, norm, optimizer)
+_FAMILIES = (elementwise, reduction, activation, softmax, loss, fused_loss, norm, attention, convolution, optimizer)
 _LIBRARIES = (products,)  # those of NVIDIA; they are asked before the own kernels, and decline where they are not there
 
 

@@ -24,7 +24,7 @@ class CrossEntropy:
 
     def forward(self, operator: Any, x: Any, target: Any) -> Any:
         """The losses and the log-probabilities."""
-        if not _takes(x, target):
+        if not takes_classes(x, target):
             return NotImplemented
         losses = self._xp.empty(target.shape, x.dtype)
         log_probabilities = self._xp.empty(x.shape, x.dtype)
@@ -33,7 +33,7 @@ class CrossEntropy:
 
     def backward(self, operator: Any, needs: Any, grad: Any, output: Any, x: Any, target: Any) -> Any:
         """The gradient of the logits from the saved log-probabilities."""
-        if grad[0] is None or grad[1] is not None or not _takes(output[1], target) or not wrapper.takes(grad[0], output[1]):
+        if grad[0] is None or grad[1] is not None or not takes_classes(output[1], target) or not wrapper.takes(grad[0], output[1]):
             return NotImplemented
         grad_x = self._xp.empty(output[1].shape, output[1].dtype)
         inputs = {"log_probabilities": output[1], "grad": grad[0]}
@@ -48,6 +48,7 @@ class CrossEntropy:
         wrapper.launch(self._launcher, self._kernels[name], str(logits.dtype), launch.rows(rows, columns), values)
 
 
-def _takes(x: Any, target: Any) -> bool:
+def takes_classes(x: Any, target: Any) -> bool:
+    """Whether these are logits (N, C) and classes (N,) that the kernels of a loss take."""
     is_class = str(getattr(target, "dtype", "")) == "int64"
     return wrapper.takes(x) and x.ndim == 2 and x.size > 0 and is_class and target.shape == x.shape[:1]
