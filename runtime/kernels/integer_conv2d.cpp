@@ -130,7 +130,7 @@ void multiply_groups(const IntegerConv2d& conv, void* scratch, const Parallel& p
 
 /// A filter over one channel works on bands of output rows. The padded image rows of a band lie one after the other in bytes, and
 /// beside each the row that the next kernel row meets: pairs. Two kernel rows are one row of taps over pairs.
-struct DepthwisePlan {
+struct IntegerDepthwisePlan {
   ImageAxis y, x;
   int64_t row_pairs = 0, taps = 0;   // of kernel rows, of such pairs
   int64_t pitch = 0;                 // of a padded image row
@@ -142,7 +142,7 @@ struct DepthwisePlan {
 constexpr int64_t kDepthwiseSlack = 64;       // whole vectors are read and written at the end of a band
 constexpr int64_t kDepthwisePairs = 1 << 12;  // of a band: they stay in the first cache
 
-bool depthwise_plan(const IntegerConv2d& conv, DepthwisePlan* p) {
+bool depthwise_plan(const IntegerConv2d& conv, IntegerDepthwisePlan* p) {
   p->y = axis_y(conv);
   p->x = axis_x(conv);
   p->row_pairs = (p->y.kernel + 1) / 2;
@@ -188,7 +188,7 @@ inline void copy_bytes(const uint8_t* from, int64_t count, uint8_t* to) {
 
 class DepthwiseFilter {
  public:
-  DepthwiseFilter(const IntegerConv2d& conv, const DepthwisePlan& plan, void* slot)
+  DepthwiseFilter(const IntegerConv2d& conv, const IntegerDepthwisePlan& plan, void* slot)
       : conv_(conv), p_(plan), table_(integer_gemm_table()), zero_(byte_zero(conv.x, 0)) {
     taps_ = static_cast<ByteTap*>(slot);
     image_ = static_cast<uint8_t*>(slot) + p_.tap_bytes;
@@ -270,7 +270,7 @@ class DepthwiseFilter {
   }
 
   const IntegerConv2d& conv_;
-  const DepthwisePlan& p_;
+  const IntegerDepthwisePlan& p_;
   const IntegerGemmTable& table_;
   ByteZero zero_;
   ByteTap* taps_;
@@ -286,7 +286,7 @@ bool is_depthwise(const IntegerConv2d& conv) { return conv.groups == conv.channe
 bool integer_conv2d_scratch_bytes(const IntegerConv2d& conv, size_t threads, int64_t* bytes) {
   const ImageAxis y = axis_y(conv), x = axis_x(conv);
   if (is_depthwise(conv)) {
-    DepthwisePlan plan;
+    IntegerDepthwisePlan plan;
     return depthwise_plan(conv, &plan) && !__builtin_mul_overflow(plan.slot_bytes, static_cast<int64_t>(threads), bytes);
   }
   int64_t k, n;
@@ -298,7 +298,7 @@ bool integer_conv2d_scratch_bytes(const IntegerConv2d& conv, size_t threads, int
 
 void integer_conv2d(const IntegerConv2d& conv, void* scratch, const Parallel& parallel) {
   if (!is_depthwise(conv)) return multiply_groups(conv, scratch, parallel);
-  DepthwisePlan plan;
+  IntegerDepthwisePlan plan;
   if (!depthwise_plan(conv, &plan)) return;
   const auto planes = static_cast<size_t>(conv.batch * conv.filters);
   const size_t threads = parallel.threads;

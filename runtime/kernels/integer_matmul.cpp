@@ -21,6 +21,7 @@ struct IntegerMatMulState {
 
 constexpr IntegerOperands kMatMulIntegerOperands = {0, 2, 1, 3};
 constexpr IntegerOperands kQLinearOperands = {0, 2, 3, 5};
+constexpr IntegerOperands kToFloatOperands = {0, 4, 1, 5};
 
 /// One number, or one for each of `size` rows or columns (at the place of a matrix's rows or columns).
 Status check_line_parameter(Context& context, int i, int64_t size) {
@@ -150,6 +151,40 @@ Status qlinear_matmul_infer(Context& context) {
 
 Status qlinear_matmul_run(Context& context) {
   if (context.output(0).shape.count() > 0) integer_products(context, kQLinearOperands, round_sums);
+  return Status::kOk;
+}
+
+namespace {
+
+/// Sums times the scales of both sides, plus the bias.
+void scale_products(const void* target, int64_t row, int64_t first, int64_t count, int32_t* sums) {
+  const auto& to = *static_cast<const IntegerTarget*>(target);
+  Context& context = *to.context;
+  const Tensor &b_scale = context.input(3), &bias = context.input(6);
+  const bool one = b_scale.shape.count() == 1;
+  const float a_scale = context.input(2).as<float>()[0], scale = one ? a_scale * b_scale.as<float>()[0] : a_scale;
+  integer_gemm_table().scale(sums, count, scale, one ? nullptr : b_scale.as<float>() + first,
+                             bias.present() ? bias.as<float>() + first : nullptr,
+                             context.output(0).as<float>() + (to.row + row) * to.n + first);
+}
+
+}  // namespace
+
+Status matmul_integer_to_float_infer(Context& context) {
+  PENLIGHT_TRY(integer_product_infer(context, kToFloatOperands, DType::kF32));
+  const int64_t n = context.state_as<IntegerMatMulState>().n;
+  for (int i = 2; i < 4; ++i) PENLIGHT_TRY(check_dtype(context, i, dtype_bit(DType::kF32)));
+  PENLIGHT_TRY(check_line_parameter(context, 2, 1));
+  PENLIGHT_TRY(check_line_parameter(context, 3, n));
+  const Tensor& bias = context.input(6);
+  if (!bias.present()) return Status::kOk;
+  PENLIGHT_TRY(check_dtype(context, 6, dtype_bit(DType::kF32)));
+  if (bias.shape.rank == 1 && bias.shape.dims[0] == n) return Status::kOk;
+  return context.fail(Status::kShapeMismatch, "the bias must have shape (%lld,)", static_cast<long long>(n));
+}
+
+Status matmul_integer_to_float_run(Context& context) {
+  if (context.output(0).shape.count() > 0) integer_products(context, kToFloatOperands, scale_products);
   return Status::kOk;
 }
 

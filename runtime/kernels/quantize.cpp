@@ -1,6 +1,6 @@
 // QuantizeLinear and DequantizeLinear: one scale for a tensor, for each index of an axis, or for blocks along it.
 // SPDX-License-Identifier: Apache-2.0
-#include "quantize.h"
+#include "quantize_bytes.h"
 
 namespace penlight {
 
@@ -100,34 +100,6 @@ void quantize_run(const QuantizeRun& run, const Tensor& scale, const Tensor& zer
   }
 }
 
-typedef float QuantizeFloats __attribute__((vector_size(16)));
-typedef int32_t QuantizeInts __attribute__((vector_size(16)));
-
-/// As `quantized` for many numbers with one scale: vectors by hand, since compilers keep the order of comparisons that may trap.
-template <typename Q>
-void quantize_floats(const float* x, int64_t count, float scale, float point, Q* y) {
-  constexpr int64_t kPiece = 64, kLanes = 4;
-  const QuantizeFloats zero = {}, low = zero + QuantizedRange<Q>::kLow, high = zero + QuantizedRange<Q>::kHigh,
-                       limit = zero + kQuantizedLimit;
-  int32_t whole[kPiece];
-  for (; count >= kPiece; count -= kPiece, x += kPiece, y += kPiece) {
-    for (int64_t i = 0; i < kPiece; i += kLanes) {
-      QuantizeFloats v;
-      __builtin_memcpy(&v, x + i, sizeof v);
-      v /= scale;
-      v = v > -limit ? v : -limit;
-      v = v < limit ? v : limit;
-      v = ((v + kQuantizedWhole) - kQuantizedWhole) + point;
-      v = v > low ? v : low;
-      v = v < high ? v : high;
-      const QuantizeInts rounded = __builtin_convertvector(v, QuantizeInts);
-      __builtin_memcpy(whole + i, &rounded, sizeof rounded);
-    }
-    for (int64_t i = 0; i < kPiece; ++i) y[i] = static_cast<Q>(whole[i]);
-  }
-  for (int64_t i = 0; i < count; ++i) y[i] = quantized<Q>(x[i] / scale, point);
-}
-
 /// The dtype that ONNX numbers `number`; kNone for those that are no choice here.
 DType quantize_choice(int64_t number) {
   switch (number) {
@@ -177,10 +149,11 @@ Status quantize_linear_run(Context& context) {
       const T* values = x.as<T>();
       Q* results = y.as<Q>();
       quantize_runs(context, s, [&](const QuantizeRun& run) {
-        if constexpr (sizeof(T) == sizeof(float) && Element<T>::kIsFloat) {
+        if constexpr (sizeof(T) == sizeof(float) && Element<T>::kIsFloat && sizeof(Q) == 1) {
+          const Q point = zero.present() ? zero.as<Q>()[zero.shape.count() == 1 ? 0 : run.place] : Q(0);
           if (run.step == 0)
-            return quantize_floats<Q>(values + run.first, run.count, scale_value(scale, run.place),
-                                      zero_point_of<Q>(zero, run.place), results + run.first);
+            return quantize_table().quantize(values + run.first, run.count, scale_value(scale, run.place), byte_range(point),
+                                             reinterpret_cast<uint8_t*>(results + run.first));
         }
         quantize_run<Q>(run, scale, zero, [values, results](int64_t i, float own, float point) {
           const float value = static_cast<float>(static_cast<typename Element<T>::Compute>(values[i]));

@@ -7,6 +7,7 @@
 // clang-format off
 #include "simd/baseline_begin.h"
 #include "simd/vector.h"
+#include "simd/narrow.h"
 #include "simd/sums.h"
 #include "simd/functions.h"
 #include "simd/baseline_end.h"

@@ -1,6 +1,5 @@
 // Loops of integer products; included inside the namespace of each instruction set. SPDX-License-Identifier: Apache-2.0
 
-typedef int16_t Vh __attribute__((vector_size(PENLIGHT_LANES * 4)));
 typedef uint32_t Vu __attribute__((vector_size(PENLIGHT_LANES * 4)));
 typedef uint8_t Bytes __attribute__((vector_size(16)));
 typedef int16_t Words __attribute__((vector_size(32)));
@@ -146,52 +145,45 @@ inline void integer_taps(const ByteTap* taps, int64_t tap_count, int64_t count, 
   multiply_taps<0>(taps, tap_count, count, first, sums);
 }
 
-/// Numbers of 0 to 255 as bytes.
-PENLIGHT_INLINE void store_narrow(const Vi (&v)[4], uint8_t* y) {
-#if PENLIGHT_LANES == 8
-  typedef char Chars __attribute__((vector_size(32)));
-  const Vh low = __builtin_ia32_packusdw256(v[0], v[1]), high = __builtin_ia32_packusdw256(v[2], v[3]);
-  const Chars mixed = __builtin_ia32_packuswb256(low, high);  // by halves: four of each, twice
-  const Vi order = {0, 4, 1, 5, 2, 6, 3, 7};
-  const Vi bytes = __builtin_ia32_permvarsi256(reinterpret_cast<Vi>(mixed), order);
-  __builtin_memcpy(y, &bytes, sizeof bytes);
-#elif PENLIGHT_LANES == 4 && defined(__SSE2__)
-  const Vh low = __builtin_ia32_packssdw128(v[0], v[1]), high = __builtin_ia32_packssdw128(v[2], v[3]);
-  const auto bytes = __builtin_ia32_packuswb128(low, high);
-  __builtin_memcpy(y, &bytes, sizeof bytes);
-#else
-  for (int part = 0; part < 4; ++part)
-    for (int lane = 0; lane < kLanes; ++lane) y[part * kLanes + lane] = static_cast<uint8_t>(v[part][lane]);
-#endif
+/// As `quantized`, 4 * kLanes at once: bounds before rounding are the same as after it, since they are whole numbers.
+PENLIGHT_INLINE void requantize_once(const int32_t* sums, const Requantize& r, Vi whole, uint8_t* y) {
+  const Vf low = splat(r.low - r.zero), high = splat(r.high - r.zero);
+  Vi rounded[4];
+#pragma GCC unroll 4
+  for (int part = 0; part < 4; ++part) {
+    Vi v;
+    __builtin_memcpy(&v, sums + part * kLanes, sizeof v);
+    Vf value = __builtin_convertvector(v + r.bias, Vf) * r.scale * r.own;
+    value = value > low ? value : low;
+    value = value < high ? value : high;
+    rounded[part] = bits_of(value + kQuantizedWhole) - whole;
+  }
+  store_narrow(rounded, y);
 }
 
-/// As `quantized`, many at once: bounds before rounding are the same as after it, since they are whole numbers.
-inline void requantize_sums(const int32_t* sums, int64_t count, const Requantize& r, uint8_t* y) {
+inline void requantize_sums(const int32_t* sums, int64_t count, const Requantize& requantize, uint8_t* y) {
   constexpr int64_t kOnce = 4 * kLanes;
-  const float low = r.low - r.zero, high = r.high - r.zero, down = r.low < 0 ? 128 : 0;
-  const Vf lows = splat(low), highs = splat(high);
-  const Vi whole = bits_of(splat(kQuantizedWhole)) - static_cast<int32_t>(r.zero + down);
-  const uint8_t flip = r.low < 0 ? 0x80 : 0;
-  for (int64_t i = 0; i < count; i += kOnce) {
-    const int64_t rest = count - i;
-    int32_t some[kOnce];
+  const Requantize r = requantize;
+  const bool is_signed = r.low < 0;
+  const Vi whole = bits_of(splat(kQuantizedWhole)) - static_cast<int32_t>(r.zero + (is_signed ? 128 : 0));
+  const uint64_t flip = is_signed ? 0x8080808080808080u : 0;
+  int64_t i = 0;
+  for (; i + kOnce <= count; i += kOnce) requantize_once(sums + i, r, whole, y + i);
+  if (i < count) {
+    int32_t some[kOnce] = {};
     uint8_t bytes[kOnce];
-    if (rest < kOnce) __builtin_memcpy(some, sums + i, static_cast<size_t>(rest) * sizeof(int32_t));
-    const int32_t* from = rest < kOnce ? some : sums + i;
-    Vi rounded[4];
-#pragma GCC unroll 4
-    for (int part = 0; part < 4; ++part) {
-      Vi v;
-      __builtin_memcpy(&v, from + part * kLanes, sizeof v);
-      Vf value = __builtin_convertvector(v + r.bias, Vf) * r.scale * r.own;
-      value = value > lows ? value : lows;
-      value = value < highs ? value : highs;
-      rounded[part] = bits_of(value + kQuantizedWhole) - whole;
-    }
-    store_narrow(rounded, bytes);
-    for (int64_t j = 0; j < kOnce; ++j) bytes[j] = static_cast<uint8_t>(bytes[j] ^ flip);
-    __builtin_memcpy(y + i, bytes, static_cast<size_t>(rest < kOnce ? rest : kOnce));
+    __builtin_memcpy(some, sums + i, static_cast<size_t>(count - i) * sizeof(int32_t));
+    requantize_once(some, r, whole, bytes);
+    __builtin_memcpy(y + i, bytes, static_cast<size_t>(count - i));
   }
+  if (!is_signed) return;
+  for (i = 0; i + 8 <= count; i += 8) {
+    uint64_t bytes;
+    __builtin_memcpy(&bytes, y + i, sizeof bytes);
+    bytes ^= flip;
+    __builtin_memcpy(y + i, &bytes, sizeof bytes);
+  }
+  for (; i < count; ++i) y[i] = static_cast<uint8_t>(y[i] ^ 0x80);
 }
 
 /// Sums of dynamically quantized products as floats: sums * scales + bias, each a rounding of its own.
