@@ -226,8 +226,10 @@ def _overload(name: str, node: Node) -> str:
     found = node.attributes.get("activation")
     activation = "" if found is None else str(found.value)
     bias, residual = ((place < len(node.inputs) and node.inputs[place] is not None) for place in (2, 3))
-    if name.endswith("Normalization"):
+    if name.endswith("Normalization") or name == "QuantizedAdd":
         return ""
+    if name == "MatMulIntegerToFloat":
+        return "Bias" if len(node.inputs) > 6 else ""
     if name != "FusedMatMul":
         return RESIDUAL * residual + activation
     return "Bias" * bias + activation + RESIDUAL * residual

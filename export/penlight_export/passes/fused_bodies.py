@@ -90,6 +90,29 @@ def _define_norm(name: str, overload: str, opset: int) -> Function:
     return Function(FUSED_DOMAIN, name, overload, graph=graph, attributes=declared)
 
 
+def _define_quantized_add(name: str, overload: str, opset: int) -> Function:
+    """QuantizedAdd: each tensor with its scale and zero point; those of the result come last."""
+    inputs = [Value(name=each) for each in ("A", "a_scale", "a_zero", "B", "b_scale", "b_zero", "y_scale", "y_zero")]
+    floats = [Node("", "DequantizeLinear", inputs[:3]), Node("", "DequantizeLinear", inputs[3:6])]
+    total = Node("", "Add", [node.outputs[0] for node in floats])
+    rounded = Node("", "QuantizeLinear", [total.outputs[0], *inputs[6:]])
+    graph = Graph(inputs, rounded.outputs, nodes=[*floats, total, rounded], opset_imports={"": opset}, name=f"{name}{overload}")
+    return Function(FUSED_DOMAIN, name, overload, graph=graph, attributes=[])
+
+
+def _define_integer_product(name: str, overload: str, opset: int) -> Function:
+    """MatMulIntegerToFloat: the overload says whether there is a bias."""
+    inputs = [Value(name=each) for each in ("A", "B", "a_scale", "b_scale", "a_zero", "b_zero", "C")][: 7 if overload else 6]
+    product = Node("", "MatMulInteger", [inputs[0], inputs[1], inputs[4], inputs[5]])
+    scale = Node("", "Mul", inputs[2:4])
+    number = Node("", "Cast", product.outputs, [Attr("to", AttributeType.INT, 1)])  # float32
+    nodes = [product, scale, number, Node("", "Mul", [number.outputs[0], scale.outputs[0]])]
+    if overload:
+        nodes.append(Node("", "Add", [nodes[-1].outputs[0], inputs[6]]))
+    graph = Graph(inputs, nodes[-1].outputs, nodes=nodes, opset_imports={"": opset}, name=f"{name}{overload}")
+    return Function(FUSED_DOMAIN, name, overload, graph=graph, attributes=[])
+
+
 def _refer(name: str, attribute: str, kind: str) -> Attr:
     return RefAttr(name, attribute, AttributeType.__members__[kind])
 
@@ -112,5 +135,7 @@ _DEFINED: dict[str, Callable[[str, str, int], Function]] = {
     "FusedMatMul": _define_linear,
     "FusedLayerNormalization": _define_norm,
     "FusedRMSNormalization": _define_norm,
+    "QuantizedAdd": _define_quantized_add,
+    "MatMulIntegerToFloat": _define_integer_product,
 }
 WITH_BODIES = frozenset(_DEFINED)

@@ -17,7 +17,9 @@ from penlight_export.passes.identity import RemoveIdentities
 from penlight_export.passes.matmul_add import FuseMatMulAdd
 from penlight_export.passes.merge_products import MergeProducts
 from penlight_export.passes.pad_conv import FoldPad
+from penlight_export.passes.quantized_layers import QuantizedLayers, QuantizedSums
 from penlight_export.passes.quantized_moves import MoveQuantized
+from penlight_export.passes.quantized_products import QuantizedProducts
 from penlight_export.passes.recognise import RecogniseOperators
 from penlight_export.passes.rotary import FuseRotary
 from penlight_export.passes.scale_weights import ScaleWeights
@@ -49,6 +51,9 @@ DEFAULT: tuple[Pass, ...] = (
     PlainSums(),
     RecogniseOperators(edge_only=True),
     FuseAttention(one_row=True),
+    QuantizedLayers(),
+    QuantizedSums(),
+    QuantizedProducts(),
     FuseActivation(),
     FuseLinear(),
 )

@@ -1,0 +1,186 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Quantized models run in 8 bits in .pen files: the same numbers as onnxruntime's, up to one step where a result is rounded."""
+
+import numpy as np
+import pytest
+from onnx_text import model_from_text, run_onnx
+
+import penlight_runtime
+from penlight_export import convert, passes
+from penlight_export import graph as g
+from penlight_export.passes.fused_bodies import add_functions
+
+RNG = np.random.default_rng(3)
+ALL = (
+    passes.MoveQuantized(),
+    passes.QuantizedLayers(),
+    passes.QuantizedSums(),
+    passes.QuantizedProducts(),
+    passes.RemoveDeadCode(),
+)
+
+
+def weights(*shape, dtype=np.int8, axis=None):
+    """Numbers, scales (one, or one along the axis) and zero points."""
+    count = () if axis is None else (shape[axis],)
+    return RNG.integers(-127, 128, shape).astype(dtype), RNG.uniform(0.002, 0.01, count).astype(np.float32), np.zeros(count, dtype)
+
+
+def quantized_model(body, kind="uint8", y_scale=0.05, y_zero=100, given=None, rank=4):
+    """x -> 8 bits -> body (xf to f) -> 8 bits -> y."""
+    dtype = np.dtype(kind)
+    constants = {
+        "xs": np.float32(0.03),
+        "xz": np.array(7, dtype),
+        "ys": np.float32(y_scale),
+        "yz": np.array(y_zero, dtype),
+        **(given or {}),
+    }
+    sizes = ", ".join(f"size{d}" for d in range(rank))
+    text = (
+        f"g (float[2,6,9,8] x) => (float[{sizes}] y) {{ xq = QuantizeLinear(x, xs, xz) xf = DequantizeLinear(xq, xs, xz) "
+        f"{body} yq = QuantizeLinear(f, ys, yz) y = DequantizeLinear(yq, ys, yz) }}"
+    )
+    return model_from_text(text, weights={name: np.asarray(value) for name, value in constants.items()})
+
+
+def rewritten(proto):
+    """The operators after the passes, and the graph with bodies of standard operators in the place of the fused ones."""
+    model = g.from_proto(proto)
+    g.infer_shapes(model)
+    passes.run_passes(model, ALL)
+    operators = [node.op_type for node in model.graph]
+    add_functions(model)
+    g.inline_functions(model)
+    return operators, g.to_proto(model)
+
+
+def run_edge(proto, folder, inputs, chain=passes.DEFAULT):
+    """The operators of the .pen file, and its results."""
+    path = folder / "m.onnx"
+    path.write_bytes(proto.SerializeToString())
+    result = convert(path, folder / "m.pen", verify=False, passes=chain)
+    (found,) = penlight_runtime.Program.open(folder / "m.pen").session().run(inputs).values()
+    return result.summary.operators, found
+
+
+def assert_close(proto, folder, step=0.05):
+    """onnxruntime's own integer kernels saturate on some processors; without optimizations it computes in floats."""
+    inputs = {"x": RNG.uniform(-5, 5, (2, 6, 9, 8)).astype(np.float32)}
+    operators, found = run_edge(proto, folder, inputs)
+    (wanted,) = run_onnx(proto, inputs).values()
+    assert np.abs(found - wanted).max() < 1.01 * step
+    assert (found != wanted).mean() < 0.02
+    return operators
+
+
+def convolution(group=1, axis=0, bias="stored"):
+    w, s, z = weights(6, 6 // group, 3, 3, axis=axis)
+    given = {"w": w, "ws": s, "wz": z}
+    steps = (np.float32(0.03) * s).reshape(-1) * np.ones(6, np.float32)
+    if bias == "stored":
+        given |= {"b": RNG.integers(-3000, 3000, 6).astype(np.int32), "bs": steps, "bz": np.zeros(6, np.int32)}
+    else:
+        given["bf"] = RNG.standard_normal(6).astype(np.float32)
+    stored = "bf = DequantizeLinear<axis = 0>(b, bs, bz) " if bias == "stored" else ""
+    conv = f"Conv<group = {group}, pads = [1, 0, 1, 2], strides = [1, 2]>(xf, wf{', bf' if bias else ''})"
+    if bias == "":
+        del given["bf"]
+    return f"wf = DequantizeLinear<axis = 0>(w, ws, wz) {stored}", conv, given
+
+
+@pytest.mark.parametrize("bias", ["stored", "float", ""])
+@pytest.mark.parametrize(("group", "axis"), [(1, 0), (6, 0), (2, None)])
+@pytest.mark.parametrize("kind", ["uint8", "int8"])
+def test_convolutions_become_integer_ones(tmp_path, kind, group, axis, bias):
+    head, conv, given = convolution(group, axis, bias)
+    proto = quantized_model(f"{head} f = {conv}", kind, given=given)
+    assert rewritten(proto)[0] == ["QuantizeLinear", "QLinearConv", "DequantizeLinear"]
+    operators = assert_close(proto, tmp_path)
+    assert "QLinearConv" in operators and "Conv" not in operators
+
+
+@pytest.mark.parametrize(
+    ("activation", "y_zero", "clipped"),
+    [
+        ("Relu(c)", 0, False),
+        ("Relu(c)", 100, True),
+        ("Clip(c, low, high)", 100, True),
+        ("Clip(c, low)", 100, True),
+        ("Clip(c, , high)", 100, True),
+        ("Clip(c, lowest, highest)", 100, False),
+    ],
+)
+def test_limits_are_rounded(tmp_path, activation, y_zero, clipped):
+    head, conv, given = convolution()
+    limits = {"low": np.float32(-1.51), "high": np.float32(2.2), "lowest": np.float32(-100), "highest": np.float32(100)}
+    given |= {name: limits[name] for name in limits if name in activation.replace(",", " ").replace(")", " ").split()}
+    proto = quantized_model(f"{head} c = {conv} f = {activation}", y_zero=y_zero, given=given)
+    assert rewritten(proto)[0] == ["QuantizeLinear", "QLinearConv", *(["Clip"] if clipped else []), "DequantizeLinear"]
+    assert_close(proto, tmp_path)
+
+
+@pytest.mark.parametrize("transposed", [True, False])
+def test_linear_layers_become_convolutions(tmp_path, transposed):
+    w, s, z = weights(*((10, 48) if transposed else (48, 10)), axis=0 if transposed else 1)
+    given = {"w": w, "ws": s, "wz": z, "bf": RNG.standard_normal(10).astype(np.float32), "shape": np.array([-1, 48], np.int64)}
+    body = (
+        f"r = Reshape(xf, shape) wf = DequantizeLinear<axis = {0 if transposed else 1}>(w, ws, wz) rq = QuantizeLinear(r, xs, xz) "
+        f"rf = DequantizeLinear(rq, xs, xz) f = Gemm<transB = {int(transposed)}>(rf, wf, bf)"
+    )
+    proto = quantized_model(body, given=given, rank=2)
+    assert rewritten(proto)[0] == ["QuantizeLinear", "Reshape", "Unsqueeze", "QLinearConv", "Squeeze", "DequantizeLinear"]
+    assert_close(proto, tmp_path)
+
+
+def test_products_of_matrices(tmp_path):
+    w, s, z = weights(8, 5, axis=1)
+    proto = quantized_model("wf = DequantizeLinear<axis = 1>(w, ws, wz) f = MatMul(xf, wf)", given={"w": w, "ws": s, "wz": z})
+    assert rewritten(proto)[0] == ["QuantizeLinear", "QLinearMatMul", "DequantizeLinear"]
+    assert_close(proto, tmp_path)
+
+
+@pytest.mark.parametrize("kind", ["uint8", "int8"])
+def test_sums_keep_their_bits(tmp_path, kind):
+    dtype = np.dtype(kind)
+    given = {"zs": np.float32(0.021), "zz": np.array(11, dtype)}
+    body = "e = Relu(xf) zq = QuantizeLinear(e, zs, zz) zf = DequantizeLinear(zq, zs, zz) f = Add(xf, zf)"
+    proto = quantized_model(body, kind, given=given)
+    operators, written = rewritten(proto)
+    assert operators.count("QuantizedAdd") == 1 and "Add" not in operators
+    inputs = {"x": RNG.uniform(-9, 9, (2, 6, 9, 8)).astype(np.float32)}
+    (wanted,) = run_onnx(proto, inputs).values()
+    (body,) = run_onnx(written, inputs).values()
+    _, found = run_edge(proto, tmp_path, inputs)
+    np.testing.assert_array_equal(found, wanted)
+    np.testing.assert_array_equal(body, wanted)
+
+
+@pytest.mark.parametrize("body", ["f = Add(xf, p)", "c = Conv(xf, k) f = Softmax(c)", "c = Conv(xf, k) f = Add(c, c)"])
+def test_what_is_not_quantized_stays(body):
+    given = {"p": np.ones((6, 9, 8), np.float32), "k": np.ones((6, 6, 1, 1), np.float32)}
+    proto = quantized_model(body, given={name: value for name, value in given.items() if f" {name})" in body})
+    operators, _ = rewritten(proto)
+    assert not {"QLinearConv", "QuantizedAdd"} & set(operators)
+
+
+@pytest.mark.parametrize("biased", [True, False])
+@pytest.mark.parametrize("columns", [1, 7])
+def test_dynamic_products_keep_their_bits(columns, biased):
+    constants = {
+        "w": RNG.integers(-127, 128, (20, 7)).astype(np.int8),
+        "wz": np.array(0, np.int8),
+        "ws": RNG.uniform(0.001, 0.01, columns).astype(np.float32),
+        **({"b": RNG.standard_normal(7).astype(np.float32)} if biased else {}),
+    }
+    body = (
+        "q, s, z = DynamicQuantizeLinear(x) scales = Mul(s, ws) m = MatMulInteger(q, w, z, wz) c = Cast<to = 1>(m) "
+        f"{'r = Mul(c, scales) y = Add(b, r)' if biased else 'y = Mul(c, scales)'}"
+    )
+    proto = model_from_text(f"g (float[3,5,20] x) => (float[3,5,7] y) {{ {body} }}", weights=constants)
+    operators, written = rewritten(proto)
+    assert operators == ["DynamicQuantizeLinear", "MatMulIntegerToFloat"]
+    inputs = {"x": RNG.standard_normal((3, 5, 20)).astype(np.float32)}
+    (wanted,) = run_onnx(proto, inputs).values()
+    (found,) = run_onnx(written, inputs).values()
+    np.testing.assert_allclose(found, wanted, atol=1e-5)
