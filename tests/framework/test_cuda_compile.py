@@ -12,7 +12,6 @@ from penlight.backends.cuda import source
 
 ARCHITECTURES = ("sm_80", "sm_90", "sm_90a", "sm_100")
 RUN = ("sm_80", "sm_100")  # what every run compiles for
-RUN = ("sm_80", "sm_100")  # what every run compiles for
 # 256 threads of 64 registers each still leave a quarter of an SM's 65,536 registers to each of four blocks.
 MAX_REGISTERS = 64
 # Tiles of products stay in registers, two to four blocks of 128 threads to an SM; each instance takes a second to compile.
