@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The packaged runtime on other processors: compiled by Debian's cross compilers, run by QEMU."""
+"""The packaged runtime on other processors: compiled by Debian's cross compilers and run by QEMU, or by Zig and run by Node."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 from native_builds import need, run
 
-from penlight_mobile import c_target, cortex_target, sources
+from penlight_mobile import c_target, cortex_target, sources, toolchain
+from penlight_mobile.errors import MissingCompilerError
 from penlight_mobile.model import Model
 
 _HERE_FLAGS = ("-O0", "-Wall", "-Wextra", "-Werror")  # the last word on the optimization is a test's: compiling is what takes time
@@ -49,13 +50,57 @@ class Machine:
         return subprocess.run(command, capture_output=True, text=True, timeout=120)
 
 
+_WASI_FLAGS = ("-target", "wasm32-wasi", "-msimd128")
+
+
+@dataclass(frozen=True)
+class WebAssembly(Machine):
+    """WebAssembly with 128-bit vectors, where files are reached through WASI."""
+
+    def need(self) -> None:
+        need(self.emulator)
+        try:
+            toolchain.zig()
+        except MissingCompilerError as error:
+            pytest.skip(str(error))
+
+    def compile_runtime(self, folder: Path) -> None:
+        flags = [flag for flag in c_target.FLAGS["cxx_flags"] if "unwind" not in flag]
+        run(*toolchain.zig(), "c++", *_WASI_FLAGS, *flags, *_HERE_FLAGS, "-c", "penlight.cpp", "-o", "penlight.o", cwd=folder)
+
+    def link(self, folder: Path, program: str, *programs_sources: object, options: Sequence[str] = ()) -> Path:
+        # The C library is built once for each level of optimization: packages have it at this one.
+        words = [*_WASI_FLAGS, "-Os", *options, "-I.", *programs_sources, "penlight.o", "-Wl,--gc-sections"]
+        run(*toolchain.zig(), "c++", "-std=c++17", *words, "-o", program, cwd=folder)
+        return folder / program
+
+    def run(self, program: Path, *arguments: object) -> subprocess.CompletedProcess[str]:
+        starter = Path(__file__).with_name("start_wasi.mjs")
+        command = [self.emulator, "--no-warnings", str(starter), str(program), *map(str, arguments)]
+        return subprocess.run(command, capture_output=True, text=True, timeout=120)
+
+
 MACHINES = {
     "aarch64": Machine("aarch64-linux-gnu", "qemu-aarch64"),
     "armhf": Machine("arm-linux-gnueabihf", "qemu-arm"),
     "riscv64": Machine("riscv64-linux-gnu", "qemu-riscv64"),
     "i686": Machine("i686-linux-gnu", "qemu-i386", ("-msse2", "-mfpmath=sse")),
     "s390x": Machine("s390x-linux-gnu", "qemu-s390x"),
+    "wasm32": WebAssembly("", "node"),
 }
+
+
+def write_whole_runtime(folder: Path) -> None:
+    """penlight.cpp with all kernels, and penlight.h."""
+    amalgamate = sources.amalgamate()
+    operators = [amalgamate.Operator(line.domain, line.name, line.versions[0]) for line in amalgamate.kernel_lines()]
+    _write(folder, amalgamate.amalgamate(operators, sources.runtime_folder()))
+
+
+def _write(folder: Path, text: str) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "penlight.cpp").write_text(text, encoding="ascii")
+    shutil.copy(sources.runtime_folder() / "include/penlight.h", folder)
 
 
 def write_runtime(folder: Path, models: Sequence[Model]) -> None:
@@ -67,9 +112,7 @@ def write_runtime(folder: Path, models: Sequence[Model]) -> None:
         frozenset().union(*(model.selection.activations for model in models)),
     )
     operators = [operator for model in models for operator in model.operators]
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / "penlight.cpp").write_text(amalgamate.amalgamate(operators, sources.runtime_folder(), selection), encoding="ascii")
-    shutil.copy(sources.runtime_folder() / "include/penlight.h", folder)
+    _write(folder, amalgamate.amalgamate(operators, sources.runtime_folder(), selection))
 
 
 def build_firmware(folder: Path, model: Model, core: str = "cortex-m4") -> Path:

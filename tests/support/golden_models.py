@@ -24,6 +24,8 @@ from penlight_export import convert, export
 
 FOLDER = Path(__file__).resolve().parents[1] / "runtime" / "golden"
 HASHES = FOLDER / "SHA256SUMS"
+FILES = sorted(FOLDER.glob("*.pen"))
+EXPECTED = {name: digest for digest, name in map(str.split, HASHES.read_text(encoding="ascii").splitlines())}
 
 
 def norm_conv(inputs, outputs, kernel, stride=1, groups=1, act=nn.ReLU):
