@@ -101,7 +101,7 @@ class EdgeEngine:
         import penlight_runtime
 
         with named(path):
-            self.program = penlight_runtime.Program.open(path)
+            self.program = penlight_runtime.Program.open(path, check_segments=True)
             name = self.program.methods[0] if method is None else method
             self.session = self.program.session(name, threads=threads, profile=profile, deterministic=deterministic)
         self.inputs = [InputInfo(i.name, np.dtype(i.dtype), tuple(i.shape)) for i in self.program.inputs(name)]

@@ -39,7 +39,7 @@ def read(path: Path) -> Model:
     except OSError as error:
         raise InvalidModelError(f"package: cannot read the model {path}: {error.strerror}") from error
     try:
-        program = penlight_runtime.Program(data)
+        program = penlight_runtime.Program(data, check_segments=True)
         program.self_test()
         selection = sources.amalgamate().Selection(_dtypes(program, data), _activations(data))
     except penlight_runtime.RuntimeFailure as error:

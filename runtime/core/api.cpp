@@ -75,6 +75,14 @@ size_t count_operands_of(const penlight_program* program, size_t method, PenNumb
   return table.get(side).count() - method_state_count(table);
 }
 
+/// The number of an enum that comes from C, where it may be any; to load it as the enum would be undefined then.
+template <typename Enum>
+unsigned number_of(const Enum& given) {
+  unsigned number = 0;
+  memcpy(&number, &given, sizeof(given));  // little-endian, as files are
+  return number;
+}
+
 FlatTables metadata_entries(const penlight_program* program) {
   return program == nullptr ? FlatTables() : program->root.get(PenProgram::kMetadata);
 }
@@ -85,12 +93,12 @@ FlatTables metadata_entries(const penlight_program* program) {
 uint32_t penlight_version(void) { return PENLIGHT_VERSION_MAJOR << 16 | PENLIGHT_VERSION_MINOR << 8 | PENLIGHT_VERSION_PATCH; }
 
 const char* penlight_status_name(penlight_status status) {
-  const auto number = static_cast<unsigned>(status);
+  const unsigned number = penlight::number_of(status);
   return number > 255 ? "unknown status" : penlight::status_name(static_cast<penlight::Status>(number));
 }
 
 size_t penlight_dtype_size(penlight_dtype dtype) {
-  const auto number = static_cast<unsigned>(dtype);
+  const unsigned number = penlight::number_of(dtype);
   return number > penlight::kPenDTypeLargest ? 0 : penlight::dtype_size(static_cast<penlight::DType>(number));
 }
 
@@ -119,7 +127,7 @@ penlight_status penlight_program_load(const void* data, size_t size_bytes, const
   auto* loaded = new (penlight::InPlace{place}) penlight_program;
   loaded->memory = memory;
   loaded->mac_budget = given.mac_budget;
-  const penlight::Status status = penlight::load_program(*loaded, data, size_bytes, given.skip_segment_checksums != 0, *out);
+  const penlight::Status status = penlight::load_program(*loaded, data, size_bytes, given.check_segments != 0, *out);
   if (status == penlight::Status::kOk)
     *program = loaded;
   else

@@ -58,10 +58,10 @@ Status resolve_operators(penlight_program& program, penlight_error& error) {
 
 }  // namespace
 
-Status load_program(penlight_program& program, const void* data, size_t size, bool skip_segment_checksums, penlight_error& error) {
+Status load_program(penlight_program& program, const void* data, size_t size, bool check_segments, penlight_error& error) {
   Status status = read_header(program, data, size, error);
   if (status == Status::kOk) status = verify_structure(program.metadata, program.root, error);
-  if (status == Status::kOk) status = verify_segments(program, skip_segment_checksums, error);
+  if (status == Status::kOk) status = verify_segments(program, check_segments, error);
   if (status == Status::kOk) status = resolve_operators(program, error);
   if (status == Status::kOk) status = verify_program(program, error);
   if (status == Status::kOk) status = verify_samples(program, error);

@@ -56,13 +56,14 @@ struct penlight_program {
 namespace penlight {
 
 /// Reads the header, checks structure, meaning and checksums, resolves operators.
-Status load_program(penlight_program& program, const void* data, size_t size, bool skip_segment_checksums, penlight_error& error);
+Status load_program(penlight_program& program, const void* data, size_t size, bool check_segments, penlight_error& error);
 
 /// Checks the fixed header, sets data, size, metadata and segment_base, and compares the metadata's checksum (header.cpp).
 Status read_header(penlight_program& program, const void* data, size_t size, penlight_error& error);
 
-/// Semantic rules of segments (segments.cpp): inside the file, aligned, in ascending order without overlap, zero gaps, checksums.
-Status verify_segments(const penlight_program& program, bool skip_checksums, penlight_error& error);
+/// Semantic rules of segments (segments.cpp): inside the file, aligned, in ascending order without overlap, zero gaps, and if asked
+/// for, checksums.
+Status verify_segments(const penlight_program& program, bool checksums, penlight_error& error);
 
 /// Semantic rules of everything else (verify.cpp); needs `kernels`.
 Status verify_program(penlight_program& program, penlight_error& error);

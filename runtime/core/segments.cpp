@@ -28,7 +28,7 @@ bool segment_range(const penlight_program& program, FlatTable segment, SegmentRa
 
 }  // namespace
 
-Status verify_segments(const penlight_program& program, bool skip_checksums, penlight_error& error) {
+Status verify_segments(const penlight_program& program, bool checksums, penlight_error& error) {
   const FlatTables segments = program.root.get(PenProgram::kSegments);
   if (segments.count() > kMaxSegments)
     return fail(error, Status::kInvalidProgram, "the file has more than %zu segments", kMaxSegments);
@@ -43,7 +43,7 @@ Status verify_segments(const penlight_program& program, bool skip_checksums, pen
       return fail(error, Status::kInvalidFile, "the gap before segment %zu is not zero; the file is damaged", i);
     }
     const auto size = static_cast<size_t>(range.end - range.start);
-    if (!skip_checksums && crc32c(0, program.data + range.start, size) != segments[i].get(PenSegment::kCrc32c)) {
+    if (checksums && crc32c(0, program.data + range.start, size) != segments[i].get(PenSegment::kCrc32c)) {
       return fail(error, Status::kInvalidFile, "segment %zu: the checksum is wrong; the file is damaged, copy or export it again",
                   i);
     }

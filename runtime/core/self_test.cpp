@@ -140,12 +140,10 @@ penlight_tensor golden_tensor(const penlight_program& program, size_t golden, Go
 }
 
 Status self_test(const penlight_program& program, penlight_error& error) {
+  Status status = verify_segments(program, true, error);
   const size_t count = program.root.get(PenProgram::kGolden).count();
-  for (size_t i = 0; i < count; ++i) {
-    const Status status = test_sample(program, i, error);
-    if (status != Status::kOk) return status;
-  }
-  return Status::kOk;
+  for (size_t i = 0; status == Status::kOk && i < count; ++i) status = test_sample(program, i, error);
+  return status;
 }
 
 }  // namespace penlight

@@ -14,6 +14,8 @@
 
 #if defined(_WIN32)
 #define PENLIGHT_API
+#elif defined(__GNUC__) && !defined(__clang__) /* kept where the runtime is compiled as a whole program, which makes it smaller */
+#define PENLIGHT_API __attribute__((visibility("default"), externally_visible))
 #else
 #define PENLIGHT_API __attribute__((visibility("default")))
 #endif
@@ -94,9 +96,11 @@ typedef struct penlight_thread_pool {
 typedef struct penlight_program_options {
   size_t struct_size;
   const penlight_allocator* allocator; /* NULL: malloc; copied */
-  uint64_t memory_budget_bytes;    /* 0: no limit; covers the program and all its sessions' memory, each session counted alone */
-  uint32_t skip_segment_checksums; /* 1: do not read the weights to check their CRC32C; the metadata is always checked */
-  uint64_t mac_budget;             /* 0: no limit; of every run that the self test makes, as in the session's options */
+  uint64_t memory_budget_bytes; /* 0: no limit; covers the program and all its sessions' memory, each session counted alone */
+  uint32_t check_segments;      /* 1: read all weights to compare their CRC32C, which the self test does in any case. Without,
+                                   loading takes the same time for any size of weights, and damaged weights are wrong numbers;
+                                   memory never depends on them, and everything else is always checked */
+  uint64_t mac_budget;          /* 0: no limit; of every run that the self test makes, as in the session's options */
 } penlight_program_options;
 
 typedef struct penlight_session_options {
@@ -182,7 +186,7 @@ PENLIGHT_API const char* penlight_program_metadata(const penlight_program* progr
 PENLIGHT_API size_t penlight_program_metadata_count(const penlight_program* program);
 PENLIGHT_API penlight_status penlight_program_metadata_entry(const penlight_program* program, size_t index, const char** key,
                                                              const char** value);
-/* Runs every golden input of the file and compares with its golden output. */
+/* Compares the CRC32C of all segments, then runs every golden input of the file and compares with its golden output. */
 PENLIGHT_API penlight_status penlight_program_self_test(const penlight_program* program, penlight_error* error);
 /* Golden inputs and outputs that the file carries, for a program that wants to feed or print them itself. */
 PENLIGHT_API size_t penlight_program_golden_count(const penlight_program* program);

@@ -114,7 +114,7 @@ class Program {
     penlight_program_options options = {};
     options.struct_size = sizeof(options);
     options.memory_budget_bytes = memory_budget;
-    options.skip_segment_checksums = check_segments ? 0 : 1;
+    options.check_segments = check_segments ? 1 : 0;
     penlight_error error;
     penlight_status status = PENLIGHT_OK;
     {

@@ -31,6 +31,7 @@ FLAGS = (
     *("-std=c++17", "-Os", "-fno-exceptions", "-fno-rtti", "-fno-threadsafe-statics", "-fno-math-errno", "-ffp-contract=off"),
     *("-fvisibility=hidden", "-ffunction-sections", "-fdata-sections", "-fno-asynchronous-unwind-tables", "-fno-unwind-tables"),
 )
+_WHOLE = "-fwhole-program"  # as packages for microcontrollers have it: nothing but penlight.h's functions is seen from elsewhere
 _COMPRESS = """
 const zlib = require("zlib"), bytes = require("fs").readFileSync("penlight.wasm");
 console.log(zlib.deflateRawSync(bytes, {level: 9}).length, zlib.brotliCompressSync(bytes).length);
@@ -94,7 +95,9 @@ def measure(row: str, target: Target, folder: Path, families: bool = False) -> d
     (folder / "penlight.h").write_text(header, encoding="ascii")
     (folder / "penlight.cpp").write_text(source(row), encoding="ascii")
     lines = ["-g1"] if families else []
-    subprocess.run([target.compiler, *FLAGS, *target.flags, *lines, "-c", "penlight.cpp", "-o", "all.o"], cwd=folder, check=True)
+    subprocess.run(
+        [target.compiler, *FLAGS, _WHOLE, *target.flags, *lines, "-c", "penlight.cpp", "-o", "all.o"], cwd=folder, check=True
+    )
     roots = [f"-Wl,-u,{name}" for name in _API.findall(header)]
     subprocess.run(
         [target.compiler, *target.flags, "-r", "-nostdlib", "-Wl,--gc-sections", *roots, "all.o", "-o", "kept.o"],

@@ -64,7 +64,7 @@ def plan_rows(path: Path) -> list[dict[str, object]]:
     from plan_quality import blocks_of, lower_bound
 
     rows: list[dict[str, object]] = []
-    program = runtime.Program.open(path, mmap=True, check_segments=False)
+    program = runtime.Program.open(path, mmap=True)
     for method in program.methods:
         for size in SIZES:
             session = program.session(method)

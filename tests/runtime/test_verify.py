@@ -45,7 +45,7 @@ def test_every_byte_is_under_a_checksum():
     for index in range(0, len(data), 7):
         data[index] ^= 0x10
         with pytest.raises(runtime.RuntimeFailure):
-            load(data)
+            load(data, check_segments=True)
         data[index] ^= 0x10
 
 
@@ -88,12 +88,13 @@ def test_a_newer_file_names_the_version_it_needs():
     assert (caught.value.code, caught.value.exit_code, caught.value.status) == ("PL-E3003", 3, 3)
 
 
-def test_a_damaged_weight_is_found_unless_asked_otherwise():
+def test_a_damaged_weight_is_found_when_asked_for_and_by_the_self_test():
     data = bytearray(pen_builder.relu_with_weights().build())
     data[-4] ^= 1
     with pytest.raises(runtime.InvalidFile, match=r"segment 0: the checksum"):
-        load(data)
-    load(data, check_segments=False)
+        load(data, check_segments=True)
+    with pytest.raises(runtime.InvalidFile, match=r"segment 0: the checksum"):
+        load(data).self_test()
 
 
 def broken(change):

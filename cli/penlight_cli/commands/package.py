@@ -16,7 +16,8 @@ def package(
     target: Annotated[
         str,
         typer.Option(
-            help="What to package for: c, web, linux-arm64, linux-armv7, linux-riscv64, linux-x86, cortex-m3, cortex-m4, cortex-m7."
+            help="What to package for: c, web, linux-arm64, linux-armv7, linux-riscv64, linux-x86, cortex-m3, cortex-m4, "
+            "cortex-m7, cortex-m55."
         ),
     ] = "c",
 ) -> Result:

@@ -32,7 +32,7 @@ class EdgeEngine:
         self._sessions: list[Any] = []
         self._idle: deque[Any] = deque()
         try:
-            self._program = penlight_runtime.Program.open(path, memory_budget=options.pen_memory_bytes)
+            self._program = penlight_runtime.Program.open(path, memory_budget=options.pen_memory_bytes, check_segments=True)
             self._program.self_test()  # wrong numbers on this machine are found before anybody gets them
             method = self._program.methods[0]
             self._idle.append(self._session())

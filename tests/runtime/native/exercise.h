@@ -102,7 +102,7 @@ inline penlight_status exercise_method(const penlight_program* program, size_t m
 }
 
 /// Returns the first failure; PENLIGHT_OK when everything ran. The bytes are copied to memory of just their size.
-inline penlight_status exercise(const uint8_t* data, size_t size, uint32_t skip_checksums, const penlight_allocator* allocator,
+inline penlight_status exercise(const uint8_t* data, size_t size, uint32_t check_segments, const penlight_allocator* allocator,
                                 penlight_error* error) {
   void* copy = nullptr;
   if (posix_memalign(&copy, 64, size == 0 ? 1 : size) != 0) abort();
@@ -111,7 +111,7 @@ inline penlight_status exercise(const uint8_t* data, size_t size, uint32_t skip_
   options.struct_size = sizeof(options);
   options.allocator = allocator;
   options.memory_budget_bytes = kExerciseMemory;
-  options.skip_segment_checksums = skip_checksums;
+  options.check_segments = check_segments;
   options.mac_budget = kExerciseMacs;
   penlight_program* program = nullptr;
   penlight_status status = penlight_program_load(copy, size, &options, &program, error);

@@ -104,7 +104,7 @@ long status_kilobytes(const char* key) {
 penlight_program_options make_options(bool check, const penlight_allocator* allocator) {
   penlight_program_options options = {};
   options.struct_size = sizeof(options);
-  options.skip_segment_checksums = check ? 0 : 1;
+  options.check_segments = check ? 1 : 0;
   options.allocator = allocator;
   return options;
 }
@@ -183,8 +183,8 @@ int main(int argc, char** argv) {
   const size_t count = penlight_program_input_count(program, 0);
   PENLIGHT_CHECK(count <= kExerciseOperands && make_inputs(program, 0, argc == 3 ? strtol(argv[2], nullptr, 10) : 1, inputs));
   measure_memory(data, size, inputs, count);  // before the heap has pages that were used and released
-  printf("load_unchecked_microseconds %.1f\n", time_load(data, size, false, 200));
-  printf("load_microseconds %.1f\n", time_load(data, size, true, 5));
+  printf("load_microseconds %.1f\n", time_load(data, size, false, 200));
+  printf("load_checked_microseconds %.1f\n", time_load(data, size, true, 5));
   printf("prepare_microseconds %.1f\n", time_prepare(program, inputs, count, 50));
   penlight_program_free(program);
   puts("ok");
