@@ -73,7 +73,9 @@ Status read_resize_sizes(Context& context, int count, const int64_t* axes, const
   }
   for (int i = 0; policy != 0 && i < count; ++i) {
     state->scales[axes[i]] = common;
-    out->dims[axes[i]] = static_cast<int64_t>(floor(static_cast<double>(x.dims[axes[i]]) * common + 0.5));
+    const double size = floor(static_cast<double>(x.dims[axes[i]]) * common + 0.5);
+    if (!(size < 9.2e18)) return context.fail(Status::kShapeMismatch, "size %d is not usable", i);
+    out->dims[axes[i]] = static_cast<int64_t>(size);
   }
   return Status::kOk;
 }

@@ -13,6 +13,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 JOBS = str(os.cpu_count() or 1)
+QUICK = ("-DCMAKE_BUILD_TYPE=Debug", "-DCMAKE_CXX_FLAGS_DEBUG=-O1")  # what a test of behaviour needs; -O2 compiles twice as long
 HEADER_FUNCTIONS = re.findall(r"PENLIGHT_API[^;]*?\b(penlight_\w+)\(", (ROOT / "runtime/include/penlight.h").read_text())
 
 
