@@ -59,7 +59,6 @@ class Exported:
 
     Attributes:
         report: the comparison of all engines.
-        summary: operators, cost and tree, of the program if there is one.
         onnx_file: the content of the .onnx file; None where its weights go into a second file, see `weights`.
         pen_file: the content of the .pen file; None when the edge runtime lacks something, see `refusal`.
         refusal: why there is no program.
@@ -68,12 +67,20 @@ class Exported:
     """
 
     report: VerifyReport
-    summary: ModelSummary
     onnx_file: Pieces | None = field(repr=False)
     pen_file: Pieces | None = field(default=None, repr=False)
     refusal: ExportError | None = field(default=None, repr=False)
     part: MethodPart | None = field(default=None, repr=False)
     weights: ExternalWeights | None = field(default=None, repr=False)
+    _name: str = field(default="model", repr=False)
+    _program: PenFile | None = field(default=None, repr=False)
+
+    @cached_property
+    def summary(self) -> ModelSummary:
+        """Operators, cost and tree, of the program if there is one."""
+        if self._program is None:
+            return summarize_model(from_proto(self.onnx_model), self._name)
+        return summarize_pen(self._program, "model.pen")
 
     @cached_property
     def onnx_model(self) -> onnx.ModelProto:
@@ -282,14 +289,9 @@ class _Finish:
             edge = [] if program is None else [pen_subject(program)]
             with self._onnx_subject() as plain:
                 self._verify(report, [plain, *edge], data)
-        if program is None:
-            proto = self._proto() if self.weights is None else self.weights.proto
-            summary = summarize_model(from_proto(proto), self.metadata["name"] or "model")
-        else:
-            summary = summarize_pen(program, "model.pen")
         pieces = None if program is None else program.pieces
         file = self.file if self.weights is None else None
-        return Exported(report, summary, file, pieces, refusal, self.part, self.weights)
+        return Exported(report, file, pieces, refusal, self.part, self.weights, self.metadata["name"] or "model", program)
 
     def _proto(self) -> onnx.ModelProto:
         return onnx.ModelProto.FromString(self.file.join())

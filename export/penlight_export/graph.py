@@ -37,6 +37,7 @@ FUSED_DOMAIN = "ai.penlight"
 BODY_OPERATORS = frozenset({"If", "Loop", "Scan", "SequenceMap"})  # of ai.onnx; nodes of other domains are asked one by one
 SOURCE = "penlight.source"
 MODULE_PATH = "penlight.module_path"
+NO_BODIES = "penlight.no_bodies"  # in a graph's meta while passes run over it: none of its nodes has any
 STATES = "penlight.states"  # in a graph's meta: what its last inputs and its last outputs are, before and after a run
 
 
@@ -190,16 +191,18 @@ def make_node(
     domain: str = "",
     output_names: Sequence[str] = (),
     like: Node | None = None,
+    name: str | None = None,
+    notes: Mapping[str, str] | None = None,
 ) -> Node:
-    """A node that stands in no graph yet. `like` hands on name, source line and module path of the node that it replaces."""
-    given = [_attribute(name, value) for name, value in attributes.items()] if attributes else ()
-    node = Node(domain, operator, inputs, given, num_outputs=max(1, len(output_names)))
-    for value, name in zip(node.outputs, output_names, strict=False):
-        value.name = name
+    """A node that stands in no graph yet. `like` hands on name, source line and module path of the node that it replaces.
+
+    `name` and `notes` (its metadata) are those of a node that replaces none.
+    """
+    given = [_attribute(key, value) for key, value in attributes.items()] if attributes else ()
     if like is not None:
-        node.name = like.name
-        node.metadata_props.update(like.metadata_props)
-    return node
+        name, notes = like.name, like.metadata_props
+    outputs = [Value(name=each) for each in output_names] or None
+    return Node(domain, operator, inputs, given, outputs=outputs, name=name, metadata_props=dict(notes) if notes else None)
 
 
 def _attribute(name: str, value: Any) -> Attr:
@@ -212,11 +215,12 @@ _PLAIN_ATTRIBUTES: dict[type, Any] = {int: ir.AttrInt64, float: ir.AttrFloat32, 
 
 def separate_names(model: Model) -> None:
     """Gives nodes that took over the name of one node names of their own: onnxruntime refuses two of one name."""
-    taken = {node.name for node in all_nodes(model.graph)}
-    seen: set[str] = set()
-    for node in all_nodes(model.graph):
-        if not node.name:
-            continue
+    nodes = [node for node in all_nodes(model.graph) if node.name]
+    taken = {node.name for node in nodes}
+    if len(taken) == len(nodes):
+        return
+    seen: set[str | None] = set()
+    for node in nodes:
         if node.name in seen:
             number = 2
             while f"{node.name}.{number}" in taken:
@@ -307,6 +311,9 @@ def outer_values(graph: Graph) -> list[Value]:
 
 def all_nodes(graph: Graph) -> Iterator[Node]:
     """The nodes of a graph and of the bodies of its nodes, in order."""
+    if NO_BODIES in graph.meta:
+        yield from graph
+        return
     for node in graph:
         yield node
         if (node.op_type in BODY_OPERATORS or node.domain) and node.attributes:
@@ -317,7 +324,7 @@ def all_nodes(graph: Graph) -> Iterator[Node]:
 def all_graphs(graph: Graph) -> Iterator[Graph]:
     """A graph and the bodies of its nodes, those inside of bodies too."""
     yield graph
-    for node in graph:
+    for node in () if NO_BODIES in graph.meta else graph:
         if node.op_type in BODY_OPERATORS or node.domain:
             for body in bodies_of(node):
                 yield from all_graphs(body)
@@ -357,9 +364,13 @@ def rank_of(value: Value | None) -> int | None:
 
 
 def _is_known(value: Value) -> bool:
-    return (
-        value.dtype is not None and value.shape is not None and all(not isinstance(d, SymbolicDim) or d.value for d in value.shape)
-    )
+    shape = value.shape
+    if shape is None or value.dtype is None:
+        return False
+    for dim in shape:  # noqa: SIM110  all(...) would make a generator for each value of the graph
+        if not isinstance(dim, int) and not dim.value:
+            return False
+    return True
 
 
 def infer_shapes(model: Model) -> None:

@@ -15,6 +15,7 @@ from penlight_export.residence import mapping_of, release
 Piece = Union[bytes, memoryview, np.ndarray]  # noqa: UP007  evaluated at run time on Python 3.10
 
 LARGEST_IN_MEMORY = 1 << 25  # bytes of a file that engines get in one; larger ones go through a temporary file
+SMALL_ARRAY = 1 << 12  # bytes of one that is no longer to copy than to keep track of
 _BLOCK_BYTES = 1 << 22  # of an array that has to be brought into rows first, or that a mapped file holds
 
 
@@ -30,7 +31,7 @@ class Pieces:
         self.size_bytes = sum(piece.nbytes if isinstance(piece, np.ndarray) else len(piece) for piece in self._pieces)
         self._checksum = 0
         for block in self._blocks():
-            self._checksum = crc32c(block, self._checksum)
+            self._checksum = _checked(block, self._checksum)
 
     def __iter__(self) -> Iterator[bytes | memoryview]:
         """The content in order, as it is now."""
@@ -56,10 +57,15 @@ class Pieces:
     def _checked(self) -> Iterator[bytes | memoryview]:
         checksum = 0
         for block in self._blocks():
-            checksum = crc32c(block, checksum)
+            checksum = _checked(block, checksum)
             yield block
         if checksum != self._checksum:
             raise ChangedWeightsError("the model's weights have changed since it was exported; export it again and save that")
+
+
+def _checked(block: bytes | memoryview, checksum: int) -> int:
+    """The checksum with what may change until it is written: arrays."""
+    return checksum if isinstance(block, bytes) else crc32c(block, checksum)
 
 
 def blocks_of(array: np.ndarray) -> Iterator[memoryview]:

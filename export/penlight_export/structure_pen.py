@@ -12,7 +12,7 @@ import ml_dtypes
 import numpy as np
 
 from penlight_export.edge.generated import pen_generated as pen
-from penlight_export.edge.reader import PenFile, PenMethod, PenValue, indices, pen_body
+from penlight_export.edge.reader import PenFile, PenMethod, PenValue, indices
 from penlight_export.structure import Body, GraphNode, GraphValue, Structure, bytes_of, collect_bodies, module_of, shorten
 
 _NUMPY = {"f": "float", "i": "int", "u": "uint"}
@@ -64,7 +64,7 @@ def _bodies(
     for attribute in table.attributes or []:
         if attribute.kind != pen.AttributeKind.body:
             continue
-        body, tables, base = pen_body(file, attribute.body), _tables(file).bodies[attribute.body], len(values)
+        body, tables, base = file.body(attribute.body), _tables(file).bodies[attribute.body], len(values)
         values += [_value(file, value, entry.constant) for value, entry in zip(body.values, tables.values or [], strict=True)]
         nodes = _nodes(file, body, tables, base)
         inputs = _moved(body.inputs, base)

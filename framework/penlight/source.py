@@ -44,15 +44,26 @@ def user_code() -> str:
 def _user_frame(frame: FrameType | None) -> FrameType | None:
     layer: FrameType | None = None
     while frame is not None:
-        path = frame.f_code.co_filename
-        if _is_users(path):
+        kind = _kind(frame.f_code.co_filename)
+        if kind == _USER:
             return frame
-        if path == _TRACE and frame.f_code.co_name == "_run":  # beyond it lies the caller of trace()
-            break
-        if layer is None and path.startswith(_LAYERS):
+        if kind == _LAYER and layer is None:
             layer = frame
+        elif kind == _TRACING and frame.f_code.co_name == "_run":  # beyond it lies the caller of trace()
+            break
         frame = frame.f_back
     return layer
+
+
+_USER, _LAYER, _TRACING, _OTHER = range(4)
+
+
+@functools.cache
+def _kind(path: str) -> int:
+    """What the code of a file is."""
+    if _is_users(path):
+        return _USER
+    return _TRACING if path == _TRACE else _LAYER if path.startswith(_LAYERS) else _OTHER
 
 
 @functools.cache

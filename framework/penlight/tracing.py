@@ -35,7 +35,7 @@ from penlight.tensor import Tensor, from_array
 Dynamic = Mapping[str, Mapping[int, str | Dim]]
 
 
-@dataclass(eq=False)
+@dataclass(eq=False, slots=True)
 class TraceValue:
     """A tensor of the graph: an input, a result, or a constant.
 
@@ -54,7 +54,7 @@ class TraceValue:
     home: TraceGraph | None = field(default=None, repr=False)
 
 
-@dataclass(eq=False)
+@dataclass(eq=False, slots=True)
 class TraceNode:
     """One operator call: `source` is the file:line of the user's code, `module_path` such as "features.0".
 
@@ -120,10 +120,8 @@ class Tracer:
         self.module_names: dict[int, str] = {}
         self.state_names: dict[int, str] = {}
         if hasattr(root, "named_modules"):
-            self.module_names = {id(m): name for name, m in root.named_modules()}  # type: ignore[union-attr]  # hasattr, above
-            for group in (root.named_parameters(), root.named_buffers()):  # type: ignore[union-attr]  # a module has both
-                for name, t in group:
-                    self.state_names.setdefault(id(t), name)
+            for path, module in root.named_modules():  # type: ignore[union-attr]  # hasattr, above
+                self._add_names(path, module)
         self.states: dict[str, tuple[Tensor, TraceState]] = {}
         if hasattr(root, "named_export_states"):
             for name, t in root.named_export_states():  # type: ignore[union-attr]  # hasattr, above
@@ -134,6 +132,14 @@ class Tracer:
         self.stale: dict[int, tuple[weakref.ref[Tensor], str]] = {}  # results of the run before, and who made them
         self.counter = itertools.count()
         self.places: dict[tuple[str, int], str] = {}  # of the user's lines, as text
+
+    def _add_names(self, path: str, module: Any) -> None:
+        """Notes what a module, its parameters and its buffers are called; those that have two names by the first."""
+        self.module_names[id(module)] = path
+        for entries in (module._parameters, module._buffers):
+            for name, t in entries.items():
+                if t is not None:
+                    self.state_names.setdefault(id(t), f"{path}.{name}" if path else name)
 
     def enter(self, module: Any) -> None:
         """A module begins to run: its path goes into the nodes, until `leave`."""
@@ -204,8 +210,8 @@ class Tracer:
                 return
         if operator.is_random:
             self.refuse_random(operator.name)
-        values = tuple(None if t is None else self.value_of(t) for t in inputs)
-        specs = operator.infer(*(None if v is None else v.spec for v in values))
+        values = [None if t is None else self.value_of(t) for t in inputs]
+        specs = operator.infer(*[None if v is None else v.spec for v in values])
         outputs = output if isinstance(output, tuple) else (output,)
         results = list(zip(outputs, specs if isinstance(specs, tuple) else (specs,), strict=True))
         for t, spec in results:

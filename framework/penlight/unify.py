@@ -50,7 +50,7 @@ class _Comparison:
     def _compare_nodes(self, a: TraceNode, b: TraceNode) -> None:
         if type(a.operator) is not type(b.operator) or len(a.inputs) != len(b.inputs):
             self._fail(a.source, f"{a.operator.name} at one size, {b.operator.name} ({b.source}) at the other")
-        for name in type(a.operator).field_names:
+        for name in () if a.operator is b.operator else type(a.operator).field_names:  # equal calls share their operator
             x, y = getattr(a.operator, name), getattr(b.operator, name)
             if not same(x, y):
                 self._fail(a.source, f"{a.operator.name}: {name} is {_text(x)} at one size and {_text(y)} at the other", x, y)
@@ -134,6 +134,8 @@ class _Comparison:
 
 def same(x: Any, y: Any) -> bool:
     """Whether two fields agree: equal expressions where a size is dynamic, equal values elsewhere."""
+    if x is y:
+        return True
     if isinstance(x, SymInt) or isinstance(y, SymInt):
         return isinstance(x, SymInt) and isinstance(y, SymInt) and x.text == y.text
     if isinstance(x, (tuple, list)):

@@ -17,6 +17,7 @@ from penlight_export.graph import (
     MODULE_PATH,
     SOURCE,
     Attr,
+    AttributeType,
     DataType,
     Graph,
     Model,
@@ -322,7 +323,7 @@ _ATTRIBUTES = {
     "FLOATS": (pen.AttributeKind.reals, "reals"),
     "STRINGS": (pen.AttributeKind.texts, "texts"),
 }
-_HELD = {*_ATTRIBUTES, "TENSOR"}
+_HELD = frozenset(AttributeType.__members__[name] for name in (*_ATTRIBUTES, "TENSOR"))
 
 
 def refuse_features(model: Model) -> None:
@@ -330,9 +331,9 @@ def refuse_features(model: Model) -> None:
     found: list[str] = []
     nodes = list(all_nodes(model.graph))
     for node in nodes:
-        kinds = {attribute.type.name for attribute in node.attributes.values()} - _HELD
-        if node.domain == "" and node.op_type in CONTROL_FLOW:
-            kinds -= {"GRAPH"}
+        kinds = {attribute.type.name for attribute in node.attributes.values() if attribute.type not in _HELD}
+        if "GRAPH" in kinds and node.domain == "" and node.op_type in CONTROL_FLOW:
+            kinds.remove("GRAPH")
         if kinds:
             found.append(f"{node.op_type} node {describe(node)} has an attribute of type {', '.join(sorted(kinds)).lower()}")
     values: Iterable[Value] = [

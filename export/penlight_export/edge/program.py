@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 import penlight_runtime
-from penlight_export.edge.reader import PenFile, pen_file
+from penlight_export.edge.reader import PenFile
 from penlight_export.edge.writer import GoldenSample, ProgramWriter, ResourceStatement, load
 from penlight_export.errors import EngineError, UnsupportedFeatureError
 from penlight_export.graph import Model
@@ -79,7 +79,7 @@ def finish_program(
 
 
 def _loaded(writer: ProgramWriter, pieces: Pieces) -> PenFile:
-    return pen_file(load(pieces, check=False), writer.tables, pieces)  # the writer has just computed the checksums
+    return PenFile(load(pieces), writer.tables, pieces)
 
 
 def _bytes(arrays: Sequence[np.ndarray], infos: Sequence[penlight_runtime.TensorInfo]) -> list[np.ndarray]:

@@ -6,7 +6,8 @@ from __future__ import annotations
 import os
 import struct
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import penlight_runtime
@@ -73,8 +74,26 @@ class PenFile:
     program: penlight_runtime.Program
     tables: pen.ProgramT
     content: bytes | Pieces  # Pieces before it is written
-    methods: tuple[PenMethod, ...]
-    resources: tuple[PenResources, ...] = field(default=())
+
+    @cached_property
+    def methods(self) -> tuple[PenMethod, ...]:
+        """What the program can do."""
+        symbols = self._symbols()
+        return tuple(_method(method, self.tables, symbols) for method in self.tables.methods or [])
+
+    @cached_property
+    def resources(self) -> tuple[PenResources, ...]:
+        """What runs cost."""
+        symbols = self._symbols()
+        return tuple(_resources(entry, symbols) for entry in self.tables.resources or [])
+
+    def body(self, number: int) -> PenMethod:
+        """One of the program's bodies: what a node such as If runs."""
+        bodies = self.tables.bodies or []  # the runtime has checked that the number is one of them
+        return _method(bodies[number], self.tables, self._symbols())
+
+    def _symbols(self) -> list[str]:
+        return [text(symbol.name) for symbol in self.tables.symbols or []]
 
     @property
     def data(self) -> bytes:
@@ -100,21 +119,8 @@ def read_pen(source: str | os.PathLike[str] | bytes) -> PenFile:
         penlight_runtime.RuntimeFailure: the bytes are no valid program.
     """
     data = source if isinstance(source, bytes) else _read(Path(source))
-    program = penlight_runtime.Program(data)
-    return pen_file(program, pen.ProgramT.InitFromObj(pen.Program.GetRootAs(data[: _metadata_bytes(data)])), data)
-
-
-def pen_file(program: penlight_runtime.Program, tables: pen.ProgramT, content: bytes | Pieces) -> PenFile:
-    """What `read_pen` returns, for a program whose tables are at hand."""
-    symbols = [text(symbol.name) for symbol in tables.symbols or []]
-    methods = tuple(_method(method, tables, symbols) for method in tables.methods or [])
-    return PenFile(program, tables, content, methods, tuple(_resources(entry, symbols) for entry in tables.resources or []))
-
-
-def pen_body(file: PenFile, number: int) -> PenMethod:
-    """One of the program's bodies: what a node such as If runs."""
-    bodies = file.tables.bodies or []  # the runtime has checked that the number is one of them
-    return _method(bodies[number], file.tables, [text(symbol.name) for symbol in file.tables.symbols or []])
+    program = penlight_runtime.Program(data, check_segments=True)
+    return PenFile(program, pen.ProgramT.InitFromObj(pen.Program.GetRootAs(data[: _metadata_bytes(data)])), data)
 
 
 def _read(path: Path) -> bytes:

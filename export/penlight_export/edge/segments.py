@@ -6,7 +6,7 @@ from __future__ import annotations
 import numpy as np
 
 from penlight.checksum import crc32c
-from penlight_export.pieces import Piece, blocks_of
+from penlight_export.pieces import SMALL_ARRAY, Piece, blocks_of
 
 ALIGNMENT = 64
 
@@ -27,10 +27,10 @@ class SegmentBuilder:
             self._crc = crc32c(padding, self._crc)
         offset = self.size_bytes + len(padding)
         self.size_bytes = offset + array.nbytes
-        if array.size:
-            self.chunks.append(array)
-            for block in blocks_of(array):
-                self._crc = crc32c(block, self._crc)
+        chunk = b"".join(blocks_of(array)) if array.nbytes <= SMALL_ARRAY else array
+        self.chunks.append(chunk)
+        for block in blocks_of(chunk) if isinstance(chunk, np.ndarray) else (chunk,):
+            self._crc = crc32c(block, self._crc)
         return offset, array.nbytes
 
     @property

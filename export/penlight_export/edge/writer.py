@@ -36,6 +36,7 @@ STATES = 2  # of files with tensors that are kept from run to run
 
 _HEADER = struct.Struct("<IIQQQQQIIQ")  # from byte 8: the header's fields in the order of the README
 _CRC_OFFSET = 56
+_ANY_MEMORY = 1 << 62  # bytes; under a budget, sessions keep no weights in a second form
 
 
 @dataclass(frozen=True)
@@ -110,24 +111,20 @@ class ProgramWriter:
             EngineError: the runtime refuses what was written, which is a defect of Penlight.
         """
         try:
-            return load(self.pieces(), check=False)
+            return load(self.pieces())
         except penlight_runtime.UnsupportedOperator as error:
             raise UnsupportedFeatureError(f"the edge runtime cannot run it: {error}") from error
         except penlight_runtime.RuntimeFailure as error:
             raise EngineError(f"the edge runtime refuses the written program: {error}") from error
 
 
-def load(file: Pieces, check: bool = True) -> penlight_runtime.Program:
-    """Gives a file that is not written yet to the runtime: a small one as bytes, a large one mapped from a temporary file.
-
-    Args:
-        check: compare the checksum of the weights, which reads all of them.
-    """
+def load(file: Pieces) -> penlight_runtime.Program:
+    """Gives a file that is not written yet to the runtime: a small one as bytes, a large one mapped from a temporary file."""
     if file.size_bytes <= LARGEST_IN_MEMORY:
-        return penlight_runtime.Program(file.join(), check_segments=check)
+        return penlight_runtime.Program(file.join())
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:  # the map outlives the name
         path = atomic_write(os.path.join(folder, "draft.pen"), file.write)
-        return penlight_runtime.Program.open(path, mmap=True, check_segments=check)
+        return penlight_runtime.Program.open(path, mmap=True, memory_budget=_ANY_MEMORY)
 
 
 def _input_names(model: Model) -> list[str]:

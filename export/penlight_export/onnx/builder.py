@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -167,9 +168,7 @@ class Builder:
         """Appends a node. Returns its output, or a tuple of them when `count` is above 1. Attributes that are None are left out."""
         names = [self.fresh(self._scope if count == 1 else f"{self._scope}.{i}") for i in range(count)]
         kept = {name: value for name, value in attributes.items() if value is not None}
-        node = make_node(operator, _trimmed(inputs), kept, output_names=names, domain=domain)
-        node.name = names[0]
-        node.metadata_props.update(self._metadata)
+        node = make_node(operator, _trimmed(inputs), kept, output_names=names, domain=domain, name=names[0], notes=self._metadata)
         self.graph.append(node)
         if dtype is not None:
             node.outputs[0].type = TensorType(DataType.from_numpy(np.dtype(dtype)))
@@ -256,7 +255,12 @@ def symbolic_shape(shape: Sequence[int]) -> Shape:
 
 def onnx_dtype(spec: Any) -> DataType:
     """The ONNX element type of a traced value."""
-    return DataType.from_numpy(np.dtype(spec.dtype.numpy))
+    return _onnx_dtype(spec.dtype)
+
+
+@functools.cache
+def _onnx_dtype(dtype: Any) -> DataType:
+    return DataType.from_numpy(np.dtype(dtype.numpy))
 
 
 def _trimmed(inputs: Sequence[Value | None]) -> list[Value | None]:

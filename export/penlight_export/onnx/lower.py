@@ -88,8 +88,12 @@ def _refuse_unsupported(trace: Any, opset: int, bodies: Bodies) -> None:
                 "take the real and the imaginary part as inputs, and join them with penlight.complex"
             )
     found: dict[tuple[str, str], list[str]] = {}
+    gaps: dict[type[Operator], str | None] = {}
     for node in all_nodes(trace, bodies):
-        reason = "ONNX engines have no complex numbers" if touches_complex(node) else find_gap(node.operator, opset)
+        kind = type(node.operator)
+        if kind not in gaps:
+            gaps[kind] = find_gap(kind, opset)
+        reason = "ONNX engines have no complex numbers" if touches_complex(node) else gaps[kind]
         if reason is not None:
             found.setdefault((node.operator.name, reason), []).append(_place(node))
     for number, value in enumerate(trace.outputs):
@@ -120,8 +124,11 @@ class TraceLowering:
         self.read = {id(traced) for traced in trace.outputs} | {id(state.after) for state in trace.states}
         for body in bodies.values():
             self.read |= {id(traced) for traced in body.outputs}
-        for node in (*trace.all_nodes(), *(node for body in bodies.values() for node in body.all_nodes())):
-            self.read |= {id(traced) for traced in (*node.inputs, *(value for body in node.bodies for value in body.outputs))}
+        for graph in (trace, *bodies.values()):
+            for node in graph.all_nodes():
+                self.read.update(map(id, node.inputs))
+                for body in node.bodies:
+                    self.read.update(map(id, body.outputs))
 
     def run(self, input_names: Sequence[str], output_names: Sequence[str]) -> Model:
         self._reserve(output_names)
@@ -190,22 +197,21 @@ class TraceLowering:
 
     def names(self) -> dict[str, Any]:
         """The traced result behind each value of the graph."""
-        results = [traced for node in self.trace.nodes for traced in node.outputs if self._is_comparable(traced)]
-        return {self.values[id(traced)].name or "": traced for traced in results}
-
-    def _is_comparable(self, traced: Any) -> bool:
-        return id(traced) in self.values and not is_complex(traced.spec)
+        results = [traced for node in self.trace.nodes for traced in node.outputs if not is_complex(traced.spec)]
+        values = [self.values.get(id(traced)) for traced in results]
+        return {value.name or "": traced for value, traced in zip(values, results, strict=True) if value is not None}
 
     def value(self, traced: Any) -> Value:
         """The value of an operand; constants become initializers when they are first read."""
-        if id(traced) not in self.values:
+        value = self.values.get(id(traced))
+        if value is None:
             array = np.asarray(traced.constant.detach().numpy())
             if is_complex(traced.spec):
                 array = np.stack([array.real, array.imag], -1)
             value = self.builder.weight(array, traced.qualified_name or traced.name)
             self.builder.specs[value] = pair_spec(traced.spec)
             self.values[id(traced)] = value
-        return self.values[id(traced)]
+        return value
 
     def _output(self, traced: Any, name: str) -> None:
         """Gives an output its name. An input, a constant or a value that is an output already goes through an Identity."""

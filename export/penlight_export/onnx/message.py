@@ -29,7 +29,7 @@ from penlight_export.graph import (
     to_proto,
     value_to_proto,
 )
-from penlight_export.pieces import Piece, Pieces
+from penlight_export.pieces import SMALL_ARRAY, Piece, Pieces
 
 _SMALL = 1024  # bytes of a tensor that `outline` keeps
 
@@ -53,14 +53,15 @@ def _is_plain(model: Model) -> bool:
 
 
 class OnnxMessage:
-    """A model as the content of an .onnx file; the nodes, and each text and type, are encoded once."""
+    """A model as the content of an .onnx file; nodes, declarations of values, and each text and type, are encoded once."""
 
     def __init__(self, model: Model) -> None:
         self.model = model
         self.texts: dict[str | None, bytes] = {None: b"\0", "": b"\0"}
         self.notes: dict[tuple[str, str], bytes] = {}
         self.types: dict[Any, bytes] = {}
-        self.nodes = [part(1, self._node(node)) for node in model.graph]
+        self.nodes = b"".join([part(1, self._node(node)) for node in model.graph])
+        self.values = {value: part(13, self._value(value)) for value in self._inner_values()}
 
     def pieces(self) -> Pieces:
         """The file. Raises as `onnx_pieces` does."""
@@ -88,7 +89,7 @@ class OnnxMessage:
 
     def _graph(self, weights: Collection[str]) -> list[Piece]:
         graph, constants = self.model.graph, self.model.graph.initializers
-        pieces: list[Piece] = [*self.nodes]
+        pieces: list[Piece] = [self.nodes]
         pieces += [_text(2, graph.name)] if graph.name else []
         for name, value in constants.items():
             pieces += _tensor(value) if value.const_value is not None and name not in weights else []
@@ -97,13 +98,13 @@ class OnnxMessage:
         pieces += [part(11, self._weight(constants[name])) for name in weights]
         pieces += [part(12, self._value(value)) for value in graph.outputs]
         inputs = {value.name for value in graph.inputs}.union(weights)
-        pieces += [part(13, self._value(value)) for value in self._inner_values(inputs)]
+        pieces += [data for value, data in self.values.items() if value.name not in inputs]
         return pieces + self._notes(16, graph.metadata_props)
 
-    def _inner_values(self, inputs: Collection[str | None]) -> Iterator[Value]:
+    def _inner_values(self) -> Iterator[Value]:
         """Initializers and results that have a type, in the order in which onnx_ir writes them."""
         graph = self.model.graph
-        yield from (value for value in graph.initializers.values() if value.name not in inputs and _has_info(value))
+        yield from filter(_has_info, graph.initializers.values())
         for node in graph:
             yield from (value for value in node.outputs if not value.is_graph_output() and _has_info(value))
 
@@ -187,7 +188,7 @@ def _tensor(value: Value) -> list[Piece]:
     head = b"".join(_integer(1, size) for size in array.shape) + _integer(2, int(tensor.dtype))
     head += (_text(8, tensor.name) if tensor.name else b"") + _tag(9, 2) + _varint(array.nbytes)
     start = _tag(5, 2) + _varint(len(head) + array.nbytes) + head
-    return [start + array.tobytes()] if array.nbytes <= _SMALL and array.dtype.byteorder != ">" else [start, array]
+    return [start + array.tobytes()] if array.nbytes <= SMALL_ARRAY and array.dtype.byteorder != ">" else [start, array]
 
 
 def _attribute(attribute: Attr) -> bytes:

@@ -6,10 +6,13 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Set
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from penlight_export.errors import PassError
 from penlight_export.graph import (
     BODY_OPERATORS,
+    FUSED_DOMAIN,
+    NO_BODIES,
     Graph,
     Model,
     Value,
@@ -77,12 +80,23 @@ def run_passes(model: Model, passes: Iterable[Pass]) -> list[PassResult]:
     Raises:
         PassError: a condition before or after a pass does not hold; the message names the pass.
     """
-    passes, results = tuple(passes), []
-    present = _operators(model)
+    passes = tuple(passes)
+    present = {node.op_type for node in all_nodes(model.graph)}
     if all(each.operators is not None and present.isdisjoint(each.operators) for each in passes):
         return [PassResult(each.name, 0) for each in passes]
+    try:
+        results = _run(model, passes)
+    finally:
+        model.graph.meta.pop(NO_BODIES, None)
+    if any(result.changes for result in results):
+        separate_names(model)
+    return results
+
+
+def _run(model: Model, passes: Iterable[Pass]) -> list[PassResult]:
+    results = []
     interface = _interface(model.graph)
-    check_graph(model.graph, "before the first pass")
+    present = _checked(model, "before the first pass")
     share_names(model)
     for each in passes:
         each.requires(model)
@@ -91,19 +105,25 @@ def run_passes(model: Model, passes: Iterable[Pass]) -> list[PassResult]:
             continue
         changes = each.run(model)
         if changes:
-            present = _operators(model)
+            present = _checked(model, f"after pass {each.name}")
             for graph in all_graphs(model.graph):
                 remove_unused_constants(graph)
-            check_graph(model.graph, f"after pass {each.name}")
             if _interface(model.graph) != interface:
                 raise PassError(
                     f"pass {each.name} changed the inputs or outputs of the model from {interface} to {_interface(model.graph)}"
                 )
         each.ensures(model)
         results.append(PassResult(each.name, changes))
-    if any(result.changes for result in results):
-        separate_names(model)
     return results
+
+
+def _checked(model: Model, when: str) -> set[str]:
+    """The operators of a well-formed model; notes in its meta that they have no bodies, so that nobody need look for any."""
+    model.graph.meta.pop(NO_BODIES, None)
+    present = check_graph(model.graph, when)
+    if present.operators.isdisjoint(BODY_OPERATORS) and present.domains <= {"", FUSED_DOMAIN}:
+        model.graph.meta[NO_BODIES] = True
+    return present.operators
 
 
 def share_names(model: Model) -> None:
@@ -115,31 +135,46 @@ def share_names(model: Model) -> None:
             body.meta["taken_names"] = taken
 
 
-def check_graph(graph: Graph, when: str, outer: Set[Value] = frozenset()) -> None:
-    """Checks that names are unique, that every value is defined before its use and that outputs exist, in bodies as well."""
+class Present(NamedTuple):
+    """What nodes a graph has, with those of bodies."""
+
+    operators: set[str]
+    domains: set[str]
+
+
+def check_graph(graph: Graph, when: str, outer: Set[Value] = frozenset()) -> Present:
+    """Checks that names are unique, that every value is defined before its use and that outputs exist, in bodies as well.
+
+    Raises:
+        PassError: the graph is not well-formed; the message starts with `when`.
+    """
+    present = Present(set(), set())
     own = set(graph.inputs) | set(graph.initializers.values())
     names = {value.name for value in own}
     if len(names) != len(own):
         raise PassError(f"{when}: two inputs or initializers have the same name")
     defined = own | outer
     for node in graph:
-        for body in bodies_of(node) if node.op_type in BODY_OPERATORS else ():
-            check_graph(body, when, defined)
+        operator, outputs = node.op_type, node.outputs
+        present.operators.add(operator)
+        present.domains.add(node.domain)
+        for body in bodies_of(node) if operator in BODY_OPERATORS else ():
+            inner = check_graph(body, when, defined)
+            present.operators.update(inner.operators)
+            present.domains.update(inner.domains)
         for value in node.inputs:
             if value is not None and value not in defined:
-                raise PassError(f"{when}: {node.op_type} {describe(node)} reads '{value.name}' before it is computed")
-        for value in node.outputs:
-            if value.name and value.name in names:
-                raise PassError(f"{when}: two values are called '{value.name}'")
-            names.add(value.name)
-        defined.update(node.outputs)
+                raise PassError(f"{when}: {operator} {describe(node)} reads '{value.name}' before it is computed")
+        for value in outputs:
+            name = value.name
+            if name and name in names:
+                raise PassError(f"{when}: two values are called '{name}'")
+            names.add(name)
+        defined.update(outputs)
     for value in graph.outputs:
         if value not in defined:
             raise PassError(f"{when}: output '{value.name}' is never computed")
-
-
-def _operators(model: Model) -> set[str]:
-    return {node.op_type for node in all_nodes(model.graph)}
+    return present
 
 
 def _interface(graph: Graph) -> tuple[tuple[str | None, ...], tuple[str | None, ...]]:

@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Hashable
 from typing import Any
 
-from penlight_export.graph import Attr, Graph, Model, Node, Value, all_graphs, bodies_of, constant_of, constant_size
+from penlight_export.graph import Attr, AttributeType, Graph, Model, Node, Value, all_graphs, bodies_of, constant_of
 from penlight_export.passes.base import Pass
 
 _SMALL = 1024  # bytes of a constant that is worth a look
@@ -30,7 +30,7 @@ def _merge_constants(graph: Graph) -> int:
     merged = 0
     for value in tuple(graph.initializers.values()):
         tensor = value.const_value
-        if constant_size(value) is None or tensor is None or tensor.nbytes > _SMALL or tensor.dtype.is_string():
+        if tensor is None or value.is_graph_input() or tensor.nbytes > _SMALL or tensor.dtype.is_string():
             continue
         array = constant_of(value)
         assert array is not None
@@ -58,14 +58,14 @@ def _merge_nodes(graph: Graph) -> int:
 
 
 def _key(node: Node) -> Hashable:
-    attributes = tuple(sorted((name, _frozen(attribute)) for name, attribute in node.attributes.items()))
+    attributes = tuple(sorted([(name, _frozen(attribute)) for name, attribute in node.attributes.items()]))
     return (node.op_type, len(node.outputs), *(id(value) for value in node.inputs), attributes)
 
 
 def _frozen(attribute: Attr) -> Hashable:
     value: Any = attribute.value
-    if attribute.type.name == "TENSOR":
+    if attribute.type == AttributeType.TENSOR:
         small = value.nbytes <= _SMALL and not value.dtype.is_string()
         return (int(value.dtype), tuple(value.shape.numpy()), value.numpy().tobytes()) if small else id(value)
     # repr: 0.0 and -0.0 are equal, and NaN is not.
-    return attribute.type.name, repr(tuple(value) if isinstance(value, (list, tuple)) else value)
+    return int(attribute.type), repr(tuple(value) if isinstance(value, (list, tuple)) else value)

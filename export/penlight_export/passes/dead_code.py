@@ -8,7 +8,10 @@ from penlight_export.passes.base import Pass
 
 def is_dead(node: Node) -> bool:
     """Nothing reads an output of the node. ONNX operators have no side effects."""
-    return not any(output.uses() or output.is_graph_output() for output in node.outputs)
+    for output in node.outputs:  # noqa: SIM110  all(...) would make a generator for each node of the graph
+        if output.uses() or output.is_graph_output():
+            return False
+    return True
 
 
 class RemoveDeadCode(Pass):

@@ -39,7 +39,7 @@ def record_bodies(trace: TraceGraph, is_lowered: Callable[[Any], bool]) -> Bodie
 
 def touches_complex(node: Any) -> bool:
     """Whether an input or output is complex, so that the ONNX form of the operator does not do."""
-    return any(value is not None and is_complex(value.spec) for value in (*node.inputs, *node.outputs))
+    return any(map(is_complex, [value.spec for value in (*node.inputs, *node.outputs) if value is not None]))
 
 
 def has_composite(operator: Any) -> bool:
