@@ -46,6 +46,8 @@ class MemoryPool:
             self.cached = size
         self.cached -= size
         self.used += size
+        for hook in MemoryHook.active:
+            hook.malloc_postprocess(device_id=0, size=size, mem_size=size, mem_ptr=0, pmem_id=0)
         block = Block()
         weakref.finalize(block, self._free, size)
         return block
@@ -53,6 +55,8 @@ class MemoryPool:
     def _free(self, size):
         self.used -= size
         self.cached += size
+        for hook in MemoryHook.active:
+            hook.free_postprocess(device_id=0, mem_size=size, mem_ptr=0, pmem_id=0)
 
     def used_bytes(self):
         return self.used
@@ -71,8 +75,31 @@ class MemoryPool:
         return 0
 
 
+class MemoryHook:
+    """Is told of every allocation while it is entered."""
+
+    active: list = []
+
+    def __enter__(self):
+        MemoryHook.active.append(self)
+        return self
+
+    def __exit__(self, *_):
+        MemoryHook.active.remove(self)
+
+
+class PinnedMemoryPointer:
+    """Memory of the host with an address."""
+
+    def __init__(self, size):
+        self._bytes = np.zeros(size, np.uint8)
+        self.ptr = self._bytes.ctypes.data
+
+
 class Device:
     """The one device of this machine."""
+
+    current: Machine
 
     def __init__(self, number=0):
         self.id = number
@@ -103,7 +130,7 @@ class Event:
 
     @property
     def done(self):
-        return True
+        return self.at is not None
 
     def record(self, stream=None):
         self.at = next(Stream.ticks)
@@ -243,7 +270,7 @@ class Array:
         if host.dtype != self.dtype or host.shape != self.shape:
             raise ValueError("Shape or dtype mismatch")
         _refuse_while_capturing()
-        Device.current.copies.append("H2D")
+        Device.current.copies.append("H2D" if stream is None else "H2D async")
         self._host[...] = host
 
     def item(self):
@@ -459,6 +486,7 @@ def cupy(total=1 << 32, kernels=None):
     Device.current = machine = Machine(total)
     Stream.current[:] = [Stream(null=True)]
     Stream.capturing = None
+    MemoryHook.active.clear()
     pool = MemoryPool(machine)
     _allocator[:] = [pool.malloc]
     xp = Module("cupy")
@@ -494,7 +522,10 @@ def cupy(total=1 << 32, kernels=None):
         using_allocator=using_allocator,
         get_current_stream=lambda: Stream.current[-1],
         get_elapsed_time=lambda a, b: float(b.at - a.at),
-        alloc_pinned_memory=lambda size: memoryview(bytearray(size)),
+        alloc_pinned_memory=PinnedMemoryPointer,
+        MemoryHook=MemoryHook,
+        get_allocator=lambda: _allocator[-1],
+        set_allocator=lambda allocator: _allocator.__setitem__(-1, allocator),
         memory=types.SimpleNamespace(OutOfMemoryError=OutOfMemoryError),
     )
     Stream.null = Stream.current[0]

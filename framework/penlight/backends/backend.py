@@ -29,8 +29,8 @@ class Backend:
     def __init__(self) -> None:
         self.kernels: dict[str, Callable[..., Any]] = {}
 
-    def asarray(self, array: Any, device: Device) -> Any:
-        """The array on `device`, copied only if it lives elsewhere."""
+    def asarray(self, array: Any, device: Device, *, is_ahead: bool = False) -> Any:
+        """The array on `device`, copied only if it lives elsewhere; `is_ahead` lets the host go on before the copy is done."""
         raise NotImplementedError
 
     def to_numpy(self, array: Any) -> np.ndarray:

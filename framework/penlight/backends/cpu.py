@@ -23,7 +23,7 @@ class CpuBackend(Backend):
     name = "cpu"
     xp = np
 
-    def asarray(self, array: Any, device: Device) -> np.ndarray:
+    def asarray(self, array: Any, device: Device, *, is_ahead: bool = False) -> np.ndarray:
         return array if isinstance(array, np.ndarray) else array.get()
 
     def to_numpy(self, array: Any) -> np.ndarray:

@@ -5,11 +5,31 @@ from __future__ import annotations
 
 from typing import Any
 
-from penlight.backends.backend import get_backend
+from penlight.backends.cuda import backend as _backend
 from penlight.backends.cuda import is_available as is_available
 from penlight.cuda.capture import CapturedStep as CapturedStep
 from penlight.cuda.capture import capture as capture
-from penlight.device import device as Device
+from penlight.cuda.memory import empty_cache as empty_cache
+from penlight.cuda.memory import max_memory_allocated as max_memory_allocated
+from penlight.cuda.memory import mem_get_info as mem_get_info
+from penlight.cuda.memory import memory_allocated as memory_allocated
+from penlight.cuda.memory import memory_reserved as memory_reserved
+from penlight.cuda.memory import memory_summary as memory_summary
+from penlight.cuda.memory import reset_peak_memory_stats as reset_peak_memory_stats
+from penlight.cuda.prefetch import Prefetch as Prefetch
+from penlight.cuda.properties import DeviceProperties as DeviceProperties
+from penlight.cuda.properties import get_device_capability as get_device_capability
+from penlight.cuda.properties import get_device_name as get_device_name
+from penlight.cuda.properties import get_device_properties as get_device_properties
+from penlight.cuda.properties import is_bf16_supported as is_bf16_supported
+from penlight.cuda.streams import Event as Event
+from penlight.cuda.streams import Stream as Stream
+from penlight.cuda.streams import current_stream as current_stream
+from penlight.cuda.streams import default_stream as default_stream
+from penlight.cuda.streams import device as device
+from penlight.cuda.streams import stream as stream
+from penlight.errors import CaptureError as CaptureError
+from penlight.errors import OutOfMemoryError as OutOfMemoryError
 from penlight.random import manual_seed as manual_seed
 
 manual_seed_all = manual_seed  # one generator serves all devices
@@ -32,18 +52,3 @@ def current_device() -> int:
 def synchronize(device: Any = None) -> None:
     """Waits until all queued work is done; raises as `current_device`."""
     _backend().synchronize()
-
-
-def empty_cache() -> None:
-    """Gives memory that is kept for reuse back to the device; does nothing without one."""
-    if is_available():
-        _backend().xp.get_default_memory_pool().free_all_blocks()
-
-
-def memory_allocated(device: Any = None) -> int:
-    """Returns the bytes that tensors hold on the device; 0 without one."""
-    return int(_backend().xp.get_default_memory_pool().used_bytes()) if is_available() else 0
-
-
-def _backend() -> Any:
-    return get_backend(Device("cuda"))

@@ -12,11 +12,10 @@ import warnings
 from collections.abc import Callable
 from typing import Any
 
-from penlight.backends.backend import get_backend
+from penlight.backends import cuda
 from penlight.backends.cuda import recording
 from penlight.cuda.graph import StepGraph
 from penlight.cuda.static import Inputs
-from penlight.device import device as Device
 from penlight.errors import ArgumentError, CaptureError, DeviceError
 from penlight.tape import mode
 from penlight.tensor import Tensor
@@ -43,7 +42,7 @@ class CapturedStep:
         """
         if recording.active is not None:  # a part of a greater step
             return self._step(*args, **kwargs)
-        backend = get_backend(Device("cuda"))
+        backend = cuda.backend()
         leaves, rebuild = flatten((args, kwargs))
         key = _key(leaves), str(rebuild(["*"] * len(leaves))), mode.enabled
         graph = self._graphs.get(key)
@@ -124,7 +123,7 @@ def compile(model: Step | None = None, *, mode: str | None = None, fullgraph: bo
             "for a compiled model export it: penlight_export.export(model, inputs)"
         )
     try:
-        get_backend(Device("cuda"))
+        cuda.backend()
     except DeviceError as error:
         warnings.warn(f"compile: the function runs as it is, since graphs need a CUDA device ({error})", stacklevel=2)
         return model

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import Any
 
-from penlight.backends.backend import Backend
+from penlight.backends.cuda.cupy_backend import CudaBackend
 from penlight.backends.cuda.recording import Recording
 from penlight.cuda.leaves import Leaves
 from penlight.cuda.static import Inputs, detached_copy
@@ -24,10 +24,11 @@ class StepGraph:
     The pool is private, so that nobody else is given the addresses that the graph writes to; it holds the activations of one step.
     """
 
-    def __init__(self, backend: Backend, step: Callable[..., Any], inputs: Inputs, warmup: int) -> None:
+    def __init__(self, backend: CudaBackend, step: Callable[..., Any], inputs: Inputs, warmup: int) -> None:
         self._gpu, self._step, self._inputs, self._left = backend.xp.cuda, step, inputs, warmup
         self._stream = self._gpu.Stream(non_blocking=True)  # the default stream cannot be captured
         self._pool = self._gpu.MemoryPool()
+        self._allocate = backend.memory.guarded(self._pool.malloc)
         self._graph: Any = None
         self._results: Sequence[Any] = ()
         self._rebuild: Rebuild
@@ -91,7 +92,7 @@ class StepGraph:
         """Work on the own stream and pool, after what the caller's stream has queued, and before what it queues next."""
         outer = self._gpu.get_current_stream()
         self._stream.wait_event(outer.record())
-        with self._stream, self._gpu.using_allocator(self._pool.malloc):
+        with self._stream, self._gpu.using_allocator(self._allocate):
             yield
         outer.wait_event(self._stream.record())
 

@@ -9,6 +9,7 @@ from typing import Any
 from penlight.data.collate import default_collate, default_convert, to_arrays, to_tensors
 from penlight.data.dataset import Dataset, IterableDataset
 from penlight.data.fetch import Pass, Plan, Source
+from penlight.data.pinning import pinned_batch
 from penlight.data.pool import ProcessPool
 from penlight.data.sampler import BatchSampler, RandomSampler, Sampler, SequentialSampler, batch_count, order_of, seed_of
 from penlight.data.threads import ThreadPool
@@ -33,7 +34,8 @@ class DataLoader:
         batch_sampler: batches as lists of indices instead: a `BatchSampler`, or an iterable that is read once per epoch.
         num_workers: processes or threads that read ahead; 0 reads in this one. See `IterableDataset` for its workers.
         collate_fn: makes a batch from a list of items; by default arrays are stacked.
-        pin_memory: accepted; Tensors of the CPU need none.
+        pin_memory: hand out Tensors in pinned memory, from which `to("cuda", non_blocking=True)` copies while the host goes on;
+            nothing where there is no CUDA device. See `penlight.cuda.Prefetch`.
         drop_last: leave out a last batch that is not full.
         timeout: seconds after which a worker that is still at the same item is an error; 0 waits forever.
         worker_init_fn: called with the worker's number in each worker before it reads.
@@ -201,7 +203,7 @@ class DataLoader:
     def _run(self, reading: Pass) -> Iterator[Any]:
         for number, batch in enumerate(self._batches(reading), reading.first + 1):
             self._now = (reading.epoch, number)
-            yield to_tensors(batch)
+            yield pinned_batch(to_tensors(batch)) if self.pin_memory else to_tensors(batch)
         self._now = (reading.epoch + 1, 0)
 
     def _batches(self, reading: Pass) -> Iterator[Any]:

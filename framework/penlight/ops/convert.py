@@ -87,13 +87,15 @@ class ToDevice(Operator):
 
     device: Device
     source: Device
+    non_blocking: bool = False
 
     def infer(self, x: Spec) -> Spec:
         return x
 
     def forward(self, xp, x):
         # A GPU is at one end at least, and its backend knows both ways.
-        return get_backend(self.device if self.source.type == "cpu" else self.source).asarray(x, self.device)
+        backend = get_backend(self.device if self.source.type == "cpu" else self.source)
+        return backend.asarray(x, self.device, is_ahead=self.non_blocking)
 
     def vjp(self, grad, output, x):
         return (apply(ToDevice(self.source, self.device), grad),)
@@ -151,7 +153,9 @@ def to(
     """Returns the tensor in another dtype or on another device; itself if nothing changes and `copy` is False.
 
     `to(dtype)`, `to(device)`, `to(device, dtype)` or `to(other_tensor)`; further positions are `non_blocking` and `copy`.
+    With `non_blocking` a copy from pinned memory to a device runs while the host goes on; all other copies wait.
     """
+    non_blocking = non_blocking or [a for a in args if isinstance(a, bool)][:1] == [True]
     copy = copy or [a for a in args if isinstance(a, bool)][1:2] == [True]
     for argument in args:
         if isinstance(argument, Tensor):
@@ -166,7 +170,7 @@ def to(
         if kind is not result.dtype:
             result = apply(Cast(kind), result)
     if device is not None and Device(device) != result.device:
-        result = apply(ToDevice(Device(device), result.device), result)
+        result = apply(ToDevice(Device(device), result.device, bool(non_blocking)), result)
     result = clone(input) if copy and result is input else result
     return result if memory_format is None else arranged(result, memory_format)
 

@@ -6,11 +6,13 @@ from __future__ import annotations
 from typing import Any
 
 from penlight import random, random_fill
+from penlight.backends import cuda
+from penlight.backends.cuda import memory
 from penlight.dtype import WORDS, as_dtype
 from penlight.errors import DTypeError
 from penlight.ops import count
 from penlight.ops.complex_parts import conj
-from penlight.tensor import Tensor
+from penlight.tensor import Tensor, from_array
 
 _TYPES = {kind.name: word for word, kind in WORDS.items()}
 
@@ -33,8 +35,15 @@ def type_(self: Tensor, dtype: Any = None, non_blocking: bool = False) -> Any:
 
 
 def pin_memory(self: Tensor, device: Any = None) -> Tensor:
-    """Returns the tensor: memory of the CPU is not pinned here."""
-    return self
+    """Returns a copy in pinned memory, from which a device copies while the host goes on; itself where there is no device.
+
+    Raises:
+        GradientError: the tensor requires a gradient. DTypeError: it lives on a device.
+    """
+    array = self.numpy()
+    if memory.is_pinned(array) or not cuda.is_available():
+        return self
+    return from_array(memory.pinned_copy(cuda.backend().xp, array))
 
 
 def share_memory_(self: Tensor) -> Tensor:
@@ -71,7 +80,7 @@ def new(self: Tensor, *arguments: Any) -> Tensor:
 METHODS: dict[str, Any] = {
     "type": type_,
     "pin_memory": pin_memory,
-    "is_pinned": lambda self: False,
+    "is_pinned": lambda self: memory.is_pinned(self._data),
     "share_memory_": share_memory_,
     "storage_offset": storage_offset,
     "get_device": get_device,

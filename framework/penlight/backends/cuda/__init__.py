@@ -7,16 +7,19 @@ Importing this needs neither CuPy nor a driver; `backend()` does, and says what 
 from __future__ import annotations
 
 import functools
+from typing import TYPE_CHECKING
 
-from penlight.backends.backend import Backend
 from penlight.backends.cuda.precision import matmul as matmul
 from penlight.errors import DeviceError
+
+if TYPE_CHECKING:
+    from penlight.backends.cuda.cupy_backend import CudaBackend
 
 _INSTALL = "pip install 'penlight[cuda13]'"
 
 
 @functools.cache
-def backend() -> Backend:
+def backend() -> CudaBackend:
     """The CUDA backend of this process.
 
     Raises:
@@ -34,7 +37,9 @@ def backend() -> Backend:
     from penlight.backends.cuda.cupy_backend import CudaBackend  # late: needs nothing unless a device is there
     from penlight.backends.cuda.loader import Loader
 
-    return CudaBackend(cupy, Loader(cupy))
+    found = CudaBackend(cupy, Loader(cupy))
+    found.memory.install()
+    return found
 
 
 def is_available() -> bool:

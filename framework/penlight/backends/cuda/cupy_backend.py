@@ -22,6 +22,7 @@ from penlight.backends.cuda import (
     reduction,
     softmax,
 )
+from penlight.backends.cuda.memory import Memory, is_pinned
 from penlight.backends.cuda.wrapper import Launcher, first
 from penlight.device import device as Device
 from penlight.errors import DeviceError
@@ -42,7 +43,7 @@ class CudaBackend(Backend):
 
     def __init__(self, xp: Any, launcher: Launcher) -> None:
         super().__init__()
-        self.xp = xp
+        self.xp, self.memory = xp, Memory(xp)
         for family in _FAMILIES:
             self.kernels.update(family.table(xp, launcher))
         for library in _LIBRARIES if hasattr(xp, "cuda") else ():
@@ -50,7 +51,7 @@ class CudaBackend(Backend):
                 own = self.kernels.get(name)
                 self.kernels[name] = kernel if own is None else first(kernel, own)
 
-    def asarray(self, array: Any, device: Device) -> Any:
+    def asarray(self, array: Any, device: Device, *, is_ahead: bool = False) -> Any:
         if device.type == "cpu" or isinstance(array, np.ndarray):
             recording.refuse_transfer(f"a copy to {device}")
         if device.type == "cpu":
@@ -60,7 +61,7 @@ class CudaBackend(Backend):
         if index >= count:
             raise DeviceError(f"{device}: this machine has {count} CUDA device(s), numbered from cuda:0; use one of those")
         with self.xp.cuda.Device(index):
-            return self.xp.asarray(array)
+            return self.memory.copy_ahead(array) if is_ahead and is_pinned(array) else self.xp.asarray(array)
 
     def full(self, shape: tuple[int, ...], value: Any, dtype: Any, device: Device) -> Any:
         with self.xp.cuda.Device(device.index or 0):
