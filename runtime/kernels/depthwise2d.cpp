@@ -9,11 +9,9 @@
 // clang-format off
 #include "simd/baseline.h"
 #include "simd/baseline_begin.h"
-#include "simd/planes.h"
 #include "simd/depthwise.h"
 #if PENLIGHT_BASELINE_FUSES
 #include "simd/fused_begin.h"
-#include "simd/planes.h"
 #include "simd/depthwise.h"
 #include "simd/fused_end.h"
 #endif
@@ -21,17 +19,14 @@
 #if PENLIGHT_X86
 #include "simd/avx2.h"
 #include "simd/avx2_begin.h"
-#include "simd/planes.h"
 #include "simd/depthwise.h"
 #include "simd/fused_begin.h"
-#include "simd/planes.h"
 #include "simd/depthwise.h"
 #include "simd/fused_end.h"
 #include "simd/avx2_end.h"
 #include "simd/avx512.h"
 #include "simd/avx512_begin.h"
 #include "simd/fused_begin.h"
-#include "simd/planes.h"
 #include "simd/depthwise.h"
 #include "simd/fused_end.h"
 #include "simd/avx512_end.h"
@@ -213,6 +208,10 @@ void each_block(const Conv2d& c, float* scratch, const Parallel& parallel, Body&
 const float* at_or_null(const float* p, int64_t offset) { return p == nullptr ? nullptr : p + offset; }
 
 }  // namespace
+
+void planes_to_lanes_f32(const float* from, int64_t plane, int64_t count, const float* end, float* to) {
+  table_for_isa(kDepthwiseTables)->planes_to_lanes(from, plane, count, end, to);
+}
 
 bool is_depthwise2d(const Conv2d& c) {
   if (c.groups < 2 || c.groups != c.channels || c.groups != c.filters) return false;

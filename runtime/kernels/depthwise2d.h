@@ -20,6 +20,9 @@ void depthwise2d_input_gradient_f32(const Conv2d& conv, const float* dy, const f
 void depthwise2d_weight_gradient_f32(const Conv2d& conv, const float* x, const float* dy, float* dweight, float* scratch,
                                      const Parallel& parallel);
 
+/// to[i * gemm_lanes() + k] = from[k * plane + i] for as many planes and i < count; whole vectors are read up to `end`.
+void planes_to_lanes_f32(const float* from, int64_t plane, int64_t count, const float* end, float* to);
+
 /// One image of `lanes` channels: output (h, w) reads, for each tap, image[h * step_h + w * step_w + offsets[tap]] and lanes on.
 struct DepthwiseImage {
   int64_t out_h, out_w, step_h, step_w, taps;

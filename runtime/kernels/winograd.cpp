@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "conv_layout.h"
+#include "depthwise2d.h"
 #include "gemm.h"
 #include "isa.h"
 
@@ -14,7 +15,6 @@
 #if PENLIGHT_BASELINE_FUSES
 #include "simd/fused_begin.h"
 #endif
-#include "simd/planes.h"
 #include "simd/winograd.h"
 #if PENLIGHT_BASELINE_FUSES
 #include "simd/fused_end.h"
@@ -24,14 +24,12 @@
 #include "simd/avx2.h"
 #include "simd/avx2_begin.h"
 #include "simd/fused_begin.h"
-#include "simd/planes.h"
 #include "simd/winograd.h"
 #include "simd/fused_end.h"
 #include "simd/avx2_end.h"
 #include "simd/avx512.h"
 #include "simd/avx512_begin.h"
 #include "simd/fused_begin.h"
-#include "simd/planes.h"
 #include "simd/winograd.h"
 #include "simd/fused_end.h"
 #include "simd/avx512_end.h"
@@ -111,8 +109,8 @@ void winograd_read(const WinogradPlan& p, const float* x, const float* x_end, in
   const int64_t rows = p.lanes_floats / p.pitch, columns = p.pitch / p.table->lanes;
   const int64_t left = conv_max(0, -c.pad_left), end = conv_min(c.width, columns - c.pad_left);
   for (int64_t h = conv_max(0, -c.pad_top); h < conv_min(c.height, rows - c.pad_top) && left < end; ++h)
-    p.table->planes_to_lanes(from + h * c.width + left, c.height * c.width, end - left, x_end,
-                             image + (h + c.pad_top) * p.pitch + (left + c.pad_left) * p.table->lanes);
+    planes_to_lanes_f32(from + h * c.width + left, c.height * c.width, end - left, x_end,
+                        image + (h + c.pad_top) * p.pitch + (left + c.pad_left) * p.table->lanes);
 }
 
 /// Patches of `count` tiles and one block of channels to the left sides: matrices of (tiles, channels).

@@ -32,7 +32,6 @@ struct WinogradTile {
 
 struct WinogradTable {
   int64_t lanes;
-  void (*planes_to_lanes)(const float* from, int64_t plane, int64_t count, const float* end, float* to);
   void (*input[2])(const WinogradTile& t);   // tiles of 2 and of 4
   void (*output[2])(const WinogradTile& t);  // outputs of a filter: rows of `tile`, 16 floats for each filter
 };

@@ -91,5 +91,4 @@ __attribute__((noinline)) void winograd_output(const WinogradTile& t) {
   }
 }
 
-constexpr WinogradTable kWinogradTable = {
-    kLanes, planes_to_lanes, {winograd_input<2>, winograd_input<4>}, {winograd_output<2>, winograd_output<4>}};
+constexpr WinogradTable kWinogradTable = {kLanes, {winograd_input<2>, winograd_input<4>}, {winograd_output<2>, winograd_output<4>}};
