@@ -3,11 +3,14 @@
 
 import errno
 import importlib
+import importlib.machinery
+import importlib.util
 import inspect
 import json
 import os
 import subprocess
 import sys
+import types
 
 import pytest
 from cli_runner import command_line, in_process, in_shell
@@ -164,6 +167,22 @@ def test_doctor_reports_the_gpu_without_failing(capsys):
     assert facts["native"]["penlight_runtime"] == "ok" and facts["edge_operators"] > 10
     text = in_process(capsys, "doctor").out
     assert "Traceback" not in text and "gpu" in text and "processor" in text
+
+
+@pytest.mark.parametrize(
+    ("missing", "words"), [("driver", "no NVIDIA driver is installed"), ("cupy", "pip install 'penlight[cuda13]'")]
+)
+def test_doctor_says_in_words_why_there_is_no_gpu(capsys, monkeypatch, missing, words):
+    runtime = types.SimpleNamespace(driverGetVersion=lambda: 0)
+    cupy = types.ModuleType("cupy")
+    cupy.cuda = types.SimpleNamespace(is_available=lambda: False, runtime=runtime)
+    monkeypatch.setitem(sys.modules, "cupy", cupy if missing == "driver" else None)
+    find = importlib.util.find_spec
+    spec = importlib.machinery.ModuleSpec("cupy", None) if missing == "driver" else None
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name, *rest: spec if name == "cupy" else find(name, *rest))
+    importlib.import_module("penlight.backends.cuda").backend.cache_clear()
+    state = in_process(capsys, "doctor", "--json").json["gpu"]["state"]
+    assert words in state and "Error" not in state, state
 
 
 def test_doctor_names_the_line_that_installs_an_extra(capsys, monkeypatch):

@@ -56,10 +56,28 @@ def test_without_cupy_the_error_says_what_to_install(monkeypatch):
     assert cuda.is_available() is False
 
 
-def test_without_a_driver_the_error_says_so(monkeypatch):
-    monkeypatch.setitem(sys.modules, "cupy", fake_cupy(available=False))
-    with pytest.raises(DeviceError, match=r"no usable device: .*nvidia-smi, or use the device cpu"):
+@pytest.mark.parametrize(
+    ("version", "reason"),
+    [
+        (0, "no NVIDIA driver is installed, or this container does not see it"),
+        (12040, r"the NVIDIA driver is for CUDA 12\.4, and CUDA 13 is needed"),
+        (13000, r"the NVIDIA driver sees no GPU \(CUDA_VISIBLE_DEVICES is -1\)"),
+        (None, r"the NVIDIA driver does not answer \(torn\)"),
+    ],
+)
+def test_without_a_driver_the_error_says_so(monkeypatch, version, reason):
+    def answer():
+        if version is None:
+            raise RuntimeError("torn")
+        return version
+
+    cupy = fake_cupy(available=False)
+    cupy.cuda.runtime.driverGetVersion = answer
+    monkeypatch.setitem(sys.modules, "cupy", cupy)
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "-1")
+    with pytest.raises(DeviceError, match=rf"no usable device: {reason}; check with nvidia-smi, or use the device cpu"):
         cuda.backend()
+    assert cuda.is_available() is False
 
 
 def test_importing_costs_no_cupy():

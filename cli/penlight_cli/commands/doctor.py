@@ -29,6 +29,7 @@ REQUIRED = (
 # Import name: (distribution, what it is for, how to get it).
 EXTRAS = {
     "cupy": ("cupy-cuda13x", "training on an NVIDIA GPU", "pip install 'penlight[cuda13]'"),
+    "cudnn": ("nvidia-cudnn-frontend", "faster convolutions on an NVIDIA GPU", "pip install 'penlight[cuda13]'"),
     "mpi4py": ("mpi4py", "training in several processes", "pip install 'penlight[mpi]'"),
     "tritonclient": ("tritonclient", "a client for the server's tests", "pip install 'penlight[test]'"),
     "onnxscript": ("onnxscript", "torch.onnx as a source of .onnx files", "pip install onnxscript"),
@@ -111,8 +112,9 @@ def gpu() -> dict[str, Any]:
     if importlib.util.find_spec("cupy") is None:
         return {"available": False, "state": f"cupy is not installed; {EXTRAS['cupy'][2]}"}
     try:
-        import cupy
+        from penlight.backends import cuda
 
+        cupy = cuda.backend().xp
         properties = cupy.cuda.runtime.getDeviceProperties(0)
     except Exception as error:  # no driver, no device, a driver too old: all are answers, none is a failure
         return {"available": False, "state": " ".join(sentence(error).split())}
