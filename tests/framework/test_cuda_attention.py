@@ -185,9 +185,17 @@ def test_scaled_dot_product_attention_takes_the_kernels(backend, launcher):
     result.float().square().sum().backward()
     assert {"attention_forward_96", "attention_backward_keys_96", "attention_backward_queries_96"} <= set(launcher.launched)
     launcher.launched.clear()
+    q, k, v = (pl.from_numpy(a) for a in arrays("float16", (1, 4, 5, 96), (1, 2, 5, 96))[:3])
+    shared = F.scaled_dot_product_attention(q, k, v, enable_gqa=True).float().numpy()
+    whole = F.scaled_dot_product_attention(q, k.repeat_interleave(2, 1), v.repeat_interleave(2, 1)).float().numpy()
+    np.testing.assert_array_equal(shared, whole)
+    assert launcher.launched == ["attention_forward_96"] * 2
+    launcher.launched.clear()
     mask = pl.zeros(5, 5, dtype=pl.float16).requires_grad_(True)
     F.scaled_dot_product_attention(*arguments, mask).float().sum().backward()
-    assert launcher.launched == [] and mask.grad is not None
+    assert mask.grad is not None
+    F.scaled_dot_product_attention(*(t.detach().float() for t in arguments))
+    assert launcher.launched == []
 
 
 def test_traces_keep_the_plain_operator(backend):

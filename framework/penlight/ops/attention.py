@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 
@@ -102,6 +103,7 @@ def scaled_dot_product_attention(
     dropout_p: float = 0.0,
     is_causal: bool = False,
     scale: float | None = None,
+    enable_gqa: bool = False,
 ) -> Tensor:
     """Returns softmax(query @ key.T * scale + mask) @ value.
 
@@ -113,10 +115,13 @@ def scaled_dot_product_attention(
         dropout_p: share of the probabilities that is dropped; 0 outside of training.
         is_causal: row i sees columns 0..i; not together with `attn_mask`.
         scale: 1 / sqrt(E) by default.
+        enable_gqa: query (..., H, L, E) may have more heads than key and value (..., G, S, E); H / G in a row share one.
 
     Returns:
         (..., L, Ev).
     """
+    if enable_gqa and query.shape[-3] != key.shape[-3]:
+        return _grouped(query, key, value, attn_mask, dropout_p, is_causal, scale)
     if is_causal and attn_mask is not None:
         raise ArgumentError("scaled_dot_product_attention: give either attn_mask or is_causal=True, not both")
     factor = 1 / math.sqrt(query.shape[-1]) if scale is None else float(scale)
@@ -131,8 +136,28 @@ def scaled_dot_product_attention(
     return matmul(dropout(weights, dropout_p), value)
 
 
+def _grouped(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, *settings: Any) -> Tensor:
+    """Heads of queries in groups, (..., G, H / G, L, E), over which those of keys broadcast (Ainslie et al. 2023)."""
+    heads, groups = query.shape[-3], key.shape[-3]
+    if groups != value.shape[-3] or heads % groups:
+        raise ShapeError(
+            "scaled_dot_product_attention: enable_gqa wants as many heads of key as of value, and a multiple of that of query; "
+            f"came {heads} of query, {groups} of key, {value.shape[-3]} of value"
+        )
+    split = (groups, heads // groups)
+    if mask is not None and mask.ndim > 2:
+        sizes = split if mask.shape[-3] == heads else (mask.shape[-3], 1)
+        mask = mask.reshape(*mask.shape[:-3], *sizes, *mask.shape[-2:])
+    grouped = query.reshape(*query.shape[:-3], *split, *query.shape[-2:])
+    result = scaled_dot_product_attention(grouped, key.unsqueeze(-3), value.unsqueeze(-3), mask, *settings)
+    return result.reshape(*query.shape[:-1], value.shape[-1])
+
+
 def _goes_without_weights(query: Tensor, mask: Tensor | None) -> bool:
-    """Where the backend has a kernel for it; a trace has the plain operator, which every model format knows."""
-    if mode.tracer is not None or (mask is not None and mask.requires_grad):
+    """Where the backend has a kernel for it; a trace has the plain operator, which every model format knows.
+
+    In float32, two products and a softmax are faster than what could be done without tensor cores.
+    """
+    if mode.tracer is not None or query.dtype.itemsize != 2 or (mask is not None and mask.requires_grad):
         return False
     return backend_of(query._data).kernel(FlashAttention.name) is not None

@@ -6,6 +6,7 @@ import pytest
 
 import penlight as pl
 from penlight import nn
+from penlight.nn import functional as F
 
 torch = pytest.importorskip("torch")
 
@@ -98,3 +99,25 @@ def test_encoder_layer(activation, norm_first):
     close(x.grad, tx.grad)
     later = torch.ones(T, T, dtype=torch.bool).triu(1)
     close(ours(x, src_mask=pl.tensor(later.numpy())), theirs(tx, src_mask=later))
+
+
+@pytest.mark.parametrize("mask", [None, (T, S), (B, 1, T, S), (B, 6, T, S)])
+def test_heads_of_queries_share_heads_of_keys(mask):
+    shapes = ((B, 6, T, E), (B, 2, S, E), (B, 2, S, 3))
+    ours = [pl.tensor(draw(*shape), requires_grad=True) for shape in shapes]
+    theirs = [torch.tensor(draw(*shape), requires_grad=True) for shape in shapes]
+    allowed = None if mask is None else draw(*mask) > -1
+    y = F.scaled_dot_product_attention(*ours, None if mask is None else pl.tensor(allowed), enable_gqa=True)
+    wanted = None if mask is None else torch.tensor(allowed)
+    ty = torch.nn.functional.scaled_dot_product_attention(*theirs, wanted, enable_gqa=True)
+    close(y, ty)
+    y.square().sum().backward()
+    ty.square().sum().backward()
+    for a, b in zip(ours, theirs, strict=True):
+        close(a.grad, b.grad)
+
+
+def test_heads_that_do_not_divide_are_refused():
+    q, k = pl.zeros(1, 5, T, E), pl.zeros(1, 2, S, E)
+    with pytest.raises(pl.errors.ShapeError, match=r"enable_gqa wants .* came 5 of query, 2 of key, 2 of value"):
+        F.scaled_dot_product_attention(q, k, k, enable_gqa=True)
