@@ -99,13 +99,24 @@ void plain_integer_conv(const IntegerConv2d& conv, const Parallel& parallel) {
 
 using ConvFinish = void (*)(const void* target, int64_t plane, int64_t first, int64_t count, int32_t* sums);
 
-Status run_integer_conv(Context& context, const IntegerConvOperands& use, ConvFinish finish) {
+/// What takes the sums: where the results go, and how they are rounded.
+struct ConvTarget {
+  void* y;
+  int64_t plane, filters;  // outputs of a plane
+  Requantize rounding;     // of every filter, but for its bias and its own scale
+  const int32_t* bias;     // may be null
+  const float* scales;
+  int64_t scale_step;
+  bool is_short;  // so few taps that only the bias can make a sum too large for 32 bits
+};
+
+Status run_integer_conv(Context& context, const IntegerConvOperands& use, ConvFinish finish, const ConvTarget& target) {
   if (context.output(0).shape.count() == 0) return Status::kOk;
   IntegerConv2d conv = context.state_as<IntegerConvState>().conv;
   conv.x = conv_bytes(context.input(use.x), context.input(use.x_zero));
   conv.w = conv_bytes(context.input(use.w), context.input(use.w_zero));
   conv.finish = finish;
-  conv.target = &context;
+  conv.target = &target;
 #if !PENLIGHT_SMALL
   if (context.state_as<IntegerConvState>().fast) {
     integer_conv2d(conv, context.scratch, context_parallel(context));
@@ -116,52 +127,36 @@ Status run_integer_conv(Context& context, const IntegerConvOperands& use, ConvFi
   return Status::kOk;
 }
 
-Context& conv_context(const void* target) { return *static_cast<Context*>(const_cast<void*>(target)); }
-
-int64_t first_of_plane(Context& context, int64_t plane) {
-  const Window& w = context.state_as<IntegerConvState>().conv.window;
-  return plane * w.out[0] * w.out[1] * w.out[2];
-}
-
-void keep_conv_sums(const void* target, int64_t plane, int64_t first, int64_t count, int32_t* sums) {
-  Context& context = conv_context(target);
-  __builtin_memcpy(context.output(0).as<int32_t>() + first_of_plane(context, plane) + first, sums,
-                   static_cast<size_t>(count) * sizeof(int32_t));
-}
-
-/// How a filter's sums become numbers of type Q.
-template <typename Q>
-Requantize filter_rounding(const Context& context, int64_t filter) {
-  const Tensor &w_scale = context.input(4), &bias = context.input(8);
-  Requantize r;
-  r.bias = bias.present() ? bias.as<int32_t>()[filter] : 0;
-  r.scale = context.input(1).as<float>()[0] / context.input(6).as<float>()[0];
-  r.own = w_scale.as<float>()[w_scale.shape.count() == 1 ? 0 : filter];
-  r.zero = static_cast<float>(context.input(7).as<Q>()[0]);
-  r.low = QuantizedRange<Q>::kLow;
-  r.high = QuantizedRange<Q>::kHigh;
-  return r;
-}
-
-#if !PENLIGHT_SMALL
 constexpr int32_t kSafeBias = 1 << 30;  // below it, and for at most kSafeTaps taps, 32 bits hold a sum with its bias
 constexpr int64_t kSafeTaps = kSafeBias / (255 * 255);
 
-bool sums_are_safe(Context& context, const Requantize& r) {
+ConvTarget conv_target(Context& context) {
   const IntegerConv2d& conv = context.state_as<IntegerConvState>().conv;
   const Window& w = conv.window;
-  return r.bias < kSafeBias && r.bias > -kSafeBias &&
-         conv.channels / conv.groups * w.kernel[0] * w.kernel[1] * w.kernel[2] <= kSafeTaps;
+  ConvTarget target = {};
+  target.y = context.output(0).data;
+  target.plane = w.out[0] * w.out[1] * w.out[2];
+  target.filters = conv.filters;
+  target.is_short = conv.channels / conv.groups * w.kernel[0] * w.kernel[1] * w.kernel[2] <= kSafeTaps;
+  return target;
 }
-#endif
+
+void keep_conv_sums(const void* target, int64_t plane, int64_t first, int64_t count, int32_t* sums) {
+  const auto& to = *static_cast<const ConvTarget*>(target);
+  __builtin_memcpy(static_cast<int32_t*>(to.y) + plane * to.plane + first, sums, static_cast<size_t>(count) * sizeof(int32_t));
+}
 
 template <typename Q>
 void round_conv_sums(const void* target, int64_t plane, int64_t first, int64_t count, int32_t* sums) {
-  Context& context = conv_context(target);
-  const Requantize r = filter_rounding<Q>(context, plane % context.state_as<IntegerConvState>().conv.filters);
-  Q* y = context.output(0).as<Q>() + first_of_plane(context, plane) + first;
+  const auto& to = *static_cast<const ConvTarget*>(target);
+  const int64_t filter = plane % to.filters;
+  Requantize r = to.rounding;
+  r.bias = to.bias != nullptr ? to.bias[filter] : 0;
+  r.own = to.scales[filter * to.scale_step];
+  Q* y = static_cast<Q*>(to.y) + plane * to.plane + first;
 #if !PENLIGHT_SMALL
-  if (sums_are_safe(context, r)) return integer_gemm_table().requantize(sums, count, r, reinterpret_cast<uint8_t*>(y));
+  if (to.is_short && r.bias < kSafeBias && r.bias > -kSafeBias)
+    return integer_gemm_table().requantize(sums, count, r, reinterpret_cast<uint8_t*>(y));
 #endif
   for (int64_t i = 0; i < count; ++i) {
     const int64_t whole = static_cast<int64_t>(sums[i]) + r.bias;
@@ -169,11 +164,23 @@ void round_conv_sums(const void* target, int64_t plane, int64_t first, int64_t c
   }
 }
 
+template <typename Q>
+Requantize conv_rounding(const Context& context) {
+  Requantize r;
+  r.scale = context.input(1).as<float>()[0] / context.input(6).as<float>()[0];
+  r.zero = static_cast<float>(context.input(7).as<Q>()[0]);
+  r.low = QuantizedRange<Q>::kLow;
+  r.high = QuantizedRange<Q>::kHigh;
+  return r;
+}
+
 }  // namespace
 
 Status conv_integer_infer(Context& context) { return integer_conv_infer(context, kConvIntegerOperands, DType::kI32); }
 
-Status conv_integer_run(Context& context) { return run_integer_conv(context, kConvIntegerOperands, keep_conv_sums); }
+Status conv_integer_run(Context& context) {
+  return run_integer_conv(context, kConvIntegerOperands, keep_conv_sums, conv_target(context));
+}
 
 Status qlinear_conv_infer(Context& context) {
   const int scales[] = {1, 4, 6};
@@ -194,7 +201,13 @@ Status qlinear_conv_infer(Context& context) {
 
 Status qlinear_conv_run(Context& context) {
   const bool is_signed = context.output(0).dtype == DType::kI8;
-  return run_integer_conv(context, kQLinearConvOperands, is_signed ? round_conv_sums<int8_t> : round_conv_sums<uint8_t>);
+  const Tensor &w_scale = context.input(4), &bias = context.input(8);
+  ConvTarget target = conv_target(context);
+  target.rounding = is_signed ? conv_rounding<int8_t>(context) : conv_rounding<uint8_t>(context);
+  target.bias = bias.present() ? bias.as<int32_t>() : nullptr;
+  target.scales = w_scale.as<float>();
+  target.scale_step = w_scale.shape.count() == 1 ? 0 : 1;
+  return run_integer_conv(context, kQLinearConvOperands, is_signed ? round_conv_sums<int8_t> : round_conv_sums<uint8_t>, target);
 }
 
 }  // namespace penlight

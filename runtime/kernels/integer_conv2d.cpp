@@ -2,6 +2,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "integer_conv2d.h"
 
+#include "integer_depthwise.h"
+
 namespace penlight {
 
 namespace {
@@ -285,6 +287,7 @@ bool is_depthwise(const IntegerConv2d& conv) { return conv.groups == conv.channe
 
 bool integer_conv2d_scratch_bytes(const IntegerConv2d& conv, size_t threads, int64_t* bytes) {
   const ImageAxis y = axis_y(conv), x = axis_x(conv);
+  if (is_depthwise(conv) && integer_depthwise_takes(conv)) return integer_depthwise_scratch_bytes(conv, threads, bytes);
   if (is_depthwise(conv)) {
     IntegerDepthwisePlan plan;
     return depthwise_plan(conv, &plan) && !__builtin_mul_overflow(plan.slot_bytes, static_cast<int64_t>(threads), bytes);
@@ -298,6 +301,7 @@ bool integer_conv2d_scratch_bytes(const IntegerConv2d& conv, size_t threads, int
 
 void integer_conv2d(const IntegerConv2d& conv, void* scratch, const Parallel& parallel) {
   if (!is_depthwise(conv)) return multiply_groups(conv, scratch, parallel);
+  if (integer_depthwise_takes(conv)) return integer_depthwise(conv, scratch, parallel);
   IntegerDepthwisePlan plan;
   if (!depthwise_plan(conv, &plan)) return;
   const auto planes = static_cast<size_t>(conv.batch * conv.filters);

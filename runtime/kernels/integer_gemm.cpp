@@ -73,7 +73,8 @@ class IntegerProduct {
       const int64_t height = integer_min(kIntegerRows, g_.m - i);
       for (int64_t r = 0; r < height; ++r) widen(i + r, rows + r * 2 * p_.pairs);
       for (int64_t column = 0; column < count; column += kIntegerPanel)
-        table_.tile[height](rows, 2 * p_.pairs, panels + column * 2 * p_.pairs, p_.pairs, sums + column, p_.block);
+        (count - column > kIntegerHalf ? table_.tile : table_.half_tile)[height](rows, 2 * p_.pairs, panels + column * 2 * p_.pairs,
+                                                                                 p_.pairs, sums + column, p_.block);
       for (int64_t r = 0; r < height; ++r) finish(i + r, first, count, rows + r * 2 * p_.pairs, sums + r * p_.block);
     }
   }

@@ -55,16 +55,19 @@ struct ByteTap {
 };
 
 constexpr int64_t kIntegerPanel = 16;                 // columns of a packed panel
+constexpr int64_t kIntegerHalf = 8;                   // of them, where a panel has no more
 constexpr int kIntegerRows = PENLIGHT_SMALL ? 2 : 6;  // of a tile
 
 struct IntegerGemmTable {
   /// sums[i * sums_row + j] of a tile: rows of pairs of 16-bit numbers times a panel of such pairs.
-  void (*tile[kIntegerRows + 1])(const int16_t* a, int64_t a_row, const int16_t* panel, int64_t pairs, int32_t* sums,
-                                 int64_t sums_row);
+  using Tile = void (*)(const int16_t* a, int64_t a_row, const int16_t* panel, int64_t pairs, int32_t* sums, int64_t sums_row);
+  Tile tile[kIntegerRows + 1], half_tile[kIntegerRows + 1];
   void (*interleave)(const uint8_t* a, const uint8_t* b, int64_t count, ByteZero zero, int16_t* pairs, int64_t step);
   void (*widen)(const uint8_t* x, int64_t count, ByteZero zero, int16_t* wide);
   int32_t (*dot)(const uint8_t* x, ByteZero zero, const int16_t* y, int64_t count);
   void (*taps)(const ByteTap* taps, int64_t tap_count, int64_t count, int64_t first, int32_t* sums);
+  void (*split)(const int32_t* from, int64_t count, int32_t* even, int32_t* odd);
+  void (*three)(const int16_t* const* columns, int64_t next, const int32_t* weights, int64_t count, int32_t* even, int32_t* odd);
   void (*requantize)(const int32_t* sums, int64_t count, const Requantize& requantize, uint8_t* y);
   void (*scale)(const int32_t* sums, int64_t count, float scale, const float* own, const float* bias, float* y);
 };

@@ -24,6 +24,7 @@ set(PENLIGHT_KERNEL_SOURCES
   grid_sample.cpp
   integer_conv.cpp
   integer_conv2d.cpp
+  integer_depthwise.cpp
   integer_gemm.cpp
   integer_matmul.cpp
   join.cpp

@@ -31,11 +31,12 @@ PENLIGHT_INLINE int32_t load_pair(const int16_t* p) {
   return pair;
 }
 
-template <int kRows>
+/// kColumns of the panel: all, or the first ones alone where there are no more.
+template <int kRows, int kColumns>
 __attribute__((noinline)) void integer_tile(const int16_t* a, int64_t a_row, const int16_t* panel, int64_t pairs, int32_t* sums,
                                             int64_t sums_row) {
-  constexpr int kVectors = kIntegerPanel > 2 * kLanes ? 2 : static_cast<int>(kIntegerPanel) / kLanes;
-  for (int64_t first = 0; first < kIntegerPanel; first += kVectors * kLanes) {
+  constexpr int kVectors = kColumns > 2 * kLanes ? 2 : kColumns > kLanes ? kColumns / kLanes : 1;
+  for (int64_t first = 0; first < kColumns; first += kVectors * kLanes) {
     Vu total[kRows][kVectors];
 #pragma GCC unroll 8
     for (int i = 0; i < kRows; ++i)
@@ -92,6 +93,11 @@ inline void interleave_bytes(const uint8_t* a, const uint8_t* b, int64_t count, 
   for (; i + kIntegerPanel <= count; i += kIntegerPanel, pairs += step)
     interleave_panel(a != nullptr ? load_bytes(a + i) : none, b != nullptr ? load_bytes(b + i) : none, zero, pairs);
   if (i == count) return;
+  if (step == 2 * kIntegerPanel && count >= kIntegerPanel) {  // panels lie side by side: some of them again
+    const int64_t last = count - kIntegerPanel;
+    return interleave_panel(a != nullptr ? load_bytes(a + last) : none, b != nullptr ? load_bytes(b + last) : none, zero,
+                            pairs - 2 * (i - last));
+  }
   Bytes rest[2] = {none, none};
   int16_t last[2 * kIntegerPanel];
   if (a != nullptr) __builtin_memcpy(&rest[0], a + i, static_cast<size_t>(count - i));
@@ -126,23 +132,54 @@ inline int32_t dot_bytes(const uint8_t* x, ByteZero zero, const int16_t* y, int6
 }
 
 /// sums[i] = the products of all taps' pairs, each read at first + i; sums has room for whole vectors.
-template <int kTaps>
-__attribute__((noinline)) void multiply_taps(const ByteTap* taps, int64_t tap_count, int64_t count, int64_t first, int32_t* sums) {
-  const int64_t all = kTaps > 0 ? kTaps : tap_count;
+inline void integer_taps(const ByteTap* taps, int64_t tap_count, int64_t count, int64_t first, int32_t* sums) {
   for (int64_t i = 0; i < count; i += kLanes) {
     Vu total = {};
-#pragma GCC unroll 8
-    for (int64_t t = 0; t < all; ++t)
+    for (int64_t t = 0; t < tap_count; ++t)
       total += multiply_pairs(load_pairs(taps[t].pairs + 2 * (first + i)), splat_bits(taps[t].weight));
     __builtin_memcpy(sums + i, &total, sizeof total);
   }
 }
 
-inline void integer_taps(const ByteTap* taps, int64_t tap_count, int64_t count, int64_t first, int32_t* sums) {
-#if !PENLIGHT_SMALL
-  if (tap_count == 6) return multiply_taps<6>(taps, tap_count, count, first, sums);  // 3 x 3
-#endif
-  multiply_taps<0>(taps, tap_count, count, first, sums);
+/// Numbers 0, 2, 4 ... and 1, 3, 5 ... of 2 * count; all have room for whole vectors.
+inline void split_pairs(const int32_t* from, int64_t count, int32_t* even, int32_t* odd) {
+  for (int64_t i = 0; i < count; i += kLanes) {
+    Vi low, high;
+    __builtin_memcpy(&low, from + 2 * i, sizeof low);
+    __builtin_memcpy(&high, from + 2 * i + kLanes, sizeof high);
+    const Vi first = bits_of(even_lanes(float_of(low), float_of(high))), second = bits_of(odd_lanes(float_of(low), float_of(high)));
+    __builtin_memcpy(even + i, &first, sizeof first);
+    __builtin_memcpy(odd + i, &second, sizeof second);
+  }
+}
+
+/// Six taps: three columns of pairs, and the same `next` numbers further; the second six weights are those of `odd`.
+template <bool kBoth>
+__attribute__((noinline)) void three_rows(const int16_t* const* columns, int64_t next, const int32_t* weights, int64_t count,
+                                          int32_t* even, int32_t* odd) {
+  Vi w[12];
+  for (int t = 0; t < (kBoth ? 12 : 6); ++t) w[t] = splat_bits(weights[t]);
+  const int16_t *first = columns[0], *second = columns[1], *third = columns[2];
+  for (int64_t i = 0; i < count; i += kLanes) {
+    const Vi rows[6] = {load_pairs(first + 2 * i),        load_pairs(second + 2 * i),        load_pairs(third + 2 * i),
+                        load_pairs(first + next + 2 * i), load_pairs(second + next + 2 * i), load_pairs(third + next + 2 * i)};
+    Vu total[2] = {};
+#pragma GCC unroll 8
+    for (int t = 0; t < 6; ++t) {
+      total[0] += multiply_pairs(rows[t], w[t]);
+      if (kBoth) total[1] += multiply_pairs(rows[t], w[6 + t]);
+    }
+    __builtin_memcpy(even + i, &total[0], sizeof(Vu));
+    if (kBoth) __builtin_memcpy(odd + i, &total[1], sizeof(Vu));
+  }
+}
+
+inline void integer_three(const int16_t* const* columns, int64_t next, const int32_t* weights, int64_t count, int32_t* even,
+                          int32_t* odd) {
+  if (odd != nullptr)
+    three_rows<true>(columns, next, weights, count, even, odd);
+  else
+    three_rows<false>(columns, next, weights, count, even, odd);
 }
 
 /// As `quantized`, 4 * kLanes at once: bounds before rounding are the same as after it, since they are whole numbers.
@@ -169,7 +206,9 @@ inline void requantize_sums(const int32_t* sums, int64_t count, const Requantize
   const uint64_t flip = is_signed ? 0x8080808080808080u : 0;
   int64_t i = 0;
   for (; i + kOnce <= count; i += kOnce) requantize_once(sums + i, r, whole, y + i);
-  if (i < count) {
+  if (i < count && count >= kOnce) {
+    requantize_once(sums + (count - kOnce), r, whole, y + (count - kOnce));  // some of them again
+  } else if (i < count) {
     int32_t some[kOnce] = {};
     uint8_t bytes[kOnce];
     __builtin_memcpy(some, sums + i, static_cast<size_t>(count - i) * sizeof(int32_t));
@@ -201,14 +240,26 @@ inline void scale_sums(const int32_t* sums, int64_t count, float scale, const fl
   }
 }
 
-constexpr IntegerGemmTable kIntegerGemmTable = {{nullptr, integer_tile<1>, integer_tile<2>,
-#if !PENLIGHT_SMALL
-                                                 integer_tile<3>, integer_tile<4>, integer_tile<5>, integer_tile<6>
+#if PENLIGHT_SMALL
+#define PENLIGHT_INTEGER_TILES(columns) \
+  { nullptr, integer_tile<1, columns>, integer_tile<2, columns> }
+#else
+#define PENLIGHT_INTEGER_TILES(columns)                                                                              \
+  {                                                                                                                  \
+    nullptr, integer_tile<1, columns>, integer_tile<2, columns>, integer_tile<3, columns>, integer_tile<4, columns>, \
+        integer_tile<5, columns>, integer_tile<6, columns>                                                           \
+  }
 #endif
-                                                },
+
+constexpr IntegerGemmTable kIntegerGemmTable = {PENLIGHT_INTEGER_TILES(kIntegerPanel),
+                                                PENLIGHT_INTEGER_TILES(kIntegerHalf),
                                                 interleave_bytes,
                                                 widen_bytes,
                                                 dot_bytes,
                                                 integer_taps,
+                                                split_pairs,
+                                                integer_three,
                                                 requantize_sums,
                                                 scale_sums};
+
+#undef PENLIGHT_INTEGER_TILES
