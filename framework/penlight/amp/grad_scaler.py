@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from penlight.amp.device_scale import DeviceScale
 from penlight.backends.backend import backend_of
 from penlight.dtype import float16, float32
 from penlight.errors import DTypeError, ScalerError
@@ -18,6 +19,8 @@ _READY, _UNSCALED, _STEPPED = "ready", "unscaled", "stepped"
 
 class GradScaler:
     """Multiplies the loss before backward and divides the gradients before the step; steps with infinities are skipped.
+
+    On a GPU the scale and what was found stay there, AdamW, Adam and SGD skip a step by themselves, and the host waits for nothing.
 
     The scale grows by `growth_factor` after `growth_interval` steps without inf or NaN, and shrinks by `backoff_factor`
     at each step with one (Micikevicius et al. 2018). The numbers are those of PyTorch's `torch.amp.GradScaler`.
@@ -55,7 +58,8 @@ class GradScaler:
         self._enabled, self._scale, self._growth_tracker = bool(enabled), float(np.float32(init_scale)), 0
         self._growth_factor, self._backoff_factor, self._growth_interval = growth_factor, backoff_factor, growth_interval
         self._stages: dict[int, str] = {}  # by optimizer, since the last update()
-        self._found_inf: dict[int, bool] = {}
+        self._found_inf: dict[int, Any] = {}  # a bool, or an array on the device
+        self._device: DeviceScale | None = None  # holds the scale once a tensor of a GPU has come
 
     def is_enabled(self) -> bool:
         """Whether the scaler does anything."""
@@ -63,6 +67,8 @@ class GradScaler:
 
     def get_scale(self) -> float:
         """The factor of the loss; 1 if disabled."""
+        if self._enabled and self._device is not None:
+            return self._device.get()[0]
         return self._scale if self._enabled else 1.0
 
     def scale(self, outputs: Any) -> Any:
@@ -70,7 +76,8 @@ class GradScaler:
         if not self._enabled:
             return outputs
         if isinstance(outputs, Tensor):
-            scaled = outputs.to(float32) * self._scale if outputs.dtype is float16 else outputs * self._scale
+            factor = self._scale if outputs.device.type == "cpu" else self._on_device(outputs).factor()
+            scaled = outputs.to(float32) * factor if outputs.dtype is float16 else outputs * factor
             return scaled if outputs.ndim == 0 else scaled.to(outputs.dtype)  # float16 does not hold every scale
         return type(outputs)(self.scale(o) for o in outputs)
 
@@ -90,10 +97,14 @@ class GradScaler:
                 "call unscale_() at most once per step, before step()"
             )
         self._stages[id(optimizer)] = _UNSCALED
-        inverse = np.float32(1.0 / self._scale)
         gradients = [p.grad for group in optimizer.param_groups for p in group["params"] if p.grad is not None]
         if any(g.dtype is float16 for g in gradients):
             raise DTypeError("GradScaler.unscale_: a gradient is float16 and would vanish; keep the parameters in float32")
+        on_device = [g for g in gradients if g.device.type != "cpu"]
+        if on_device:
+            self._found_inf[id(optimizer)] = self._on_device(on_device[0]).unscale(optimizer, on_device)
+            return
+        inverse = np.float32(1.0 / self._scale)
         found = [_unscaled_in_place(g, inverse) for g in gradients]  # all of them, also after the first infinity
         self._found_inf[id(optimizer)] = any(found)
 
@@ -114,7 +125,16 @@ class GradScaler:
         if stage is _READY:
             self.unscale_(optimizer)
         self._stages[id(optimizer)] = _STEPPED
-        return None if self._found_inf[id(optimizer)] else optimizer.step(*args, **kwargs)
+        found = self._found_inf[id(optimizer)]
+        if isinstance(found, bool):
+            return None if found else optimizer.step(*args, **kwargs)
+        if not getattr(optimizer, "_step_supports_amp_scaling", False):  # the host has to decide, and waits for the answer
+            return None if bool(backend_of(found).to_numpy(found)) else optimizer.step(*args, **kwargs)
+        optimizer.found_inf = found
+        try:
+            return optimizer.step(*args, **kwargs)
+        finally:
+            optimizer.found_inf = None
 
     def update(self, new_scale: float | Tensor | None = None) -> None:
         """Moves the scale by what was found since the last call, or sets it to `new_scale`.
@@ -126,11 +146,21 @@ class GradScaler:
             return
         if new_scale is not None:
             self._scale = float(np.float32(float(new_scale)))
+            if self._device is not None:
+                self._device.set(self._scale)
         elif not self._found_inf:
             raise ScalerError("GradScaler.update: no gradients were unscaled since the last update(); call step() first")
+        elif self._device is not None:
+            found = [f for f in self._found_inf.values() if not isinstance(f, bool)]
+            self._device.move(found, self._growth_factor, self._backoff_factor, self._growth_interval)
         else:
             self._move(any(self._found_inf.values()))
         self._stages, self._found_inf = {}, {}
+
+    def _on_device(self, tensor: Tensor) -> DeviceScale:
+        if self._device is None:
+            self._device = DeviceScale(backend_of(tensor._data), self._scale, self._growth_tracker)
+        return self._device
 
     def _move(self, found_inf: bool) -> None:
         if found_inf:
@@ -146,6 +176,8 @@ class GradScaler:
         """The scale, the factors and the count of good steps, in PyTorch's layout; empty if disabled."""
         if not self._enabled:
             return {}
+        if self._device is not None:
+            self._scale, self._growth_tracker = self._device.get()
         return {
             "scale": self._scale,
             "growth_factor": self._growth_factor,
@@ -167,6 +199,8 @@ class GradScaler:
         self._scale = float(state_dict["scale"])
         self._growth_factor, self._backoff_factor = float(state_dict["growth_factor"]), float(state_dict["backoff_factor"])
         self._growth_interval, self._growth_tracker = int(state_dict["growth_interval"]), int(state_dict["_growth_tracker"])
+        if self._device is not None:
+            self._device.set(self._scale, self._growth_tracker)
 
 
 def _unscaled_in_place(gradient: Tensor, inverse: Any) -> bool:

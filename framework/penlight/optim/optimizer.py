@@ -67,6 +67,7 @@ class Optimizer:
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
         """Updates every parameter that has a gradient; returns the closure's loss, if there is one."""
         loss = None
+        recording.check_optimizer(self)
         if closure is not None:
             with enable_grad():
                 loss = closure()

@@ -85,6 +85,19 @@ def refuse_random(what: str) -> None:
         )
 
 
+def check_optimizer(optimizer: Any) -> None:
+    """Refuses optimizers that count steps or read rates on the host.
+
+    Raises:
+        CaptureError: a step is being captured.
+    """
+    if active is not None and not getattr(optimizer, "_step_supports_amp_scaling", False):
+        raise CaptureError(
+            f"{user_line()}: {type(optimizer).__name__}.step() counts its steps on the host, and a replay would not; "
+            "use AdamW, Adam or SGD with parameters on the device, or call step() after the captured function"
+        )
+
+
 def keep(value: Any) -> None:
     """Keeps an object alive as long as the graph that is being captured; does nothing outside of a capture."""
     if active is not None:
