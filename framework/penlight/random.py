@@ -35,6 +35,7 @@ class Generator:
     """A stream of random numbers: `Generator(seed)`; equal seeds give equal streams."""
 
     def __init__(self, seed: int | None = None) -> None:
+        self._devices: dict[str, Any] = {}
         self.manual_seed(_unforeseen() if seed is None else seed)
 
     def manual_seed(self, seed: int) -> Generator:
@@ -43,7 +44,26 @@ class Generator:
             raise ArgumentError(f"manual_seed: expected an integer, came {seed!r}")
         self._seed = seed
         self.__dict__.pop("numpy", None)
+        self._restart_devices({})
         return self
+
+    def on_device(self, device: Any, xp: Any) -> Any:
+        """(seed, offset), uint64, in the memory of a device whose kernels draw from it and move the offset on.
+
+        One array for each device and for good: a captured step has its address.
+        """
+        name = str(device)
+        state = self._devices.get(name)
+        if state is None:
+            state = self._devices[name] = xp.empty(2, np.uint64)
+            state.set(np.array(self._waiting.pop(name, (self._seed % (1 << 64), 0)), np.uint64))
+        return state
+
+    def _restart_devices(self, states: dict[str, list[int]]) -> None:
+        """Sets the states of devices; those not named start anew, those not met yet wait until they are."""
+        for name, state in self._devices.items():
+            state.set(np.array(states.get(name, (self._seed % (1 << 64), 0)), np.uint64))
+        self._waiting = {name: state for name, state in states.items() if name not in self._devices}
 
     @cached_property
     def numpy(self) -> np.random.Generator:
@@ -57,7 +77,9 @@ class Generator:
     def get_state(self) -> State:
         """The whole state as plain data (numbers, texts, lists) that JSON can hold."""
         state = self.numpy.bit_generator.state
+        devices = {name: [int(v) for v in array.get()] for name, array in self._devices.items()} | self._waiting
         return {
+            **({"devices": devices} if devices else {}),
             "seed": self._seed,
             "counter": [int(v) for v in state["state"]["counter"]],
             "key": [int(v) for v in state["state"]["key"]],
@@ -84,6 +106,7 @@ class Generator:
                 "uinteger": int(state["uinteger"]),
             }
             self._seed = int(state["seed"])
+            self._restart_devices({name: [int(v) for v in words] for name, words in state.get("devices", {}).items()})
         except (KeyError, TypeError, ValueError, OverflowError) as error:
             raise ArgumentError(f"set_state: not a generator state ({error}); pass what get_state() returned") from error
         return self

@@ -20,6 +20,26 @@ SUPPORT = Path(__file__).parent
 _ORDER = 'extern "C" void set_reversed(int reversed) { shim::is_reversed = reversed != 0; }'
 
 
+class DeviceArray(np.ndarray):
+    """NumPy's array with the methods that CuPy has for copies from and to the host."""
+
+    def set(self, values: np.ndarray) -> None:
+        self[...] = values
+
+    def get(self) -> np.ndarray:
+        return np.array(self)
+
+
+class Arrays:
+    """NumPy whose new arrays are like CuPy's."""
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(np, name)
+
+    def empty(self, shape: object, dtype: object) -> DeviceArray:
+        return np.empty(shape, dtype).view(DeviceArray)  # type: ignore[call-overload]  # what NumPy takes
+
+
 class Library:
     """Kernels compiled for the CPU, when the first of those that are compiled together is asked for."""
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from penlight.backends.backend import backend_of
 from penlight.errors import ArgumentError
 from penlight.ops.convert import keeps_channels_last
 from penlight.random import Generator, default_generator
@@ -44,6 +45,18 @@ def _drop(input: Tensor, p: float, training: bool, shape: tuple[int, ...], gener
         mode.tracer.refuse_random("dropout in training mode")
     if p == 1:
         return input * 0.0
+    if (mask_on_device := _mask_on_device(input, p, shape, generator or default_generator)) is not None:
+        return input * mask_on_device
     keep = (generator or default_generator).numpy.random(shape, dtype=np.float32) >= p
     mask = np.multiply(keep, 1 / (1 - p), dtype=np.float32).astype(input._data.dtype, copy=False)
     return input * from_array(np.asarray(mask)).to(input.device)
+
+
+def _mask_on_device(input: Tensor, p: float, shape: tuple[int, ...], generator: Generator) -> Tensor | None:
+    """The mask where the input's device draws for itself; other numbers than on the CPU."""
+    backend = backend_of(input._data)
+    kernel = backend.kernels.get("dropout_mask")
+    if kernel is None:
+        return None
+    mask = kernel(generator.on_device(input.device, backend.xp), shape, input._data.dtype, p)
+    return None if mask is NotImplemented else from_array(mask)

@@ -11,12 +11,16 @@ from penlight.backends.backend import Backend
 from penlight.backends.cuda import (
     activation,
     attention,
+    batch_norm,
     convolution,
+    dropout,
     elementwise,
     fused_loss,
+    index,
     loss,
     norm,
     optimizer,
+    pool,
     products,
     recording,
     reduction,
@@ -27,7 +31,10 @@ from penlight.backends.cuda.wrapper import Launcher, first
 from penlight.device import device as Device
 from penlight.errors import DeviceError
 
-_FAMILIES = (elementwise, reduction, activation, softmax, loss, fused_loss, norm, attention, convolution, optimizer)
+_FAMILIES = (
+    *(elementwise, reduction, index, activation, softmax, loss, fused_loss, norm, batch_norm),
+    *(pool, dropout, attention, convolution, optimizer),
+)
 _LIBRARIES = (products,)  # those of NVIDIA; they are asked before the own kernels, and decline where they are not there
 
 

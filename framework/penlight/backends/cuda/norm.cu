@@ -21,7 +21,7 @@ __device__ Moments row_moments(const T* row, size_t columns, float eps) {
 
 // `weight` and `bias` (columns,) may be null. `rstd` and `mean` are (rows,): 1 / sqrt(variance + eps), and the mean.
 template <typename T>
-__global__ void layer_norm_forward(const T* x, const T* weight, const T* bias, T* y, T* rstd, T* mean, size_t rows, size_t columns,
+__global__ void layer_norm_forward(const T* x, const T* weight, const T* bias, T* y, float* rstd, float* mean, size_t rows, size_t columns,
                                    float eps) {
   for (size_t row = first_row(); row < rows; row += row_step()) {
     const T* in = x + row * columns;
@@ -32,8 +32,8 @@ __global__ void layer_norm_forward(const T* x, const T* weight, const T* bias, T
       y[row * columns + i] = from_float<T>(bias ? scaled + to_float(bias[i]) : scaled);
     }
     if (threadIdx.x == 0) {
-      rstd[row] = from_float<T>(moments.rstd);
-      mean[row] = from_float<T>(moments.mean);
+      rstd[row] = moments.rstd;
+      mean[row] = moments.mean;
     }
   }
 }

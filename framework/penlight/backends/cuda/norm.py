@@ -34,8 +34,8 @@ class LayerNorm:
             return NotImplemented
         values = self._values(operator, x, weight, bias)
         statistics = (*x.shape[: x.ndim - operator.dims], *(1,) * operator.dims)
-        for name, shape in (("y", x.shape), ("rstd", statistics), ("mean", statistics)):
-            values[name] = self._xp.empty(shape, x.dtype)
+        values["y"] = self._xp.empty(x.shape, x.dtype)
+        values["rstd"], values["mean"] = (self._xp.empty(statistics, self._xp.float32) for _ in range(2))
         self._launch("layer_norm_forward", values)
         return values["y"], values["rstd"], values["mean"]
 

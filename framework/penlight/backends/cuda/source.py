@@ -50,7 +50,13 @@ LAYOUT = np.dtype(
 ENTRIES_COUNT = 64
 ENTRIES = np.dtype([("counts", np.int64, (ENTRIES_COUNT,)), ("arrays", np.uint64, (ENTRIES_COUNT, 5))])
 
-STRUCTS = {"Layout": LAYOUT, "Entries": ENTRIES}
+# The struct Window of pool.cu; pairs are (vertical, horizontal).
+_PAIRS = ("size", "out", "kernel", "stride", "padding", "dilation")
+WINDOW = np.dtype(
+    [("channels", np.int32), ("is_last", np.int32), *((name, np.int32, (2,)) for name in _PAIRS), ("counts_padding", np.int32)]
+)
+
+STRUCTS = {"Layout": LAYOUT, "Entries": ENTRIES, "Window": WINDOW}
 
 
 @dataclass(frozen=True)
