@@ -139,7 +139,7 @@ def add_constant(graph: Graph, array: np.ndarray, name: str) -> Value:
     unique = fresh_name(graph, name)
     dense = np.asarray(array, order="C")  # ascontiguousarray would give scalars a dimension
     tensor = ir.Tensor(dense, dtype=DataType.from_numpy(dense.dtype), name=unique)
-    value = Value(name=unique, shape=Shape(array.shape), type=TensorType(tensor.dtype), const_value=tensor)
+    value = Value(name=unique, shape=tensor.shape, type=TensorType(tensor.dtype), const_value=tensor)
     graph.register_initializer(value)
     return value
 
@@ -208,6 +208,12 @@ def make_node(
 def _attribute(name: str, value: Any) -> Attr:
     plain = _PLAIN_ATTRIBUTES.get(type(value))
     return convert_attribute(name, value) if plain is None else plain(name, value)
+
+
+def set_attributes(node: Node, attributes: Mapping[str, Any]) -> None:
+    """Gives a node attributes beside those that it has."""
+    for name, value in attributes.items():
+        node.attributes.add(_attribute(name, value))
 
 
 _PLAIN_ATTRIBUTES: dict[type, Any] = {int: ir.AttrInt64, float: ir.AttrFloat32, str: ir.AttrString}

@@ -30,13 +30,22 @@ def has_kernel(domain: str, name: str, version: int | None = None) -> bool:
 def find_missing(model: Model) -> dict[str, list[str]]:
     """Nodes without a kernel by operator, as messages name them."""
     missing: dict[str, list[str]] = {}
+    labels: dict[tuple[str, str], str | None] = {}
     for node in all_nodes(model.graph):
-        version = since_version(model, node)
-        if not has_kernel(node.domain, node.op_type, version):
-            domain = f"{node.domain}." if node.domain else ""
-            known = " (other versions only)" if has_kernel(node.domain, node.op_type) else ""
-            missing.setdefault(f"{domain}{node.op_type}-{version}{known}", []).append(describe(node))
+        operator = node.domain, node.op_type
+        if operator not in labels:
+            labels[operator] = _label_if_missing(*operator, since_version(model, node))
+        label = labels[operator]
+        if label is not None:
+            missing.setdefault(label, []).append(describe(node))
     return missing
+
+
+def _label_if_missing(domain: str, name: str, version: int) -> str | None:
+    if has_kernel(domain, name, version):
+        return None
+    known = " (other versions only)" if has_kernel(domain, name) else ""
+    return f"{domain}.{name}-{version}{known}" if domain else f"{name}-{version}{known}"
 
 
 def refuse_missing(model: Model, where: str) -> None:

@@ -6,6 +6,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -76,15 +77,23 @@ def lower_program(models: Mapping[str, Model], weights: SegmentBuilder, metadata
     )
 
 
-class _Dim(pen.DimT):
-    """A size that many values have: it is one table of the file, to which all of them refer."""
+class _PackedOnce:
+    """What many tables have in common: it is one table of the file, to which all of them refer."""
 
     _packed: tuple[FastBuilder, int] | None = None
 
     def Pack(self, builder: FastBuilder) -> int:  # the name that generated code calls
         if self._packed is None or self._packed[0] is not builder:
-            self._packed = builder, int(super().Pack(builder))
+            self._packed = builder, int(super().Pack(builder))  # type: ignore[misc]  # the other base class has it
         return self._packed[1]
+
+
+class _Dim(_PackedOnce, pen.DimT):
+    """A size."""
+
+
+class _Attribute(_PackedOnce, pen.AttributeT):
+    """An attribute that is no tensor and no body."""
 
 
 class _Tables:
@@ -103,6 +112,7 @@ class _Tables:
         self.states: dict[str, int] = {}
         self.state_tables: list[pen.StateT] = []
         self._dims: dict[tuple[int | str | None, int], _Dim] = {}
+        self._attributes: dict[tuple[str, str, str], _Attribute] = {}
         self._spans: dict[int, tuple[np.ndarray, pen.SpanT]] = {}
 
     def dim(self, size: int | str | None) -> pen.DimT:
@@ -127,6 +137,16 @@ class _Tables:
         """The number of a node's operator."""
         key = (node.domain, node.op_type, since_version(self.model, node))
         return self.operators.setdefault(key, len(self.operators))
+
+    def attribute(self, name: str, kind: str, value: Any) -> _Attribute:
+        """An attribute that is no tensor and no body, made once; by its text, since 0.0 and -0.0 are equal."""
+        key = name, kind, repr(value)
+        found = self._attributes.get(key)
+        if found is None:
+            code, field = _ATTRIBUTES[kind]
+            found = self._attributes[key] = _Attribute(name=name, kind=code)
+            setattr(found, field, list(value) if kind.endswith("S") else value)
+        return found
 
     def constant(self, value: Value) -> tuple[np.ndarray, pen.SpanT]:
         """An initializer's array and bytes, written once for all graphs that read it."""
@@ -263,9 +283,8 @@ class _Lowering:
         kind, value = attribute.type.name, attribute.value
         if kind == "GRAPH":
             return self._body(node, attribute, operands)
-        result = pen.AttributeT(name=attribute.name)
         if kind == "TENSOR":
-            result.kind, result.tensor = pen.AttributeKind.tensor, len(self.values)
+            result = pen.AttributeT(name=attribute.name, kind=pen.AttributeKind.tensor, tensor=len(self.values))
             array = np.asarray(value.numpy())
             name = f"{node.outputs[0].name}.{attribute.name}"
             dtype = DTYPES[value.dtype]
@@ -275,10 +294,7 @@ class _Lowering:
                 )
             )
             return result
-        code, field = _ATTRIBUTES[kind]
-        result.kind = code
-        setattr(result, field, list(value) if kind.endswith("S") else value)
-        return result
+        return self.tables.attribute(attribute.name, kind, value)
 
     def _input_shape(self, value: Value) -> list[pen.DimT]:
         """An input's sizes: each one that is no number is a symbol, which gets a name when it has none."""

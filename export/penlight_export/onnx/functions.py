@@ -16,6 +16,7 @@ from penlight_export.graph import (
     Value,
     all_nodes,
     attribute_from_proto,
+    bodies_of,
     clone,
     from_proto,
     inline_functions,
@@ -94,7 +95,7 @@ def _expandable(model: Model, has_kernel: HasKernel) -> list[tuple[str, str]]:
 
 def _has_subgraph(node: Node) -> bool:
     """A kernel does not see the subgraphs of operators that ONNX defines by others, such as FlexAttention's."""
-    return any(attribute.type.name == "GRAPH" for attribute in node.attributes.values())
+    return bool(bodies_of(node))
 
 
 def _has_usable_body(schema: Any) -> bool:

@@ -17,9 +17,8 @@ from penlight_export.graph import (
     constant_of,
     describe,
     find_attribute,
-    graph_of,
-    make_node,
     replace_node,
+    set_attributes,
     single_consumer,
 )
 from penlight_export.passes.base import Pass, require_opset
@@ -68,12 +67,9 @@ class FuseActivation(Pass):
         if single_consumer(x) is not node or x.dtype is None or x.dtype.name != "FLOAT" or function is None:
             return False
         activation, parameters = function
-        attributes = {name: attribute.value for name, attribute in producer.attributes.items()}
-        attributes |= {"activation": activation, **parameters}
-        fused = make_node(f"Fused{producer.op_type}", list(producer.inputs), attributes, domain=FUSED_DOMAIN, like=producer)
-        fused.overload = activation
-        replace_node(node, [fused], fused.outputs)
-        graph_of(producer).remove(producer, safe=True)
+        producer.domain, producer.op_type, producer.overload = FUSED_DOMAIN, f"Fused{producer.op_type}", activation
+        set_attributes(producer, {"activation": activation, **parameters})
+        replace_node(node, [], [x])
         return True
 
 
