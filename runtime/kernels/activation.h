@@ -38,6 +38,13 @@ inline Status read_activation(Context& context, Activation* activation) {
   return context.fail(Status::kUnsupportedOperator, "activation '%s' is not known", name);
 }
 
+/// y[i] += x[i], rounded to the element's type.
+template <typename T>
+void add_elements(const T* x, T* y, int64_t count) {
+  using Real = typename Element<T>::Compute;
+  for (int64_t i = 0; i < count; ++i) y[i] = static_cast<T>(static_cast<Real>(y[i]) + static_cast<Real>(x[i]));
+}
+
 /// Applies it in place to elements of any floating dtype, in float.
 template <typename T>
 void activate_elements(const Activation& activation, T* values, int64_t count) {

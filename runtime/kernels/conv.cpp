@@ -131,9 +131,7 @@ Status conv_memory(Context& context, ConvState* state) {
   return Status::kOk;
 }
 
-}  // namespace
-
-Status conv_infer(Context& context) {
+Status conv_shapes(Context& context, const Activation& activation) {
   PENLIGHT_TRY(check_conv_ranks(context));
   const Shape &x = context.input(0).shape, &weight = context.input(1).shape;
   PENLIGHT_TRY(conv_operands(context, weight.dims[0]));
@@ -141,6 +139,7 @@ Status conv_infer(Context& context) {
   state = ConvState{};
   Conv2d& conv = state.conv;
   conv.deterministic = context.deterministic;
+  conv.activation = activation;  // which the memory may depend on
   conv.batch = x.dims[0];
   conv.channels = x.dims[1];
   conv.filters = weight.dims[0];
@@ -158,24 +157,36 @@ Status conv_infer(Context& context) {
   return state.fast && context.output(0).shape.count() > 0 ? conv_memory(context, &state) : Status::kOk;
 }
 
+}  // namespace
+
+Status conv_infer(Context& context) { return conv_shapes(context, Activation{}); }
+
+/// With an activation, and, as input 3, something of the result's shape that is added before it.
 Status fused_conv_infer(Context& context) {
-  PENLIGHT_TRY(conv_infer(context));
-  return read_activation(context, &context.state_as<ConvState>().conv.activation);
+  Activation activation;
+  PENLIGHT_TRY(read_activation(context, &activation));
+  PENLIGHT_TRY(conv_shapes(context, activation));
+  if (!context.input(3).present()) return Status::kOk;
+  PENLIGHT_TRY(check_same_dtype(context, 3, 0));
+  if (same_shape(context.input(3).shape, context.output(0).shape)) return Status::kOk;
+  return context.fail(Status::kShapeMismatch, "what is added must have the shape of the result");
 }
 
 Status conv_run(Context& context) {
   const ConvState& state = context.state_as<ConvState>();
-  const Tensor &x = context.input(0), &weight = context.input(1), &bias = context.input(2);
+  const Tensor &x = context.input(0), &weight = context.input(1), &bias = context.input(2), &residual = context.input(3);
   Tensor& y = context.output(0);
   if (y.shape.count() == 0) return Status::kOk;
+  Conv2d conv = state.conv;
+  if (state.fast && residual.present()) conv.residual = residual.as<float>();
   if (state.tile != 0) {
-    winograd_f32(state.conv, state.tile, x.as<float>(), static_cast<const float*>(context.packed),
+    winograd_f32(conv, state.tile, x.as<float>(), static_cast<const float*>(context.packed),
                  bias.present() ? bias.as<float>() : nullptr, y.as<float>(), static_cast<float*>(context.scratch),
                  context_parallel(context));
     return Status::kOk;
   }
   if (state.fast) {
-    conv2d_f32(state.conv, x.as<float>(), weight.as<float>(), bias.present() ? bias.as<float>() : nullptr, y.as<float>(),
+    conv2d_f32(conv, x.as<float>(), weight.as<float>(), bias.present() ? bias.as<float>() : nullptr, y.as<float>(),
                static_cast<float*>(context.scratch), context_parallel(context));
     return Status::kOk;
   }
@@ -183,6 +194,7 @@ Status conv_run(Context& context) {
     using T = typename decltype(tag)::Type;
     conv_plain<T>(conv_channels(state.conv), state.window, x.as<T>(), weight.as<T>(), bias.present() ? bias.as<T>() : nullptr,
                   y.as<T>(), context_parallel(context));
+    if (residual.present()) add_elements(residual.as<T>(), y.as<T>(), y.shape.count());
     activate_elements(state.conv.activation, y.as<T>(), y.shape.count());
   });
   return Status::kOk;

@@ -1,4 +1,6 @@
 // Matrix products: MatMul with broadcast batches, Gemm, and Gemm with an activation. SPDX-License-Identifier: Apache-2.0
+#include <string.h>
+
 #include "activation.h"
 #include "broadcast.h"
 #include "gemm.h"
@@ -237,10 +239,18 @@ Status gemm_infer(Context& context) {
   return declare_matmul_work(context, state.m, state.n, state.k, 1);
 }
 
+/// With an activation, and, as input 3, something of the result's shape that is added before it.
 Status fused_gemm_infer(Context& context) {
   PENLIGHT_TRY(check_dtype(context, 0, kFloatTypes));
   PENLIGHT_TRY(gemm_infer(context));
-  return read_activation(context, &context.state_as<GemmState>().activation);
+  GemmState& state = context.state_as<GemmState>();
+  if (context.input(3).present()) {
+    PENLIGHT_TRY(check_same_dtype(context, 3, 0));
+    if (!same_shape(context.input(3).shape, context.output(0).shape))
+      return context.fail(Status::kShapeMismatch, "what is added must have the shape of the result");
+    if (state.alpha != 1.0) return context.fail(Status::kUnsupportedOperator, "alpha must be 1 where something is added");
+  }
+  return read_activation(context, &state.activation);
 }
 
 /// x (..., k) times a matrix (k, n), plus a row (n,), then an activation or plus what has the result's shape.
@@ -293,14 +303,17 @@ Status fused_matmul_run(Context& context) {
 
 Status gemm_run(Context& context) {
   const GemmState& state = context.state_as<GemmState>();
-  const Tensor &a = context.input(0), &b = context.input(1), &bias = context.input(2);
+  const Tensor &a = context.input(0), &b = context.input(1), &bias = context.input(2), &residual = context.input(3);
   Tensor& c = context.output(0);
   if (a.dtype != DType::kF32) {
     PlainMatMulTypes::call(a.dtype, [&](auto tag) {
       using T = typename decltype(tag)::Type;
       const T zero = T(0);
       matmul_plain<T>(state, a.as<T>(), b.as<T>(), bias.present() ? bias.as<T>() : &zero, c.as<T>());
-      if constexpr (Element<T>::kIsFloat) activate_elements(state.activation, c.as<T>(), c.shape.count());
+      if constexpr (Element<T>::kIsFloat) {
+        if (residual.present()) add_elements(residual.as<T>(), c.as<T>(), c.shape.count());
+        activate_elements(state.activation, c.as<T>(), c.shape.count());
+      }
     });
     return Status::kOk;
   }
@@ -311,7 +324,10 @@ Status gemm_run(Context& context) {
   gemm.alpha = static_cast<float>(state.alpha);
   gemm.beta = static_cast<float>(state.beta);
   gemm.activation = state.activation;
+  gemm.accumulate = residual.present();
   gemm.deterministic = context.deterministic;
+  if (residual.present() && c.shape.count() > 0)  // the sums start from it
+    memcpy(c.data, residual.data, static_cast<size_t>(c.shape.count()) * sizeof(float));
   gemm_f32(gemm, static_cast<float*>(context.scratch), context_parallel(context));
   return Status::kOk;
 }

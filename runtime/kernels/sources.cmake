@@ -17,6 +17,7 @@ set(PENLIGHT_KERNEL_SOURCES
   conv_layout.cpp
   deform_conv.cpp
   depthwise2d.cpp
+  dequantized_matmul.cpp
   fourier.cpp
   gather.cpp
   gemm.cpp
@@ -35,6 +36,7 @@ set(PENLIGHT_KERNEL_SOURCES
   matmul.cpp
   ngrams.cpp
   norm.cpp
+  norm_residual.cpp
   normalize.cpp
   order.cpp
   pad.cpp
