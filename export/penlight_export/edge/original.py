@@ -31,7 +31,8 @@ from penlight_export.graph import (
 from penlight_export.onnx.importer import list_operators
 from penlight_export.onnx.opsets import MAXIMUM_IMPORT, find_schema, ir_version
 from penlight_export.passes.fuse_activation import RESIDUAL
-from penlight_export.passes.fused_bodies import WITH_BODIES, add_functions
+from penlight_export.passes.fuse_norm import norm_overload
+from penlight_export.passes.fused_bodies import LEAST_OPSET, LEAST_OPSETS, WITH_BODIES, add_functions
 from penlight_export.structure_pen import read_span
 
 _TYPES = {code: dtype for dtype, code in DTYPES.items()}
@@ -58,7 +59,9 @@ def original_model(file: PenFile, method: str, where: str = "the program") -> Mo
         raise UnsupportedFeatureError(f"{where}: method '{method}' takes or gives strings, which only the edge runtime reads")
     number = [each.name for each in file.methods].index(method)
     _refuse(file, where)
-    opset = _opset([(text(o.name), o.version) for o in tables.operators or [] if not o.domain])
+    operators = tables.operators or []
+    bodies = [LEAST_OPSETS.get(text(o.name), LEAST_OPSET) for o in operators if text(o.domain) == FUSED_DOMAIN]
+    opset = _opset([(text(o.name), o.version) for o in operators if not o.domain], max(bodies, default=1))
     builder = _Builder(file, number, opset)
     graph = builder.graph(tables.methods[number])
     model = Model(graph, ir_version=ir_version(opset))
@@ -83,9 +86,10 @@ def _refuse(file: PenFile, where: str) -> None:
         )
 
 
-def _opset(operators: Sequence[tuple[str, int]]) -> int:
-    """An operator set that selects the version of each operator, or else the newest of the versions."""
+def _opset(operators: Sequence[tuple[str, int]], bodies: int) -> int:
+    """An operator set that selects the version of each operator and has those of the bodies, or else the newest of the versions."""
     least = max((version for _, version in operators), default=1)
+    least = max(least, bodies)
     for opset in range(least, MAXIMUM_IMPORT + 1):
         schemas = [(find_schema("", name, opset), version) for name, version in operators]
         if all(schema is not None and schema.since_version == version for schema, version in schemas):
@@ -226,10 +230,14 @@ def _overload(name: str, node: Node) -> str:
     found = node.attributes.get("activation")
     activation = "" if found is None else str(found.value)
     bias, residual = ((place < len(node.inputs) and node.inputs[place] is not None) for place in (2, 3))
-    if name.endswith("Normalization") or name == "QuantizedAdd":
+    if name.endswith("Normalization"):
+        return norm_overload(node)
+    if name == "QuantizedAdd":
         return ""
     if name == "MatMulIntegerToFloat":
         return "Bias" if len(node.inputs) > 6 else ""
+    if name == "MatMulDequantized":
+        return ("Blocks" if "block_size" in node.attributes else "") + ("Zeros" if len(node.inputs) > 3 else "")
     if name != "FusedMatMul":
         return RESIDUAL * residual + activation
     return "Bias" * bias + activation + RESIDUAL * residual

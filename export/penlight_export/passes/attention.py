@@ -47,11 +47,12 @@ class _Scores:
 
 @dataclass(frozen=True)
 class _Side:
-    """Queries, keys or values: (B, H, T, D), or (B, T, H, D) where a Transpose splits the heads."""
+    """Queries, keys or values: (B, H, T, D), or (B, T, H, D) where a Transpose splits the heads, or in an order of its own."""
 
     value: Value
     split: bool
     scale: float = 1.0
+    order: tuple[int, ...] | None = None  # which puts the value's axes as (B, H, T, D), where it is not split
 
 
 class FuseAttention(Pass):
@@ -200,7 +201,7 @@ def sizes_agree(a: int | SymbolicDim, b: int | SymbolicDim) -> bool:
     return a == b if isinstance(a, int) and isinstance(b, int) else not (isinstance(a, int) and a == 1)
 
 
-def _same_size(a: int | SymbolicDim, b: int | SymbolicDim) -> bool:
+def same_size(a: int | SymbolicDim, b: int | SymbolicDim) -> bool:
     if isinstance(a, int) or isinstance(b, int):
         return isinstance(a, int) and isinstance(b, int) and a == b
     return a.value is not None and a.value == b.value
@@ -287,7 +288,14 @@ def _keys(value: Value | None) -> _Side | None:
     if split.split:
         return split
     columns = _side(value, _COLUMNS)
-    return _Side(columns.value, False, columns.scale) if columns.split else None
+    if columns.split:
+        return _Side(columns.value, False, columns.scale)
+    outer, scale = _unscaled(value) if value is not None else (None, 1.0)
+    order, producer = permutation_of(outer), outer.producer() if outer is not None else None
+    if order is None or len(order) != 4 or order[2] != 3 or producer is None or producer.inputs[0] is None:
+        return None
+    inner, second = _unscaled(producer.inputs[0])
+    return _Side(inner, False, scale * second, (order[0], order[1], order[3], order[2]))  # of time first, for example
 
 
 def _is_float_image(value: Value) -> bool:
@@ -296,14 +304,15 @@ def _is_float_image(value: Value) -> bool:
 
 def _heads_first(side: _Side, node: Node) -> Value:
     """(B, H, T, D), through the Transpose where there is one; a factor is in the scale now."""
-    if not side.split:
+    order = _SPLIT if side.split else side.order
+    if order is None:
         return side.value
     graph = graph_of(node)
     name = fresh_name(graph, f"{side.value.name}.heads")
-    transpose = make_node("Transpose", [side.value], {"perm": list(_SPLIT)}, output_names=[name], like=node)
+    transpose = make_node("Transpose", [side.value], {"perm": list(order)}, output_names=[name], like=node)
     transpose.outputs[0].type = side.value.type
     if side.value.shape is not None:
-        transpose.outputs[0].shape = Shape([side.value.shape[axis] for axis in _SPLIT])
+        transpose.outputs[0].shape = Shape([side.value.shape[axis] for axis in order])
     graph.insert_before(node, transpose)
     return transpose.outputs[0]
 
@@ -351,7 +360,7 @@ def flat_heads(graph: Graph, node: Node, value: Value, width: int) -> Value:
 def _splits_last(reshape: Node | None, source: Value, value: Value, width: int) -> bool:
     assert reshape is not None and source.shape is not None and value.shape is not None
     shape = constant_of(reshape.inputs[1])
-    first = _same_size(source.shape[0], value.shape[0]) or (shape is not None and shape.size > 0 and shape[0] == 0)
+    first = same_size(source.shape[0], value.shape[0]) or (shape is not None and shape.size > 0 and shape[0] == 0)
     return bool(first) and source.shape[2] == width
 
 
@@ -363,6 +372,6 @@ def _skip_fold(unfold: Node, attention: Node) -> None:
     shape, before, after = constant_of(fold.inputs[1]), unfold.outputs[0].shape, fold.outputs[0].shape
     if before is None or after is None:
         return
-    keeps = _same_size(before[0], after[0]) or (shape is not None and shape.size == 3 and shape[0] == 0)
+    keeps = same_size(before[0], after[0]) or (shape is not None and shape.size == 3 and shape[0] == 0)
     if keeps and isinstance(after[2], int) and isinstance(before[3], int) and after[2] == before[2] * before[3]:
         replace_node(fold, [], attention.outputs)

@@ -79,12 +79,14 @@ def _define_linear(name: str, overload: str, opset: int) -> Function:
 
 
 def _define_norm(name: str, overload: str, opset: int) -> Function:
-    """FusedLayerNormalization and FusedRMSNormalization: of X + R, which is the second result."""
-    inputs = [Value(name=letter) for letter in "XRSB"[: 3 if name == "FusedRMSNormalization" else 4]]
+    """FusedLayerNormalization and FusedRMSNormalization of X + R: the overload says whether there is a bias, and whether the sum is
+    a result, too.
+    """
+    inputs = [Value(name=letter) for letter in ("XRSB" if overload.startswith("Bias") else "XRS")]
     total = Node("", "Add", inputs[:2])
     attributes = [_refer(n, n, kind) for n, kind in _NORM.items()]
     norm = Node("", name.removeprefix("Fused"), [total.outputs[0], *inputs[2:]], attributes)
-    outputs = [norm.outputs[0], total.outputs[0]]
+    outputs = [norm.outputs[0], total.outputs[0]][: 1 + overload.endswith("Sum")]
     graph = Graph(inputs, outputs, nodes=[total, norm], opset_imports={"": opset}, name=f"{name}{overload}")
     declared = [Attr(n, AttributeType.__members__[kind], None) for n, kind in _NORM.items()]
     return Function(FUSED_DOMAIN, name, overload, graph=graph, attributes=declared)
@@ -113,6 +115,18 @@ def _define_integer_product(name: str, overload: str, opset: int) -> Function:
     return Function(FUSED_DOMAIN, name, overload, graph=graph, attributes=[])
 
 
+def _define_dequantized(name: str, overload: str, opset: int) -> Function:
+    """MatMulDequantized: the overload says whether scales are those of blocks, and whether there are zero points."""
+    inputs = [Value(name=each) for each in ("X", "W", "w_scale", "w_zero")][: 4 if overload.endswith("Zeros") else 3]
+    blocks = overload.startswith("Blocks")
+    how = [Attr("axis", AttributeType.INT, 0), _refer("block_size", "block_size", "INT")] if blocks else []
+    weight = Node("", "DequantizeLinear", inputs[1:], how)
+    product = Node("", "MatMul", [inputs[0], weight.outputs[0]])
+    graph = Graph(inputs, product.outputs, nodes=[weight, product], opset_imports={"": opset}, name=f"{name}{overload}")
+    attributes = [Attr("block_size", AttributeType.INT, None)] if blocks else []
+    return Function(FUSED_DOMAIN, name, overload, graph=graph, attributes=attributes)
+
+
 def _refer(name: str, attribute: str, kind: str) -> Attr:
     return RefAttr(name, attribute, AttributeType.__members__[kind])
 
@@ -137,5 +151,8 @@ _DEFINED: dict[str, Callable[[str, str, int], Function]] = {
     "FusedRMSNormalization": _define_norm,
     "QuantizedAdd": _define_quantized_add,
     "MatMulIntegerToFloat": _define_integer_product,
+    "MatMulDequantized": _define_dequantized,
 }
 WITH_BODIES = frozenset(_DEFINED)
+LEAST_OPSET = 20  # has every activation
+LEAST_OPSETS = {"FusedRMSNormalization": 23}

@@ -91,12 +91,12 @@ def _axes_of(node: Node, rank: int) -> list[int] | None:
 
 
 def _unsqueeze(node: Node, known: KnownSizes) -> Sizes | None:
-    sizes, rank = known.shape_of(node.inputs[0]), rank_of(node.outputs[0])
-    axes = None if sizes is None or not rank else _axes_of(node, rank)
-    if sizes is None or axes is None or rank != len(sizes) + len(axes):
+    sizes, given = known.shape_of(node.inputs[0]), constant_of(node.inputs[1]) if len(node.inputs) > 1 else None
+    if sizes is None or given is None:
         return None
-    rest = iter(sizes)
-    return [1 if axis in axes else next(rest) for axis in range(rank)]
+    rank = len(sizes) + given.size
+    axes, rest = {int(axis) % rank for axis in given.reshape(-1)}, iter(sizes)
+    return [1 if axis in axes else next(rest) for axis in range(rank)] if len(axes) == given.size else None
 
 
 def _squeeze(node: Node, known: KnownSizes) -> Sizes | None:

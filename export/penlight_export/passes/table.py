@@ -8,22 +8,26 @@ from penlight_export.passes.attention import FuseAttention
 from penlight_export.passes.base import Pass
 from penlight_export.passes.common import MergeCommon
 from penlight_export.passes.conv_batch_norm import FoldBatchNorm
+from penlight_export.passes.conv_bias import FoldConvBias
 from penlight_export.passes.dead_code import RemoveDeadCode
 from penlight_export.passes.fold_constants import FoldConstants, LiftConstants
 from penlight_export.passes.fold_shapes import FoldShapes
 from penlight_export.passes.fuse_activation import FuseActivation
 from penlight_export.passes.fuse_linear import FuseLinear
+from penlight_export.passes.fuse_norm import FuseNorm
+from penlight_export.passes.fuse_residual import FuseResidual
 from penlight_export.passes.identity import RemoveIdentities
 from penlight_export.passes.matmul_add import FuseMatMulAdd
 from penlight_export.passes.merge_products import MergeProducts
 from penlight_export.passes.pad_conv import FoldPad
 from penlight_export.passes.quantized_layers import QuantizedLayers, QuantizedSums
 from penlight_export.passes.quantized_moves import MoveQuantized
-from penlight_export.passes.quantized_products import QuantizedProducts
+from penlight_export.passes.quantized_products import DequantizedProducts, QuantizedProducts
 from penlight_export.passes.recognise import RecogniseOperators
 from penlight_export.passes.rotary import FuseRotary
 from penlight_export.passes.scale_weights import ScaleWeights
 from penlight_export.passes.sums import PlainSums, ResidualSums
+from penlight_export.passes.time_first import MoveTimeBack
 from penlight_export.passes.transposes import SinkTransposes
 
 DEFAULT: tuple[Pass, ...] = (
@@ -33,7 +37,9 @@ DEFAULT: tuple[Pass, ...] = (
     FoldConstants(),
     RemoveIdentities(),
     MergeCommon(),
+    MoveTimeBack(),
     SinkTransposes(),
+    FoldConvBias(),
     FoldBatchNorm(),
     FoldPad(),
     RecogniseOperators(),
@@ -54,8 +60,11 @@ DEFAULT: tuple[Pass, ...] = (
     QuantizedLayers(),
     QuantizedSums(),
     QuantizedProducts(),
+    DequantizedProducts(),
+    FuseResidual(),
     FuseActivation(),
     FuseLinear(),
+    FuseNorm(),
 )
 
 # One wide product instead of several narrow ones pays on some machines only, so that it runs when it is asked for.

@@ -1,0 +1,96 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Joins LayerNormalization and RMSNormalization with the addition in front of them, the sum of which may be a result, too."""
+
+from __future__ import annotations
+
+from penlight_export.graph import (
+    FUSED_DOMAIN,
+    Model,
+    Node,
+    Value,
+    all_nodes,
+    constant_size,
+    find_attribute,
+    fresh_name,
+    graph_of,
+    make_node,
+    rank_of,
+    replace_node,
+)
+from penlight_export.passes.base import Pass
+from penlight_export.passes.fuse_linear import is_float, is_known
+
+_NORMS = ("LayerNormalization", "RMSNormalization")
+
+
+class FuseNorm(Pass):
+    """norm(x + r) with x and r of one shape, float32; behind the fusions that put an addition into a product, which costs less."""
+
+    name = "norm fusion"
+    operators = frozenset(_NORMS)
+    edge_only = True
+    kernels = tuple(f"Fused{name}" for name in _NORMS)
+
+    def run(self, model: Model) -> int:
+        """Returns the number of additions that went."""
+        fused = sum(_fuse(node) for node in tuple(all_nodes(model.graph)) if node.op_type in _NORMS and node.domain == "")
+        if fused:
+            model.graph.opset_imports[FUSED_DOMAIN] = 1
+        return fused
+
+
+def _fuse(node: Node) -> bool:
+    total = node.inputs[0]
+    add = total.producer() if total is not None else None
+    if total is None or add is None or add.op_type != "Add" or add.domain != "" or add.graph is not node.graph:
+        return False
+    if any(output.uses() or output.is_graph_output() for output in node.outputs[1:]) or not _fits(add, node):
+        return False
+    graph, is_read = graph_of(add), len(total.uses()) > 1 or total.is_graph_output()
+    names = [fresh_name(graph, f"{value.name}.fused") for value in (node.outputs[0], total)[: 1 + is_read]]
+    attributes = {name: find_attribute(node, name) for name in ("axis", "epsilon") if name in node.attributes}
+    fused = make_node(
+        f"Fused{node.op_type}", [*add.inputs, *node.inputs[1:]], attributes, domain=FUSED_DOMAIN, output_names=names, like=node
+    )
+    fused.overload = norm_overload(fused)
+    graph.insert_before(add, fused)  # not where the normalisation is: others may read the sum before
+    replace_node(node, [], [fused.outputs[0], *[None] * (len(node.outputs) - 1)])
+    if is_read:
+        replace_node(add, [], [fused.outputs[1]])
+    else:
+        graph.remove(add, safe=True)
+    return True
+
+
+def norm_overload(node: Node) -> str:
+    """Which body a fused node has: with a bias or without, with the sum as a result or without."""
+    bias = len(node.inputs) > 3 and node.inputs[3] is not None
+    return "Bias" * bias + "Sum" * (len(node.outputs) > 1 and bool(node.outputs[1].name))
+
+
+def _fits(add: Node, node: Node) -> bool:
+    """Two computed values of one shape; scale and bias of the size of the normalised axes, which constants have at the least."""
+    first, second = add.inputs
+    if first is None or second is None or not all(map(_is_computed, (first, second))):
+        return False
+    if first.shape is None or second.shape is None or list(first.shape) != list(second.shape):
+        return False
+    return all(constant_size(value) == _width(node) for value in node.inputs[1:] if value is not None)
+
+
+def _is_computed(value: Value) -> bool:
+    return is_float(value) and is_known(value) and constant_size(value) is None
+
+
+def _width(node: Node) -> int | None:
+    """Elements of the normalised axes."""
+    value, rank = node.inputs[0], rank_of(node.inputs[0])
+    if value is None or value.shape is None or not rank:
+        return None
+    sizes = list(value.shape)[find_attribute(node, "axis", -1) % rank :]
+    width = 1
+    for size in sizes:
+        if not isinstance(size, int):
+            return None
+        width *= size
+    return width
