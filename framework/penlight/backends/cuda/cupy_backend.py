@@ -13,6 +13,7 @@ from penlight.backends.cuda import (
     attention,
     batch_norm,
     convolution,
+    cudnn,
     dropout,
     elementwise,
     fused_loss,
@@ -35,7 +36,7 @@ _FAMILIES = (
     *(elementwise, reduction, index, activation, softmax, loss, fused_loss, norm, batch_norm),
     *(pool, dropout, attention, convolution, optimizer),
 )
-_LIBRARIES = (products,)  # those of NVIDIA; they are asked before the own kernels, and decline where they are not there
+_LIBRARIES = (products, cudnn)  # those of NVIDIA; they are asked before the own kernels, and decline where they are not there
 
 
 class CudaBackend(Backend):

@@ -16,6 +16,7 @@ class Switch:
 
     def __init__(self) -> None:
         self.allow_tf32 = False
+        self.enabled, self.deterministic, self.benchmark = True, True, False  # cuDNN's, which scripts set; nothing depends on them
 
 
 matmul = Switch()
