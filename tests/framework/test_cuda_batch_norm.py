@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """The batch normalisation kernels on the CPU: values, statistics and gradients in both orders of memory."""
 
-import shutil
-
 import cuda_host
 import numpy as np
 import pytest
@@ -12,22 +10,14 @@ from penlight.backends.cuda import batch_norm, source
 from penlight.ops.registry import operators
 from penlight.ops.samples import build, of, sample
 
-COMPILER = shutil.which("g++")
-pytestmark = pytest.mark.skipif(COMPILER is None, reason="no g++ to compile the kernels for the CPU")
-
 TOLERANCE = {"float32": 1e-5, "float16": 2e-3, "bfloat16": 1.6e-2}
 HALVES = [pytest.param(name, marks=pytest.mark.slow) for name in ("float16", "bfloat16")]
 LARGER = [sample(of(3, 5, 40, 41), of(5), of(5)), sample(of(700, 37), of(37), of(37)), sample(of(2, 33, 9), None, of(33))]
 
 
-@pytest.fixture(scope="module")
-def library(tmp_path_factory):
-    return cuda_host.Library(tmp_path_factory.mktemp("cuda"), COMPILER)
-
-
 @pytest.fixture(params=[False, True], ids=["forwards", "backwards"])
-def launcher(library, request):
-    launcher = cuda_host.HostLauncher(library)
+def launcher(cuda_library, request):
+    launcher = cuda_host.HostLauncher(cuda_library)
     launcher.is_reversed = request.param
     return launcher
 

@@ -2,7 +2,6 @@
 """Dropout drawn by the device: known answers of Philox, states that go on, restart and travel, and the gradient."""
 
 import json
-import shutil
 
 import cuda_host
 import ml_dtypes
@@ -14,9 +13,6 @@ from penlight.backends.cpu import CPU
 from penlight.backends.cuda import dropout, source
 from penlight.nn import functional as F
 from penlight.random import Generator
-
-COMPILER = shutil.which("g++")
-pytestmark = pytest.mark.skipif(COMPILER is None, reason="no g++ to compile the kernels for the CPU")
 
 WORD = 0xFFFFFFFF
 
@@ -38,14 +34,9 @@ def test_known_answers_of_random123():
     assert philox(*digits) == [0xD16CFE09, 0x94FDCCEB, 0x5001E420, 0x24126EA1]
 
 
-@pytest.fixture(scope="module")
-def library(tmp_path_factory):
-    return cuda_host.Library(tmp_path_factory.mktemp("cuda"), COMPILER)
-
-
 @pytest.fixture
-def kernel(library, monkeypatch):
-    launcher, xp = cuda_host.HostLauncher(library), cuda_host.Arrays()
+def kernel(cuda_library, monkeypatch):
+    launcher, xp = cuda_host.HostLauncher(cuda_library), cuda_host.Arrays()
     kernel = dropout.table(xp, launcher)["dropout_mask"]
     monkeypatch.setitem(CPU.kernels, "dropout_mask", kernel)
     monkeypatch.setattr(CPU, "xp", xp)

@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """The elementwise kernels on the CPU over the operator table: every expression, strided, broadcast, in packs and at odd sizes."""
 
-import shutil
-
 import cuda_host
 import ml_dtypes
 import numpy as np
@@ -14,9 +12,6 @@ from penlight.dtype import as_dtype
 from penlight.ops.operator import Gap
 from penlight.ops.registry import operators
 from penlight.ops.samples import build, of, sample
-
-COMPILER = shutil.which("g++")
-pytestmark = pytest.mark.skipif(COMPILER is None, reason="no g++ to compile the kernels for the CPU")
 
 # Rounding of the result alone: every kernel computes in float.
 TOLERANCE = {"float32": 1e-5, "float16": 2e-3, "bfloat16": 1.6e-2}
@@ -35,14 +30,9 @@ LARGER = (
 )
 
 
-@pytest.fixture(scope="module")
-def library(tmp_path_factory):
-    return cuda_host.Library(tmp_path_factory.mktemp("cuda"), COMPILER)
-
-
 @pytest.fixture
-def launcher(library):
-    return cuda_host.HostLauncher(library)
+def launcher(cuda_library):
+    return cuda_host.HostLauncher(cuda_library)
 
 
 @pytest.fixture

@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """The CUDA kernels and their launchers, run on the CPU in place of the CPU's own: whole calls, tape and optimizer included."""
 
-import shutil
-
 import cuda_host
 import numpy as np
 import pytest
@@ -17,9 +15,6 @@ from penlight.ops.registry import operators
 from penlight.ops.samples import build, of, sample
 from penlight.tensor import Tensor, from_numpy
 
-COMPILER = shutil.which("g++")
-pytestmark = pytest.mark.skipif(COMPILER is None, reason="no g++ to compile the kernels for the CPU")
-
 # Rounding of the result alone: every kernel computes in float.
 TOLERANCE = {"float32": 5e-6, "float16": 2e-3, "bfloat16": 1.6e-2}
 NAMES = ("relu", "leaky_relu", "sigmoid", "tanh", "silu", "gelu", "softmax", "log_softmax", "cross_entropy", "layer_norm")
@@ -33,15 +28,10 @@ LARGER = {
 }
 
 
-@pytest.fixture(scope="module")
-def library(tmp_path_factory):
-    return cuda_host.Library(tmp_path_factory.mktemp("cuda"), COMPILER)
-
-
 @pytest.fixture
-def launcher(library, monkeypatch):
+def launcher(cuda_library, monkeypatch):
     """The kernels stand where the CPU's own are; the launcher remembers what ran."""
-    launcher = cuda_host.HostLauncher(library)
+    launcher = cuda_host.HostLauncher(cuda_library)
     monkeypatch.setattr(CPU, "kernels", CPU.kernels)
     saved, small = dict(CPU.kernels), dict(SMALL)
     CPU.kernels.clear()

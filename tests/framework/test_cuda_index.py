@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """The indexing kernels on the CPU: every operator of them, repeated indices, many keys, and sorting by itself."""
 
-import shutil
-
 import cuda_host
 import ml_dtypes
 import numpy as np
@@ -13,9 +11,6 @@ from penlight.backends.cuda import index, source
 from penlight.ops.registry import operators
 from penlight.ops.samples import build, of, sample
 from penlight.ops.samples import index as indices
-
-COMPILER = shutil.which("g++")
-pytestmark = pytest.mark.skipif(COMPILER is None, reason="no g++ to compile the kernels for the CPU")
 
 TOLERANCE = {"float32": 1e-5, "float16": 2e-3, "bfloat16": 1.6e-2}
 HALVES = [pytest.param(name, marks=pytest.mark.slow) for name in ("float16", "bfloat16")]
@@ -33,14 +28,9 @@ LARGER = {
 }
 
 
-@pytest.fixture(scope="module")
-def library(tmp_path_factory):
-    return cuda_host.Library(tmp_path_factory.mktemp("cuda"), COMPILER)
-
-
 @pytest.fixture
-def launcher(library):
-    return cuda_host.HostLauncher(library)
+def launcher(cuda_library):
+    return cuda_host.HostLauncher(cuda_library)
 
 
 @pytest.fixture

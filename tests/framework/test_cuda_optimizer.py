@@ -2,7 +2,6 @@
 """The multi-tensor kernels on the CPU: steps of whole optimizers, skipped steps, clipping and unscaling."""
 
 import gc
-import shutil
 
 import cuda_host
 import ml_dtypes
@@ -14,9 +13,6 @@ from penlight.backends.cuda import optimizer, source
 from penlight.nn.clip_grad import clip_grad_norm_
 from penlight.optim import SGD, Adam, AdamW
 from penlight.tensor import from_numpy
-
-COMPILER = shutil.which("g++")
-pytestmark = pytest.mark.skipif(COMPILER is None, reason="no g++ to compile the kernels for the CPU")
 
 TOLERANCE = {"float32": 5e-6, "float16": 2e-3, "bfloat16": 1.6e-2}
 # More entries than one launch takes, one that needs several blocks, one element, none.
@@ -37,14 +33,9 @@ class Owner:
         self.param_groups = [group]
 
 
-@pytest.fixture(scope="module")
-def library(tmp_path_factory):
-    return cuda_host.Library(tmp_path_factory.mktemp("cuda"), COMPILER)
-
-
 @pytest.fixture
-def launcher(library):
-    return cuda_host.HostLauncher(library)
+def launcher(cuda_library):
+    return cuda_host.HostLauncher(cuda_library)
 
 
 @pytest.fixture

@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """The reduction kernels on the CPU: every operator over rows, columns and other dimensions, in one stage and in two."""
 
-import shutil
-
 import cuda_host
 import numpy as np
 import pytest
@@ -11,9 +9,6 @@ import penlight.nn.functional  # noqa: F401  all operators are in the table afte
 from penlight.backends.cuda import reduction, source
 from penlight.ops.registry import operators
 from penlight.ops.samples import build, of, sample
-
-COMPILER = shutil.which("g++")
-pytestmark = pytest.mark.skipif(COMPILER is None, reason="no g++ to compile the kernels for the CPU")
 
 TOLERANCE = {"float32": 1e-5, "float16": 2e-3, "bfloat16": 1.6e-2}  # relative to the largest: sums are in float
 HALVES = [pytest.param(name, marks=pytest.mark.slow) for name in ("float16", "bfloat16")]
@@ -34,14 +29,9 @@ SHAPES = (
 )
 
 
-@pytest.fixture(scope="module")
-def library(tmp_path_factory):
-    return cuda_host.Library(tmp_path_factory.mktemp("cuda"), COMPILER)
-
-
 @pytest.fixture
-def launcher(library):
-    return cuda_host.HostLauncher(library)
+def launcher(cuda_library):
+    return cuda_host.HostLauncher(cuda_library)
 
 
 @pytest.fixture

@@ -17,8 +17,8 @@ _CHUNK, _BLOCKS = 4096, 1024
 def table(xp: Any, launcher: wrapper.Launcher) -> dict[str, wrapper.Wrapper]:
     """The wrappers by operator name."""
     norm = BatchNorm(xp, launcher)
-    training = {"batch_norm_training": norm.training, "batch_norm_training.backward": norm.backward}
-    return {"batch_norm": norm.inference, **training}
+    found: dict[str, wrapper.Wrapper] = {"batch_norm": norm.inference, "batch_norm_training": norm.training}
+    return {**found, "batch_norm_training.backward": norm.backward}
 
 
 class BatchNorm:

@@ -12,6 +12,7 @@ from penlight.backends.cuda import (
     activation,
     attention,
     batch_norm,
+    broadcast_gradient,
     convolution,
     cudnn,
     dropout,
@@ -33,7 +34,7 @@ from penlight.device import device as Device
 from penlight.errors import DeviceError
 
 _FAMILIES = (
-    *(elementwise, reduction, index, activation, softmax, loss, fused_loss, norm, batch_norm),
+    *(elementwise, reduction, broadcast_gradient, index, activation, softmax, loss, fused_loss, norm, batch_norm),
     *(pool, dropout, attention, convolution, optimizer),
 )
 _LIBRARIES = (products, cudnn)  # those of NVIDIA; they are asked before the own kernels, and decline where they are not there
