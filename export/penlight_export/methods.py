@@ -87,6 +87,7 @@ def export_methods(
     verify: bool = True,
     tolerance: float = DEFAULT_TOLERANCE,
     metadata: Mapping[str, str] | None = None,
+    functions: bool = False,
 ) -> ExportedMethods:
     """Exports each method as `export` does, and writes all into one program, in which equal weights are stored once.
 
@@ -95,7 +96,7 @@ def export_methods(
 
     Args:
         methods: by name.
-        opset, passes, verify, tolerance, metadata: as in `export`.
+        opset, passes, verify, tolerance, metadata, functions: as in `export`; `functions` for the .onnx file of each method.
 
     Raises:
         OptionError: no method, or a name that is empty.
@@ -122,6 +123,7 @@ def export_methods(
             tolerance=tolerance,
             output_names=method.output_names,
             metadata=metadata,
+            functions=functions,
         )
         for name, method in methods.items()
     }

@@ -8,7 +8,7 @@ from onnx_text import run_onnx
 
 import penlight as pl
 from penlight import nn
-from penlight_export import convert, export
+from penlight_export import Method, convert, export, export_methods
 
 DOMAIN = "penlight.modules"
 
@@ -33,6 +33,9 @@ class Stack(nn.Module):
         for layer in self.layers:
             x = layer(x)
         return self.layers[0](x), self.head(x) * 2
+
+    def scores(self, x):
+        return self.layers[1](x).sum(-1)
 
 
 class Choice(nn.Module):
@@ -124,3 +127,14 @@ def test_modules_with_branches():
 
 def test_a_function_of_tensors_has_no_modules():
     assert not exported(lambda x: x.relu() + 1, (2, 4)).onnx_model.functions
+
+
+def test_methods_call_the_functions_of_their_module(stack):
+    """Each method's .onnx file has them; the program of all methods is the same as without."""
+    methods = {"forward": Method(stack, (pl.ones(2, 8),)), "head": Method(stack.scores, (pl.ones(3, 8),))}
+    plain, boxed = (export_methods(methods, functions=functions) for functions in (False, True))
+    assert boxed.program == plain.program
+    for name, expected in (("forward", {"Feed", "Linear"}), ("head", {"Feed"})):
+        assert not plain.methods[name].onnx_model.functions
+        found = {function.name.split(".")[0].rstrip("_0123456789") for function in boxed.methods[name].onnx_model.functions}
+        assert expected <= found, found
