@@ -14,6 +14,7 @@ namespace {
 constexpr int64_t kConvFilters = 48;  // filters of one block: with kConvColumns outputs its sums stay in the second cache
 constexpr int64_t kConvColumns = 256;
 constexpr int64_t kConvRowColumns = 4096;  // columns of a block of one filter
+constexpr int64_t kConvFewColumns = 2;     // at the end, which are not worth a tile
 
 struct ConvBlocks {
   int64_t filters, columns;  // of a block
@@ -72,6 +73,46 @@ void conv_pack_tail(const ConvUnit& unit, int64_t first, int64_t count, float* p
   }
 }
 
+/// One or two last columns as rows of a product with the filters, which are contiguous: `part` is the block that has them.
+void conv_few_columns(const ConvUnit& unit, GemmBlock part, int64_t first, float* scratch) {
+  const int64_t depth = unit.layout->depth;
+  float *rows = scratch, *sums = scratch + part.columns * depth;
+  Gemm gemm;
+  gemm.m = part.columns;
+  gemm.n = part.rows;
+  gemm.k = depth;
+  gemm.a = rows;
+  gemm.a_row = depth;
+  gemm.b = part.a;
+  gemm.b_depth = 1;
+  gemm.b_column = depth;
+  gemm.c = sums;
+  gemm.c_row = part.rows;
+  gemm.bias = part.bias;
+  gemm.bias_column = 1;
+  gemm.accumulate = part.accumulate;
+  gemm.activation = part.activation;
+  for (int64_t x = 0; x < part.columns; ++x) {
+    for (int64_t k = 0; k < depth; ++k) rows[x * depth + k] = unit.image[unit.offsets[k] + first + x];
+    for (int64_t i = 0; i < part.rows && part.accumulate; ++i) sums[x * part.rows + i] = part.c[i * part.c_row + x];
+  }
+  gemm_f32(gemm, nullptr, Parallel{});
+  for (int64_t x = 0; x < part.columns; ++x)
+    for (int64_t i = 0; i < part.rows; ++i) part.c[i * part.c_row + x] = sums[x * part.rows + i];
+}
+
+/// The columns of `block` from `first` on.
+void conv_tail(const ConvUnit& unit, GemmBlock block, int64_t first, float* scratch) {
+  if (block.columns <= kConvFewColumns && block.depth >= kConvFilters && !block.deterministic) {
+    conv_few_columns(unit, block, first, scratch);
+    return;
+  }
+  conv_pack_tail(unit, first, block.columns, scratch);
+  block.b = scratch;
+  block.offsets = nullptr;
+  gemm_block(block);
+}
+
 void conv_block(const ConvUnit& unit, int64_t index, float* scratch) {
   const ConvLayout& layout = *unit.layout;
   const ConvBlocks& blocks = *unit.blocks;
@@ -105,13 +146,10 @@ void conv_block(const ConvUnit& unit, int64_t index, float* scratch) {
     });
   if (block.columns > 0) gemm_block(block);
   if (tail > 0) {
-    float* panel = scratch + blocks.sums_floats;
-    conv_pack_tail(unit, first + block.columns, tail, panel);
+    const int64_t place = first + block.columns;
     block.c += block.columns;
     block.columns = tail;
-    block.b = panel;
-    block.offsets = nullptr;
-    gemm_block(block);
+    conv_tail(unit, block, place, scratch + blocks.sums_floats);
   }
   if (blocks.sums_floats > 0)
     conv_each_run(unit, block.c_row, first, count, filter, block.rows,

@@ -40,15 +40,13 @@ inline void lanes_to_planes(const float* from, int64_t plane, int64_t count, flo
     for (int k = 0; k < kLanes; ++k) to[k * plane + i] = from[i * kLanes + k];
 }
 
-/// kTaps 0: any number of taps.
-template <int kTaps>
-PENLIGHT_INLINE void depthwise_rows(const DepthwiseImage& d, const float* image, const float* weight, const float* bias, float* y) {
-  const int64_t taps = kTaps > 0 ? kTaps : d.taps;
+/// Nine taps, whose weights stay in registers.
+PENLIGHT_INLINE void depthwise_nine(const DepthwiseImage& d, const float* image, const float* weight, const float* bias, float* y) {
   const Vf start = load(bias), low = splat(d.low), high = splat(d.high);
-  Vf w[kTaps > 0 ? kTaps : 1];
-  int64_t places[kTaps > 0 ? kTaps : 1];
+  Vf w[9];
+  int64_t places[9];
 #pragma GCC unroll 9
-  for (int t = 0; t < kTaps; ++t) {
+  for (int t = 0; t < 9; ++t) {
     w[t] = load(weight + t * kLanes);
     places[t] = d.offsets[t];
   }
@@ -57,18 +55,44 @@ PENLIGHT_INLINE void depthwise_rows(const DepthwiseImage& d, const float* image,
     for (int64_t i = 0; i < d.out_w; ++i, from += d.step_w, y += kLanes) {
       Vf sum = start;
 #pragma GCC unroll 9
-      for (int64_t t = 0; t < taps; ++t)
-        sum += load(from + (kTaps > 0 ? places[t] : d.offsets[t])) * (kTaps > 0 ? w[t] : load(weight + t * kLanes));
+      for (int t = 0; t < 9; ++t) sum += load(from + places[t]) * w[t];
       store(y, at_most(at_least(sum, low), high));
     }
   }
 }
 
+/// kColumns outputs side by side with any number of taps: the sums wait for each other less.
+template <int kColumns>
+PENLIGHT_INLINE void depthwise_columns(const DepthwiseImage& d, const float* from, const float* weight, Vf start, float* y) {
+  Vf sums[kColumns];
+#pragma GCC unroll 4
+  for (int i = 0; i < kColumns; ++i) sums[i] = start;
+#pragma GCC unroll 5
+  for (int64_t t = 0; t < d.taps; ++t) {
+    const Vf w = load(weight + t * kLanes);
+    const float* place = from + d.offsets[t];
+#pragma GCC unroll 4
+    for (int i = 0; i < kColumns; ++i) sums[i] += load(place + i * d.step_w) * w;
+  }
+  const Vf low = splat(d.low), high = splat(d.high);
+#pragma GCC unroll 4
+  for (int i = 0; i < kColumns; ++i) store(y + i * kLanes, at_most(at_least(sums[i], low), high));
+}
+
 inline void depthwise_forward(const DepthwiseImage& d, const float* image, const float* weight, const float* bias, float* y) {
-  if (d.taps == 9)
-    depthwise_rows<9>(d, image, weight, bias, y);
-  else
-    depthwise_rows<0>(d, image, weight, bias, y);
+  constexpr int kColumns = 4;
+  if (d.taps == 9) {
+    depthwise_nine(d, image, weight, bias, y);
+    return;
+  }
+  const Vf start = load(bias);
+  for (int64_t h = 0; h < d.out_h; ++h) {
+    const float* from = image + h * d.step_h;
+    int64_t i = 0;
+    for (; i + kColumns <= d.out_w; i += kColumns, from += kColumns * d.step_w, y += kColumns * kLanes)
+      depthwise_columns<kColumns>(d, from, weight, start, y);
+    for (; i < d.out_w; ++i, from += d.step_w, y += kLanes) depthwise_columns<1>(d, from, weight, start, y);
+  }
 }
 
 inline void depthwise_input_gradient(const DepthwiseImage& d, const float* dy, const float* weight, float* image) {
