@@ -117,6 +117,7 @@ Status session_open(penlight_session& session, const penlight_program& program, 
   session.cancel = options.cancel;
   session.profile = options.profile != 0;
   session.deterministic = options.deterministic != 0;
+  session.low_memory = options.low_memory != 0;
   if (session.deterministic && !kRoundsEachStep)
     return fail(error, Status::kInvalidArgument, "deterministic: this build keeps more digits than it stores; compile with SSE2");
   Status status = session_read_method(session, error);

@@ -77,6 +77,7 @@ struct penlight_session {
   const volatile int* cancel = nullptr;
   bool profile = false;
   bool deterministic = false;
+  bool low_memory = false;
   size_t value_count = 0;  // of the file; values behind these stand for outputs that the file leaves out
   penlight::Array<penlight::NodeRecord> nodes;
   penlight::Array<int32_t> operands;  // value indices, -1: left out (inputs only)

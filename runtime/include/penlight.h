@@ -115,6 +115,8 @@ typedef struct penlight_session_options {
                                               must outlive this one; one thread at a time then uses both */
   uint32_t deterministic;                  /* 1: the same bits on every processor, whatever the number of threads: products and sums
                                               are rounded one by one. It takes up to 2.5 times as long */
+  uint32_t low_memory;                     /* 1: keep no weights in a second, faster order (up to four times the size of those that
+                                              have one). So it is too where the program has a memory budget */
 } penlight_session_options;
 
 /* An input or output as the method declares it. A size that varies is -1 and has a name in `symbols` (or "" when it is derived).

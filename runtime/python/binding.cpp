@@ -205,13 +205,14 @@ class Session {
  public:
   /// `states_of`: the session whose state tensors this one uses, or null.
   Session(const Program& program, size_t method, uint32_t threads, bool profile, uint64_t mac_budget, Session* states_of,
-          bool deterministic) {
+          bool deterministic, bool low_memory) {
     penlight_session_options options = {};
     options.struct_size = sizeof(options);
     options.threads = threads;
     options.profile = profile ? 1 : 0;
     options.mac_budget = mac_budget;
     options.deterministic = deterministic ? 1 : 0;
+    options.low_memory = low_memory ? 1 : 0;
     options.cancel = &cancel_;
     options.states_of = states_of == nullptr ? nullptr : states_of->session_;
     read_dtypes(program.get(), method);
@@ -463,9 +464,10 @@ NB_MODULE(_runtime, m) {
       .def("self_test", &Program::self_test)
       .def("golden", &Program::golden);
   nb::class_<Session>(m, "Session")
-      .def(nb::init<const Program&, size_t, uint32_t, bool, uint64_t, Session*, bool>(), nb::keep_alive<1, 2>(),
+      .def(nb::init<const Program&, size_t, uint32_t, bool, uint64_t, Session*, bool, bool>(), nb::keep_alive<1, 2>(),
            nb::keep_alive<1, 7>(), nb::arg("program"), nb::arg("method"), nb::arg("threads"), nb::arg("profile"),
-           nb::arg("mac_budget"), nb::arg("states_of").none() = nb::none(), nb::arg("deterministic") = false)
+           nb::arg("mac_budget"), nb::arg("states_of").none() = nb::none(), nb::arg("deterministic") = false,
+           nb::arg("low_memory") = false)
       .def("reset", &Session::reset)
       .def("states", &Session::states)
       .def("set_state", &Session::set_state)

@@ -28,6 +28,7 @@ class Session:
         mac_budget: int,
         states_of: Session | None,
         deterministic: bool,
+        low_memory: bool,
     ) -> None: ...
     def prepare(self, inputs: list[np.ndarray]) -> None: ...
     def run(

@@ -105,6 +105,7 @@ class Program:
         profile: bool = False,
         mac_budget: int = 0,
         deterministic: bool = False,
+        low_memory: bool = False,
         states_of: Session | None = None,
     ) -> Session:
         """Returns a session that runs `method`; make one for each thread that runs.
@@ -114,13 +115,17 @@ class Program:
             profile: time every operator, for `Session.profile`.
             mac_budget: limit for the multiply-accumulates of one run; 0 is no limit.
             deterministic: the same bits on every processor and with any number of threads, in up to 2.5 times the time.
+            low_memory: keep no weights in a second, faster order, which takes up to four times the size of those that have one;
+                so it is too where the program has a memory budget.
             states_of: a session of this program, of another method say, whose state tensors the new one reads and writes instead
                 of its own. Use the two in one thread.
         """
         if not 1 <= threads <= 256:
             raise InvalidArgument(f"threads is {threads}; expected a number from 1 to 256")
         other = None if states_of is None else states_of._native
-        native = _runtime.Session(self._native, self._index(method), threads, profile, mac_budget, other, deterministic)
+        native = _runtime.Session(
+            self._native, self._index(method), threads, profile, mac_budget, other, deterministic, low_memory
+        )
         return Session(native, self.inputs(method), self.outputs(method))
 
     def release_pages(self) -> None:

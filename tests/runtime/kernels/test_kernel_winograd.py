@@ -52,8 +52,8 @@ def test_constant_weights(channels, filters, height, width, pads, batch):
         assert all(np.array_equal(y, results[0]) for y in results)
 
 
-def test_deterministic_sessions_and_budgets_do_without():
-    """Both give what the convolution gives whose weights are not constants."""
+def test_who_does_without():
+    """Deterministic sessions, those of little memory and those with a budget do what they do when weights are not constants."""
     x, weight = rand(1, 32, 24, 24), rand(32, 32, 3, 3, seed=1)
     y = np.zeros((1, 32, 24, 24), np.float32)
     options = {"pads": [1, 1, 1, 1]}
@@ -64,6 +64,8 @@ def test_deterministic_sessions_and_budgets_do_without():
     assert not np.array_equal(fast, direct)
     (small,) = penlight_runtime.Program(packed, memory_budget=1 << 24).session().run([x]).values()
     np.testing.assert_array_equal(small, direct)
+    (low,) = penlight_runtime.Program(packed).session(low_memory=True).run([x]).values()
+    np.testing.assert_array_equal(low, direct)
     (exact,) = free.session(deterministic=True).run([x, weight]).values()
     (same,) = penlight_runtime.Program(packed).session(deterministic=True).run([x]).values()
     np.testing.assert_array_equal(same, exact)
