@@ -8,6 +8,8 @@ from onnx_text import model_from_text, run_onnx
 import penlight_runtime
 from penlight_export import convert, passes
 from penlight_export import graph as g
+from penlight_export.edge.original import original_model
+from penlight_export.edge.reader import read_pen
 from penlight_export.passes.fused_bodies import add_functions
 
 RNG = np.random.default_rng(3)
@@ -62,6 +64,13 @@ def run_edge(proto, folder, inputs, chain=passes.DEFAULT):
     result = convert(path, folder / "m.pen", verify=False, passes=chain)
     (found,) = penlight_runtime.Program.open(folder / "m.pen").session().run(inputs).values()
     return result.summary.operators, found
+
+
+def run_original(folder, inputs):
+    """onnxruntime's result for the operators of the .pen file that run_edge wrote."""
+    model = original_model(read_pen(folder / "m.pen"), "forward")
+    (found,) = run_onnx(g.to_proto(model), inputs).values()
+    return found
 
 
 def assert_close(proto, folder, step=0.05):
@@ -154,6 +163,7 @@ def test_sums_keep_their_bits(tmp_path, kind):
     _, found = run_edge(proto, tmp_path, inputs)
     np.testing.assert_array_equal(found, wanted)
     np.testing.assert_array_equal(body, wanted)
+    np.testing.assert_array_equal(run_original(tmp_path, inputs), wanted)
 
 
 @pytest.mark.parametrize("body", ["f = Add(xf, p)", "c = Conv(xf, k) f = Softmax(c)", "c = Conv(xf, k) f = Add(c, c)"])
@@ -166,9 +176,9 @@ def test_what_is_not_quantized_stays(body):
 
 @pytest.mark.parametrize("biased", [True, False])
 @pytest.mark.parametrize("columns", [1, 7])
-def test_dynamic_products_keep_their_bits(columns, biased):
+def test_dynamic_products_keep_their_bits(tmp_path, columns, biased):
     constants = {
-        "w": RNG.integers(-127, 128, (20, 7)).astype(np.int8),
+        "w": RNG.integers(-63, 64, (20, 7)).astype(np.int8),  # with more, onnxruntime's sums of two saturate on AVX2
         "wz": np.array(0, np.int8),
         "ws": RNG.uniform(0.001, 0.01, columns).astype(np.float32),
         **({"b": RNG.standard_normal(7).astype(np.float32)} if biased else {}),
@@ -184,3 +194,35 @@ def test_dynamic_products_keep_their_bits(columns, biased):
     (wanted,) = run_onnx(proto, inputs).values()
     (found,) = run_onnx(written, inputs).values()
     np.testing.assert_allclose(found, wanted, atol=1e-5)
+    operators, ours = run_edge(proto, tmp_path, inputs)
+    assert operators == {"DynamicQuantizeLinear": 1, "ai.penlight.MatMulIntegerToFloat": 1}
+    np.testing.assert_allclose(ours, wanted, atol=1e-5)
+    np.testing.assert_allclose(run_original(tmp_path, inputs), wanted, atol=1e-5)
+
+
+@pytest.mark.parametrize("zeros", [True, False])
+@pytest.mark.parametrize("kind", ["axis = 1", "axis = 0, block_size = 16"])
+def test_weights_alone_may_have_8_bits(tmp_path, kind, zeros):
+    blocks = "block_size" in kind
+    shape = (2, 7) if blocks else (7,)
+    constants = {
+        "w": RNG.integers(-127, 128, (32, 7)).astype(np.int8),
+        "s": RNG.uniform(0.001, 0.01, shape).astype(np.float32),
+        **({"z": RNG.integers(-9, 9, shape).astype(np.int8)} if zeros else {}),
+    }
+    body = f"f = DequantizeLinear<{kind}>(w, s{', z' if zeros else ''}) y = MatMul(x, f)"
+    proto = model_from_text(f"g (float[1,2,32] x) => (float[1,2,7] y) {{ {body} }}", weights=constants)
+    model = g.from_proto(proto)
+    g.infer_shapes(model)
+    passes.run_passes(model, (passes.DequantizedProducts(), passes.RemoveDeadCode()))
+    assert [node.op_type for node in model.graph] == ["MatMulDequantized"]
+    add_functions(model)
+    g.inline_functions(model)
+    inputs = {"x": RNG.standard_normal((1, 2, 32)).astype(np.float32)}
+    (wanted,) = run_onnx(proto, inputs).values()
+    (body_result,) = run_onnx(g.to_proto(model), inputs).values()
+    np.testing.assert_allclose(body_result, wanted, atol=1e-5)
+    operators, found = run_edge(proto, tmp_path, inputs)
+    assert operators == {"ai.penlight.MatMulDequantized": 1}
+    np.testing.assert_allclose(found, wanted, atol=1e-5)
+    np.testing.assert_allclose(run_original(tmp_path, inputs), wanted, atol=1e-5)

@@ -155,4 +155,4 @@ _DEFINED: dict[str, Callable[[str, str, int], Function]] = {
 }
 WITH_BODIES = frozenset(_DEFINED)
 LEAST_OPSET = 20  # has every activation
-LEAST_OPSETS = {"FusedRMSNormalization": 23}
+LEAST_OPSETS = {"FusedRMSNormalization": 23, "MatMulDequantized": 21}

@@ -22,7 +22,7 @@ from penlight_export.passes.merge_products import MergeProducts
 from penlight_export.passes.pad_conv import FoldPad
 from penlight_export.passes.quantized_layers import QuantizedLayers, QuantizedSums
 from penlight_export.passes.quantized_moves import MoveQuantized
-from penlight_export.passes.quantized_products import QuantizedProducts
+from penlight_export.passes.quantized_products import DequantizedProducts, QuantizedProducts
 from penlight_export.passes.recognise import RecogniseOperators
 from penlight_export.passes.rotary import FuseRotary
 from penlight_export.passes.scale_weights import ScaleWeights
@@ -60,6 +60,7 @@ DEFAULT: tuple[Pass, ...] = (
     QuantizedLayers(),
     QuantizedSums(),
     QuantizedProducts(),
+    DequantizedProducts(),
     FuseResidual(),
     FuseActivation(),
     FuseLinear(),

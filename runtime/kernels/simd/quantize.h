@@ -57,11 +57,7 @@ inline void float_range(const float* x, int64_t count, float* lowest, float* hig
 }
 
 PENLIGHT_INLINE Vf meant_bytes(const uint8_t* p, uint8_t flip, float point, float scale) {
-  int32_t whole[kLanes];
-  for (int lane = 0; lane < kLanes; ++lane) whole[lane] = p[lane] ^ flip;
-  Vi v;
-  __builtin_memcpy(&v, whole, sizeof v);
-  return (__builtin_convertvector(v, Vf) - point) * scale;
+  return (__builtin_convertvector(unsigned_bytes(p) ^ flip, Vf) - point) * scale;
 }
 
 /// The sums of what two tensors of bytes mean, in bytes again; `point`s are zero points of flipped bytes.
