@@ -468,11 +468,35 @@ class Module(types.ModuleType):
         found = getattr(sys.modules[self.__name__.replace("cupy", "numpy")], name)
         if isinstance(found, types.ModuleType):
             return Module(found.__name__)
+        if name == "ogrid":
+            return Grid()
         if isinstance(found, type) or not callable(found):
             return found
         if name in ("nonzero", "unique", "argwhere", "flatnonzero", "where", "extract"):
             return lambda *values, **options: _sized(name, found, values, options)
-        return lambda *values, **options: launched(found, *values, **options)
+        return Function(found)
+
+
+class Grid:
+    """numpy.ogrid with arrays of the device."""
+
+    def __getitem__(self, key):
+        return launched(lambda: np.ogrid[key])
+
+
+class Function:
+    """A function of the module; ufuncs have methods."""
+
+    def __init__(self, function):
+        self._function = function
+
+    def __call__(self, *values, **options):
+        return launched(self._function, *values, **options)
+
+    def __getattr__(self, name):
+        if name not in ("at", "accumulate", "outer", "reduce"):
+            raise AttributeError(f"a function of cupy has no attribute {name!r}")
+        return Function(getattr(self._function, name))
 
 
 def _sized(name, function, values, options):

@@ -7,6 +7,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from penlight.backends.backend import backend_of
 from penlight.ops.arithmetic import where
 from penlight.ops.dispatch import apply
 from penlight.ops.mask import tril, triu
@@ -341,16 +342,17 @@ def _both(lower: Tensor, inner: Tensor, upper: Tensor) -> Tensor:
 
 def lu_arrays(a: Any) -> tuple[Any, Any]:
     """L and U in one array, and the row of A that each row came from; step by step over whole batches."""
+    xp = backend_of(a).xp
     a = a.copy()
     m, n = a.shape[-2:]
-    rows = np.broadcast_to(np.arange(m), a.shape[:-1]).copy()
+    rows = xp.broadcast_to(xp.arange(m), a.shape[:-1]).copy()
     flat, order = a.reshape(-1, m, n), rows.reshape(-1, m)
-    batch = np.arange(len(flat))
+    batch = xp.arange(len(flat))
     for k in range(min(m, n)):
-        best = k + np.abs(flat[:, k:, k]).argmax(axis=1) if m > k and len(flat) else np.zeros(0, np.int64)
+        best = k + xp.abs(flat[:, k:, k]).argmax(axis=1) if m > k and len(flat) else xp.zeros(0, xp.int64)
         flat[batch, k], flat[batch, best] = flat[batch, best], flat[batch, k]
         order[batch, k], order[batch, best] = order[batch, best], order[batch, k]
         pivot = flat[:, k : k + 1, k]
-        flat[:, k + 1 :, k] /= np.where(pivot == 0, 1, pivot)
+        flat[:, k + 1 :, k] /= xp.where(pivot == 0, 1, pivot)
         flat[:, k + 1 :, k + 1 :] -= flat[:, k + 1 :, k, None] * flat[:, k, None, k + 1 :]
     return flat.reshape(a.shape), order.reshape(rows.shape)
