@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """How much of this processor's peak each float kernel of the edge runtime reaches, on one thread.
 
-`python tests/benchmarks/peak.py [--kernels conv3x3_56 linear_128] [--seconds 0.3]`. The peak is that of independent multiply-adds in
-registers, measured by a few lines of C between the kernels' rounds, so that both meet the same load; needs a C compiler. Processor
-time counts. A convolution by Winograd's method may reach more than 1: it is its direct form's work that is counted.
+`python tests/benchmarks/peak.py [--kernels conv3x3_56 linear_128] [--seconds 0.3]`. The peak is that of independent multiply-adds
+in registers, measured by a few lines of C between the kernels' rounds, so that both meet the same load; needs a C compiler.
+Processor time counts. A convolution by Winograd's method may reach more than 1: it is its direct form's work that is counted.
 """
 
 from __future__ import annotations
@@ -22,19 +22,27 @@ from typing import Any
 import record
 
 _SOURCE = """
-typedef float V __attribute__((vector_size(64)));
-/* Twelve chains of multiply-adds on vectors that stay in registers. */
+#if defined(__AVX512F__)
+#define BYTES 64
+#elif defined(__AVX__)
+#define BYTES 32
+#else
+#define BYTES 16
+#endif
+typedef float V __attribute__((vector_size(BYTES)));
+/* Flops of one step: twelve multiply-adds of vectors that stay in registers. */
+int step_flops(void) { return 12 * 2 * BYTES / 4; }
 float multiply_adds(long count) {
-  V a = {1}, b = {2}, c = {3}, d = {4}, e = {5}, f = {6};
-  const V x = {0.5f}, y = {0.25f};
-  for (long i = 0; i < count; ++i) {
+  V a = {1}, b = {2}, c = {3}, d = {4}, e = {5}, f = {6}, g = {7}, h = {8}, i = {9}, j = {10}, k = {11}, l = {12};
+  const V x = a * 0.5f, y = a * 0.25f;
+  for (; count > 0; --count) {
     a = a * x + y; b = b * x + y; c = c * x + y; d = d * x + y; e = e * x + y; f = f * x + y;
+    g = g * x + y; h = h * x + y; i = i * x + y; j = j * x + y; k = k * x + y; l = l * x + y;
   }
-  a += b + c + d + e + f;
+  a += b + c + d + e + f + g + h + i + j + k + l;
   return a[0];
 }
 """
-_FLOPS = 6 * 16 * 2  # of one step of the loop
 _STEPS = 200_000
 
 Layer = tuple[str, dict[str, Any], tuple[int, ...]]  # a class of penlight.nn, its arguments, the input's shape
@@ -77,9 +85,9 @@ def peak_loop(folder: Path) -> Callable[[], float]:
     source.write_text(_SOURCE)
     flags = ["-O2", "-march=native", "-ffp-contract=fast", "-shared", "-fPIC"]
     subprocess.run([compiler, *flags, source, "-o", library], check=True)
-    loop = ctypes.CDLL(str(library)).multiply_adds
-    loop.restype, loop.argtypes = ctypes.c_float, [ctypes.c_long]
-    return lambda: _FLOPS * _STEPS / _seconds(lambda: loop(_STEPS))
+    built = ctypes.CDLL(str(library))
+    built.multiply_adds.restype, built.multiply_adds.argtypes = ctypes.c_float, [ctypes.c_long]
+    return lambda: built.step_flops() * _STEPS / _seconds(lambda: built.multiply_adds(_STEPS))
 
 
 def _seconds(run: Callable[[], Any]) -> float:
@@ -97,7 +105,7 @@ def prepared(name: str, folder: Path, low_memory: bool) -> tuple[Callable[[], An
     (kind, arguments, shape), _ = KERNELS[name]
     pl.manual_seed(0)
     layer, x = getattr(pl.nn, kind)(**arguments), pl.randn(*shape)
-    path = export(layer.eval(), {"x": x}, verify=False).save(folder / f"{name}.pen")
+    path = export(layer.eval(), (x,), verify=False).save(folder / f"{name}.pen")
     session = penlight_runtime.Program.open(path).session(low_memory=low_memory)
     feeds, outputs = [x.numpy()], list(session.run([x.numpy()]).values())
     return lambda: session.run(feeds, outputs), session.macs
@@ -106,12 +114,12 @@ def prepared(name: str, folder: Path, low_memory: bool) -> tuple[Callable[[], An
 def measure(name: str, folder: Path, peak: Callable[[], float], seconds: float, low_memory: bool) -> dict[str, Any]:
     """One row: medians over rounds in which the peak and the kernel take turns."""
     run, macs = prepared(name, folder, low_memory)
+    repeats = max(1, int(2e7 / macs))  # so that the clock's steps do not count
     rates: list[float] = []
     peaks: list[float] = []
     until = time.perf_counter() + seconds
     while len(rates) < 3 or time.perf_counter() < until:
         peaks.append(peak())
-        repeats = max(1, int(2e7 / macs))  # so that the clock's steps do not count
         rates.append(2 * macs * repeats / _seconds(lambda: [run() for _ in range(repeats)]))
     rate, most = statistics.median(rates), statistics.median(peaks)
     row = {"kernel": name, "gflops": round(rate / 1e9, 2), "peak_gflops": round(most / 1e9, 2)}
@@ -130,9 +138,10 @@ def main() -> None:
         folder = Path(name)
         peak, rows = peak_loop(folder), []
         for kernel in options.kernels:
-            rows.append(measure(kernel, folder, peak, options.seconds, options.low_memory))
-            row = rows[-1]
-            print(f"{kernel:16} {row['gflops']:8.1f} GFLOP/s  {row['fraction']:5.2f} of the peak, goal {row['goal']:.2f}", flush=True)
+            row = measure(kernel, folder, peak, options.seconds, options.low_memory)
+            rows.append(row)
+            rate, fraction, goal = row["gflops"], row["fraction"], row["goal"]
+            print(f"{kernel:16} {rate:8.1f} GFLOP/s  {fraction:5.2f} of the peak, goal {goal:.2f}", flush=True)
     settings = {"low_memory": options.low_memory, "rows": rows}
     record.save(options.output, {"schema": "penlight.benchmark.peak/1", **record.machine("numpy"), **settings})
 
