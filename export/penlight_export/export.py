@@ -202,7 +202,7 @@ def _with_functions(model: Model, module: Any) -> Model:
     """A copy in which modules are functions; the program is made from the model as it is."""
     boxed = clone(model)
     boxed.graph.meta.clear()
-    root = module if hasattr(module, "named_modules") else getattr(module, "__self__", None)  # a method's module
+    root: Any = module if hasattr(module, "named_modules") else getattr(module, "__self__", None)  # a method's module
     modules = root.named_modules() if hasattr(root, "named_modules") else ()
     box_modules(boxed, {path: type(each).__name__ for path, each in modules if type(each).forward is not Module.forward})
     return boxed

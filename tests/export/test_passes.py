@@ -536,6 +536,52 @@ def test_bodies_are_optimised_and_what_they_read_stays(condition):
     assert [inner.op_type for inner in node.attributes["else_branch"].value] == ["Sigmoid", "Mul"]
 
 
+class Branches(Pass):
+    """Puts the branches of another model in the place of a Tanh."""
+
+    name = "branches"
+
+    def run(self, model):
+        found = next(node for node in model.graph if node.op_type == "Tanh")
+        source = g.from_proto(model_from_text(BRANCH)).graph
+        taken = next(node for node in source if node.op_type == "If")
+        bodies = {name: taken.attributes[name].value.clone(allow_outer_scope_values=True) for name in taken.attributes}
+        for body in bodies.values():
+            for node in tuple(body):
+                for index, value in enumerate(node.inputs):
+                    if value is not None and value.name in ("x", "used"):
+                        node.replace_input_with(index, found.inputs[0])
+        made = g.make_node("If", [model.graph.inputs[0]], bodies, output_names=["made"], like=found)
+        g.replace_node(found, [made], made.outputs)
+        return 1
+
+
+def test_a_pass_may_bring_bodies():
+    """Passes that run behind it see them, and the note that there are none does not outlive the run."""
+    proto = model_from_text("g (bool c, float[3,4] x) => (float[3,4] y) { h = Abs(x) t = Tanh(h) y = Neg(t) }")
+    model = g.from_proto(proto)
+    passes.run_passes(model, (passes.RemoveIdentities(), Branches(), passes.RemoveIdentities(), passes.MergeCommon()))
+    assert operators(model) == ["Abs", "If", "Neg"] and g.NO_BODIES not in model.graph.meta
+    assert [inner.op_type for inner in g.all_nodes(model.graph)].count("Sigmoid") == 1
+    assert not [inner for inner in g.all_nodes(model.graph) if inner.op_type == "Identity"]
+    onnx.checker.check_model(g.to_proto(model))
+    plain = g.from_proto(proto)
+    seen = []
+    passes.run_passes(plain, (Looks(seen),))
+    assert seen == [True] and g.NO_BODIES not in plain.graph.meta
+
+
+class Looks(Pass):
+    name = "looks"
+
+    def __init__(self, seen):
+        self.seen = seen
+
+    def run(self, model):
+        self.seen.append(g.NO_BODIES in model.graph.meta)
+        return 0
+
+
 def test_passes_are_chosen_by_name():
     names = [each.name for each in passes.select_passes(["dead-code", "common-subexpressions"])]
     assert list(dict.fromkeys(names)) == ["common subexpressions", "dead code"]  # in the order in which they run

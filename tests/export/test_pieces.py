@@ -17,6 +17,8 @@ from onnx_text import model_from_text
 import penlight as pl
 import penlight.nn as nn
 from penlight_export import export, load_onnx
+from penlight_export.edge.lower import lower_program
+from penlight_export.edge.segments import SegmentBuilder
 from penlight_export.engines import LargeOnnxEngine, OnnxEngine
 from penlight_export.errors import ChangedWeightsError, InvalidModelError
 from penlight_export.graph import clone, from_proto, to_proto
@@ -64,6 +66,29 @@ def test_mapped_files_are_checked(tmp_path, monkeypatch):
     path.write_bytes(proto.SerializeToString())
     with pytest.raises(InvalidModelError, match="not as many elements"):
         load_onnx(path)
+
+
+ATTRIBUTES = """g (float[N] x) => (float[N] a, float[N] b, float[N] c, float[N] d, int64[K] e, int64[K] f) {
+    a = LeakyRelu <alpha = 0.0> (x)
+    b = LeakyRelu <alpha = -0.0> (x)
+    c = LeakyRelu <alpha = -0.0> (x)
+    d = LeakyRelu <alpha = 1.0> (x)
+    e = Constant <value_ints = [1, 0]> ()
+    f = Constant <value_ints = [1, 1]> ()
+}"""
+
+
+def test_equal_attributes_are_encoded_once_and_others_apart():
+    """0.0 is not -0.0, which the same number would stand for in a table."""
+    model = from_proto(model_from_text(ATTRIBUTES))
+    message = OnnxMessage(model)
+    assert len(message.attributes) == 5
+    assert message.pieces().join() == to_proto(clone(model)).SerializeToString(deterministic=True)
+    program = lower_program({"forward": model}, SegmentBuilder(), {})
+    alphas = [node.attributes[0].real for node in program.methods[0].nodes[:4]]
+    assert [str(alpha) for alpha in alphas] == ["0.0", "-0.0", "-0.0", "1.0"]
+    assert program.methods[0].nodes[1].attributes[0] is program.methods[0].nodes[2].attributes[0]
+    assert [node.attributes[0].integers for node in program.methods[0].nodes[4:]] == [[1, 0], [1, 1]]
 
 
 def test_blocks_of_arrays():

@@ -140,12 +140,13 @@ class _Tables:
 
     def attribute(self, name: str, kind: str, value: Any) -> _Attribute:
         """An attribute that is no tensor and no body, made once; by its text, since 0.0 and -0.0 are equal."""
-        key = name, kind, repr(value)
+        content = list(value) if kind.endswith("S") else value
+        key = name, kind, repr(content)
         found = self._attributes.get(key)
         if found is None:
             code, field = _ATTRIBUTES[kind]
             found = self._attributes[key] = _Attribute(name=name, kind=code)
-            setattr(found, field, list(value) if kind.endswith("S") else value)
+            setattr(found, field, content)
         return found
 
     def constant(self, value: Value) -> tuple[np.ndarray, pen.SpanT]:

@@ -60,6 +60,7 @@ class OnnxMessage:
         self.texts: dict[str | None, bytes] = {None: b"\0", "": b"\0"}
         self.notes: dict[tuple[str, str], bytes] = {}
         self.types: dict[Any, bytes] = {}
+        self.attributes: dict[tuple[str, int, str], bytes] = {}
         self.nodes = b"".join([part(1, self._node(node)) for node in model.graph])
         self.values = {value: part(13, self._value(value)) for value in self._inner_values()}
 
@@ -120,7 +121,7 @@ class OnnxMessage:
         if node.name:
             parts += (b"\x1a", texts.get(node.name) or self._encoded(node.name))
         parts += (b"\x22", texts.get(node.op_type) or self._encoded(node.op_type))
-        parts += [part(5, _attribute(attribute)) for attribute in node.attributes.values()]
+        parts += [self._attribute(attribute) for attribute in node.attributes.values()]
         if node.doc_string:
             parts.append(_text(6, node.doc_string))
         if node.domain:
@@ -128,6 +129,17 @@ class OnnxMessage:
         if node.overload:
             parts.append(_text(8, node.overload))
         return b"".join(parts + self._notes(9, node.metadata_props))
+
+    def _attribute(self, attribute: Attr) -> bytes:
+        """The field of an attribute; many nodes have the same ones. By its text, since 0.0 and -0.0 are equal."""
+        if attribute.type not in _PLAIN or attribute.is_ref() or attribute.doc_string:
+            return part(5, attribute_to_proto(attribute))
+        value = tuple(attribute.value) if attribute.type == AttributeType.INTS else attribute.value
+        key = attribute.name, int(attribute.type), repr(value)
+        found = self.attributes.get(key)
+        if found is None:
+            found = self.attributes[key] = part(5, _attribute(attribute))
+        return found
 
     def _encoded(self, text: str | None) -> bytes:
         data = (text or "").encode()
@@ -191,10 +203,12 @@ def _tensor(value: Value) -> list[Piece]:
     return [start + array.tobytes()] if array.nbytes <= SMALL_ARRAY and array.dtype.byteorder != ">" else [start, array]
 
 
+_PLAIN = frozenset({AttributeType.INT, AttributeType.FLOAT, AttributeType.STRING, AttributeType.INTS})
+
+
 def _attribute(attribute: Attr) -> bytes:
+    """One of a plain kind."""
     kind, value = attribute.type, attribute.value
-    if attribute.is_ref() or attribute.doc_string:
-        return attribute_to_proto(attribute)
     if kind == AttributeType.INT:
         content = _integer(3, value)
     elif kind == AttributeType.FLOAT:
