@@ -55,7 +55,7 @@ __device__ void store_rows(Half* matrix, int64 stride, int first, int rows, int 
 // Grid: tiles of 64 keys, heads of the keys, batch. All queries of the `group` heads that read these keys pass by. Scores are
 // computed transposed, a warp's 16 keys against all queries of a tile, so that no sum crosses warps.
 template <typename Half, int kWidth>  // 32, 64, 96, 128
-__global__ void __launch_bounds__(kTileThreads)
+__global__ void __launch_bounds__(kTileThreads, 2)
     attention_backward_keys(const Half* q, const Half* k, const Half* v, const Half* grad, const Half* mask,
                             const unsigned char* allowed, const float* log_sums, const float* dots, Half* grad_k, Half* grad_v,
                             int64 q_batch, int64 q_head, int64 q_row, int64 k_batch, int64 k_head, int64 k_row, int64 v_batch,
@@ -132,7 +132,7 @@ __global__ void __launch_bounds__(kTileThreads)
 
 // Grid: tiles of 64 queries, heads, batch; the keys that they see pass by.
 template <typename Half, int kWidth>  // 32, 64, 96, 128
-__global__ void __launch_bounds__(kTileThreads)
+__global__ void __launch_bounds__(kTileThreads, 2)
     attention_backward_queries(const Half* q, const Half* k, const Half* v, const Half* grad, const Half* mask,
                                const unsigned char* allowed, const float* log_sums, const float* dots, Half* grad_q, int64 q_batch,
                                int64 q_head, int64 q_row, int64 k_batch, int64 k_head, int64 k_row, int64 v_batch, int64 v_head,

@@ -30,7 +30,7 @@ _TEMPLATES = {
 # A second parameter F stands for each expression of a list, a number for those that the comment behind it lists.
 _KERNEL = re.compile(
     r"template <typename (T|Real|Half|Number|Any)(?:(, typename F)>|, int \w+>\s*// (\d+(?:, \d+)*)|>)\s*"
-    r"__global__ void\s+(?:__launch_bounds__\(\w+\)\s+)?(\w+)\(([^)]*)\)\s*\{"
+    r"__global__ void\s+(?:__launch_bounds__\([\w, ]+\)\s+)?(\w+)\(([^)]*)\)\s*\{"
 )
 _LIST = re.compile(r"#define PENLIGHT_(\w+)\(X\)((?:.*\\\n)*.*)")
 
