@@ -123,6 +123,44 @@ def _without_own_kernels(place: Place, call: Callable[[], Any]) -> float:
         place.backend.kernels.update(saved)
 
 
+def products(place: Place) -> Iterator[dict[str, Any]]:
+    """Rows with seconds and arithmetic per second of attention and convolution, forward and backward, in bfloat16."""
+    batch, length, channels = place.size(8, 1), place.size(1024, 16), place.size(256, 8)
+    heads = [(batch, place.size(12, 2), length, 64)] * 3
+    images = [(place.size(64, 2), channels, 28, 28), (channels, channels, 3, 3)]
+    # Both backwards take twice the arithmetic of their forward; a causal mask leaves half of it.
+    cases = (
+        ("attention", heads, 3 * 2 * 2 * batch * heads[0][1] * length * length * 64 / 2),
+        ("convolution", images, 3 * 2 * images[0][0] * 28 * 28 * channels * channels * 9),
+    )
+    for name, shapes, operations in cases:
+        row: dict[str, Any] = {"product": name, "dtype": "bfloat16", "shapes": shapes, "operations": operations}
+        rng = np.random.default_rng(0)
+        arrays = [rng.normal(size=shape).astype(np.float32) for shape in (*shapes, shapes[0])]
+        tensors = [pl.from_numpy(a).to("bfloat16").to(place.name) for a in arrays]
+        call = _product(F, name, tensors[-1], [t.requires_grad_(True) for t in tensors[:-1]])
+        row["seconds"] = place.median_seconds(call)
+        row["teraflops"] = operations / row["seconds"] / 1e12
+        row["reference_seconds"] = _without_own_kernels(place, call)
+        if place.torch is not None:
+            peers = [place.torch.from_numpy(a).to(place.torch.bfloat16).to(place.name) for a in arrays]
+            call = _product(place.torch.nn.functional, name, peers[-1], [t.requires_grad_(True) for t in peers[:-1]])
+            row["torch_seconds"] = place.median_seconds(call)
+        yield row
+
+
+def _product(functions: Any, name: str, seed: Any, tensors: Any) -> Callable[[], Any]:
+    def call() -> None:
+        for t in tensors:
+            t.grad = None
+        if name == "attention":
+            functions.scaled_dot_product_attention(*tensors, is_causal=True).backward(seed)
+        else:
+            functions.conv2d(*tensors, padding=1).backward(seed)
+
+    return call
+
+
 # One builder for both libraries: the names and arguments are the same.
 def perceptron(nn: Any, width: int) -> Any:
     return nn.Sequential(nn.Linear(784, width), nn.ReLU(), nn.Linear(width, width), nn.ReLU(), nn.Linear(width, 10))

@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Everything that wants a GPU in one call: the tests of this folder, then times, written to one JSON file.
 
-    python tests/gpu/run_all.py [--output FILE] [--on cuda|cpu] [--no-tests]
+    python tests/gpu/run_all.py [--output FILE] [--on cuda|cpu] [--parts tests,sanitizer,kernels,products,steps,models] [--no-compile]
 
 The file is $OUT/gpu.json where OUT is set, else tests/benchmarks/results/gpu.json. `--on cpu` is a dry run with tiny sizes.
 """
@@ -13,6 +13,7 @@ import argparse
 import datetime
 import json
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -23,6 +24,7 @@ from typing import Any
 FOLDER = Path(__file__).resolve().parent
 ROOT = FOLDER.parents[1]
 sys.path.insert(0, str(FOLDER))
+PARTS = ("tests", "sanitizer", "kernels", "products", "steps", "models")
 
 
 def default_output() -> Path:
@@ -54,6 +56,20 @@ def run_tests(place: str) -> dict[str, Any]:
         }
 
 
+def run_sanitizer() -> dict[str, Any]:
+    """What compute-sanitizer says of the block kernels' tests; None as exit code where it is not installed."""
+    program = shutil.which("compute-sanitizer")
+    if program is None:
+        return {"exit_code": None}
+    tests = "softmax or layer_norm or cross_entropy or attention or conv2d or batch_norm or embedding"
+    command = [program, "--error-exitcode", "3", sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-k", tests]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    done = subprocess.run(
+        [*command, str(FOLDER / "test_gpu_operators.py")], cwd=ROOT, env=environment, capture_output=True, text=True
+    )
+    return {"exit_code": done.returncode, "summary": [line for line in done.stdout.splitlines() if "ERROR SUMMARY" in line]}
+
+
 def describe(place: str) -> dict[str, Any]:
     """Date, commit, GPU and versions."""
     commit = subprocess.run(["git", "rev-parse", "HEAD"], cwd=ROOT, capture_output=True, text=True).stdout.strip()
@@ -77,18 +93,30 @@ def describe(place: str) -> dict[str, Any]:
     return facts
 
 
-def run_benchmarks(place: str) -> dict[str, Any]:
-    """The rows of gpu_benchmarks.py, printed as they come."""
+def run_benchmarks(place: str, parts: tuple[str, ...], compiles: bool) -> dict[str, Any]:
+    """The rows of gpu_benchmarks.py and step_benchmarks.py, printed as they come."""
     import gpu_benchmarks  # imports penlight, and needs the device
+    import step_benchmarks
 
     there = gpu_benchmarks.Place(place)
     results: dict[str, Any] = {"torch": there.torch.__version__ if there.torch is not None else None}
-    for name, rows in (("kernels", gpu_benchmarks.kernels(there)), ("steps", gpu_benchmarks.steps(there))):
+    makers = {name: getattr(gpu_benchmarks, name) for name in ("kernels", "products", "steps")}
+    makers["models"] = lambda there: step_benchmarks.steps(there, compiles)
+    for name, make in makers.items():
+        if name not in parts:
+            continue
         results[name] = []
-        for row in rows:
+        for row in make(there):
             print(json.dumps(row), flush=True)
             results[name].append(row)
     return results
+
+
+def _parts(text: str) -> tuple[str, ...]:
+    chosen = tuple(text.split(","))
+    if unknown := set(chosen) - set(PARTS):
+        raise argparse.ArgumentTypeError(f"unknown part {', '.join(sorted(unknown))}; there are {', '.join(PARTS)}")
+    return chosen
 
 
 def main() -> int:
@@ -96,12 +124,15 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n\n")[0])
     parser.add_argument("--output", type=Path, default=default_output())
     parser.add_argument("--on", choices=("cuda", "cpu"), default="cuda")
-    parser.add_argument("--no-tests", action="store_true")
+    parser.add_argument("--parts", type=_parts, default=PARTS, help=f"of {', '.join(PARTS)}; all by default")
+    parser.add_argument("--no-compile", action="store_true", help="leave out torch.compile, which takes minutes")
     options = parser.parse_args()
     result = describe(options.on)
-    if not options.no_tests:
+    if "tests" in options.parts:
         result["tests"] = run_tests(options.on)
-    result.update(run_benchmarks(options.on))
+    if "sanitizer" in options.parts and options.on != "cpu":
+        result["sanitizer"] = run_sanitizer()
+    result.update(run_benchmarks(options.on, options.parts, not options.no_compile))
     options.output.parent.mkdir(parents=True, exist_ok=True)
     options.output.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
     print(f"wrote {options.output}")
