@@ -61,11 +61,21 @@ class Library:
         entries = [_entry(kernel, of) for kernel, of in instances]
         path.write_text("\n".join([f'#include "{family}.cu"', *entries, _ORDER]) + "\n", encoding="ascii")
         # -O1 takes three times as long where a family has dozens of small instances.
-        level = "-O0" if len(entries) > 40 else "-O1"
-        options = ["-std=c++17", level, "-Wall", "-Wno-unknown-pragmas", "-Werror", "-shared", "-fPIC", "-DPENLIGHT_HOST_SHIM"]
-        command = [self._compiler, *options, f"-I{source.FOLDER}", f"-I{SUPPORT}", str(path), "-o", str(library)]
-        subprocess.run(command, check=True, timeout=300)
+        options = self._options("-O0" if len(entries) > 40 else "-O1")
+        self._run([*options, f"-I{source.FOLDER}", f"-I{SUPPORT}", "-shared", str(path), "-o", str(library)])
         return ctypes.CDLL(str(library))
+
+    def _options(self, level: str) -> list[str]:
+        """The compiler's, with the shim read once for all families: its standard headers take most of a compilation."""
+        folder = self._folder / level[1:]
+        options = ["-std=c++17", level, "-Wall", "-Wno-unknown-pragmas", "-Werror", "-fPIC", "-DPENLIGHT_HOST_SHIM"]
+        if not folder.exists():
+            folder.mkdir()
+            self._run([*options, "-w", "-x", "c++-header", str(SUPPORT / "host_shim.h"), "-o", str(folder / "host_shim.h.gch")])
+        return [*options, "-include", str(folder / "host_shim.h")]  # an -I would not do: only the first include may be precompiled
+
+    def _run(self, command: list[str]) -> None:
+        subprocess.run([self._compiler, *command], check=True, timeout=300)
 
 
 def _number(kernel: source.Kernel) -> str:
