@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Everything that wants a GPU in one call: the tests of this folder, then times, written to one JSON file.
 
-    python tests/gpu/run_all.py [--output FILE] [--on cuda|cpu] [--parts tests,sanitizer,kernels,products,steps,models] [--no-compile]
+    python tests/gpu/run_all.py [--output FILE] [--on cuda|cpu] [--parts tests,sanitizer,models,...] [--no-compile]
 
 The file is $OUT/gpu.json where OUT is set, else tests/benchmarks/results/gpu.json. `--on cpu` is a dry run with tiny sizes.
 """

@@ -45,6 +45,10 @@ class Backend:
         """An array of one number, made on `device` without a copy from elsewhere."""
         return self.xp.full(shape, value, dtype)
 
+    def made(self, make: Callable[[Any], Any], device: Device) -> Any:
+        """The array that `make(xp)` gives on `device`."""
+        return make(self.xp)
+
     def empty(self, shape: tuple[int, ...], dtype: Any) -> Any:
         """An array with undefined content."""
         return self.xp.empty(shape, dtype)

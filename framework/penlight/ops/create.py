@@ -100,9 +100,9 @@ def device_as_given(array: Any, device: Any, requires_grad: bool = False) -> Ten
 def _make(operator: Operator, device: Any, requires_grad: bool) -> Tensor:
     if mode.tracer is not None:
         return apply(operator)
-    if isinstance(operator, Full) and device is not None and str(device) != "cpu":
-        place = Device(device)
-        result = from_array(get_backend(place).full(tuple(operator.shape), operator.value, operator.dtype.numpy, place))
+    if device is not None and str(device) != "cpu" and not (isinstance(operator, Arange) and operator.dtype.kind > 1):
+        # Made there: a copy from the host would wait, and could not be captured. Floats are counted as the CPU counts them.
+        result = from_array(get_backend(Device(device)).made(operator.forward, Device(device)))
         return result.requires_grad_() if requires_grad else result
     return device_as_given(np.asarray(operator.forward(np)), device, requires_grad)
 

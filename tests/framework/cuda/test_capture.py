@@ -104,6 +104,12 @@ def test_tensors_of_the_host_are_copied_to_where_the_graph_reads(fake_cuda):
         assert step(pl.full((2, 2), value), {"w": pl.full((2, 2), value, device="cuda")}).item() == 4 * value**2
 
 
+def test_new_tensors_are_made_on_the_device(fake_cuda):
+    step = pl.cuda.capture(lambda x: x + pl.arange(3, device="cuda") + pl.ones(3, device="cuda") * 2 + pl.zeros_like(x), warmup=1)
+    for k in range(3):
+        assert step(pl.full((3,), float(k), device="cuda")).tolist() == [k + 2.0, k + 3.0, k + 4.0]
+
+
 def test_results_are_not_overwritten_by_the_next_launch(fake_cuda):
     step = pl.cuda.capture(lambda x: x + 1, warmup=1)
     results = [step(pl.full((3,), float(k), device="cuda")) for k in range(4)]

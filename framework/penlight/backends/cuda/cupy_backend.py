@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -75,6 +76,10 @@ class CudaBackend(Backend):
     def full(self, shape: tuple[int, ...], value: Any, dtype: Any, device: Device) -> Any:
         with self.xp.cuda.Device(device.index or 0):
             return self.xp.full(shape, value, dtype)
+
+    def made(self, make: Callable[[Any], Any], device: Device) -> Any:
+        with self.xp.cuda.Device(device.index or 0):
+            return make(self.xp)
 
     def to_numpy(self, array: Any) -> np.ndarray:
         recording.refuse_value("a copy to the host")
