@@ -64,6 +64,7 @@ struct WinogradPlan {
   int64_t down, across, tiles;   // tiles of an image
   int64_t block, blocks;         // tiles of a block
   int64_t pitch, lanes_floats;   // of the padded image of one block of channels
+  int64_t left_step, sums_step;  // between matrices: a line more, or they would share a few sets of the first cache
   int64_t image_floats, slot_floats;
   const Conv2d* conv;
 };
@@ -83,7 +84,9 @@ WinogradPlan winograd_plan(const Conv2d& conv, int64_t tile) {
   p.pitch = (p.across * tile + 2) * p.table->lanes;
   p.lanes_floats = (p.down * tile + 2) * p.pitch;
   p.image_floats = p.lanes_floats * (conv.channels / p.table->lanes);
-  p.slot_floats = p.matrices * p.block * (conv.channels + conv.filters);
+  p.left_step = p.block * conv.channels + kPanel;
+  p.sums_step = p.block * conv.filters + kPanel;
+  p.slot_floats = p.matrices * (p.left_step + p.sums_step);
   return p;
 }
 
@@ -117,7 +120,7 @@ void winograd_read(const WinogradPlan& p, const float* x, const float* x_end, in
 void winograd_patches(const WinogradPlan& p, const float* images, int64_t first, int64_t count, int64_t block, float* left) {
   WinogradTile t = {};
   t.row = p.pitch;
-  t.step = p.block * p.conv->channels;
+  t.step = p.left_step;
   for (int64_t i = 0; i < count; ++i) {
     const int64_t h = (first + i) / p.across * p.tile, w = (first + i) % p.across * p.tile;
     t.image = images + block * p.lanes_floats + h * p.pitch + w * p.table->lanes;
@@ -132,11 +135,11 @@ void winograd_product(const WinogradPlan& p, const float* packed, int64_t count,
   block.rows = count;
   block.columns = c.filters;
   block.depth = c.channels;
-  block.a = left + matrix * p.block * c.channels;
+  block.a = left + matrix * p.left_step;
   block.a_row = c.channels;
   block.b = packed + matrix * c.filters * c.channels;
   block.b_panel = c.channels * kPanel;
-  block.c = sums + matrix * p.block * c.filters;
+  block.c = sums + matrix * p.sums_step;
   block.c_row = c.filters;
   gemm_block(block);
 }
@@ -174,7 +177,7 @@ void winograd_outputs(const WinogradPlan& p, const float* sums, int64_t first, i
   const float end = residual == nullptr ? 0.0f : __builtin_inff();  // limits come after what is added
   WinogradTile t = {};
   t.to = outputs;
-  t.step = p.block * c.filters;
+  t.step = p.sums_step;
   t.bias = bias == nullptr ? none : bias + filter;
   t.low = low - end;
   t.high = high + end;
@@ -195,7 +198,7 @@ void winograd_block(const WinogradPlan& p, int64_t index, const float* images, c
                     const float* residual, float* y, float* slot, const Parallel& parallel) {
   const Conv2d& c = *p.conv;
   const int64_t first = index * p.block, count = conv_min(p.block, p.tiles - first);
-  float* sums = slot + p.matrices * p.block * c.channels;
+  float* sums = slot + p.matrices * p.left_step;
   parallel_for(parallel, static_cast<size_t>(c.channels / p.table->lanes),
                [&](size_t block) { winograd_patches(p, images, first, count, static_cast<int64_t>(block), slot); });
   parallel_for(parallel, static_cast<size_t>(p.matrices),
