@@ -65,6 +65,7 @@ struct IntegerGemmTable {
   void (*interleave)(const uint8_t* a, const uint8_t* b, int64_t count, ByteZero zero, int16_t* pairs, int64_t step);
   void (*widen)(const uint8_t* x, int64_t count, ByteZero zero, int16_t* wide);
   int32_t (*dot)(const uint8_t* x, ByteZero zero, const int16_t* y, int64_t count);
+  // Null where code is small: those of convolutions that are computed one output after the other there.
   void (*taps)(const ByteTap* taps, int64_t tap_count, int64_t count, int64_t first, int32_t* sums);
   void (*split)(const int32_t* from, int64_t count, int32_t* even, int32_t* odd);
   void (*three)(const int16_t* const* columns, int64_t next, const int32_t* weights, int64_t count, int32_t* even, int32_t* odd);

@@ -149,7 +149,7 @@ Status quantize_linear_run(Context& context) {
       const T* values = x.as<T>();
       Q* results = y.as<Q>();
       quantize_runs(context, s, [&](const QuantizeRun& run) {
-        if constexpr (sizeof(T) == sizeof(float) && Element<T>::kIsFloat && sizeof(Q) == 1) {
+        if constexpr (sizeof(T) == sizeof(float) && Element<T>::kIsFloat && sizeof(Q) == 1 && !PENLIGHT_SMALL) {
           const Q point = zero.present() ? zero.as<Q>()[zero.shape.count() == 1 ? 0 : run.place] : Q(0);
           if (run.step == 0)
             return quantize_table().quantize(values + run.first, run.count, scale_value(scale, run.place), byte_range(point),

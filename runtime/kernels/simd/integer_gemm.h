@@ -61,6 +61,25 @@ __attribute__((noinline)) void integer_tile(const int16_t* a, int64_t a_row, con
   }
 }
 
+#if PENLIGHT_SMALL
+inline void interleave_bytes(const uint8_t* a, const uint8_t* b, int64_t count, ByteZero zero, int16_t* pairs, int64_t step) {
+  for (int64_t i = 0; i < count; ++i) {
+    int16_t* to = pairs + i / kIntegerPanel * step + i % kIntegerPanel * 2;
+    to[0] = static_cast<int16_t>(a != nullptr ? (a[i] ^ zero.flip) - zero.point : 0);
+    to[1] = static_cast<int16_t>(b != nullptr ? (b[i] ^ zero.flip) - zero.point : 0);
+  }
+}
+
+inline void widen_bytes(const uint8_t* x, int64_t count, ByteZero zero, int16_t* wide) {
+  for (int64_t i = 0; i < count; ++i) wide[i] = static_cast<int16_t>((x[i] ^ zero.flip) - zero.point);
+}
+
+inline int32_t dot_bytes(const uint8_t* x, ByteZero zero, const int16_t* y, int64_t count) {
+  uint32_t total = 0;
+  for (int64_t i = 0; i < count; ++i) total += static_cast<uint32_t>(((x[i] ^ zero.flip) - zero.point) * y[i]);
+  return static_cast<int32_t>(total);
+}
+#else
 PENLIGHT_INLINE Bytes load_bytes(const uint8_t* p) {
   Bytes v;
   __builtin_memcpy(&v, p, sizeof v);
@@ -225,6 +244,8 @@ inline void requantize_sums(const int32_t* sums, int64_t count, const Requantize
   for (; i < count; ++i) y[i] = static_cast<uint8_t>(y[i] ^ 0x80);
 }
 
+#endif
+
 /// Sums of dynamically quantized products as floats: sums * scales + bias, each a rounding of its own.
 inline void scale_sums(const int32_t* sums, int64_t count, float scale, const float* own, const float* bias, float* y) {
   int64_t i = 0;
@@ -241,15 +262,22 @@ inline void scale_sums(const int32_t* sums, int64_t count, float scale, const fl
 }
 
 #if PENLIGHT_SMALL
-#define PENLIGHT_INTEGER_TILES(columns) \
-  { nullptr, integer_tile<1, columns>, integer_tile<2, columns> }
+constexpr IntegerGemmTable kIntegerGemmTable = {{nullptr, integer_tile<1, kIntegerPanel>, integer_tile<2, kIntegerPanel>},
+                                                {nullptr, integer_tile<1, kIntegerPanel>, integer_tile<2, kIntegerPanel>},
+                                                interleave_bytes,
+                                                widen_bytes,
+                                                dot_bytes,
+                                                nullptr,
+                                                nullptr,
+                                                nullptr,
+                                                nullptr,
+                                                scale_sums};
 #else
 #define PENLIGHT_INTEGER_TILES(columns)                                                                              \
   {                                                                                                                  \
     nullptr, integer_tile<1, columns>, integer_tile<2, columns>, integer_tile<3, columns>, integer_tile<4, columns>, \
         integer_tile<5, columns>, integer_tile<6, columns>                                                           \
   }
-#endif
 
 constexpr IntegerGemmTable kIntegerGemmTable = {PENLIGHT_INTEGER_TILES(kIntegerPanel),
                                                 PENLIGHT_INTEGER_TILES(kIntegerHalf),
@@ -261,5 +289,5 @@ constexpr IntegerGemmTable kIntegerGemmTable = {PENLIGHT_INTEGER_TILES(kIntegerP
                                                 integer_three,
                                                 requantize_sums,
                                                 scale_sums};
-
 #undef PENLIGHT_INTEGER_TILES
+#endif
