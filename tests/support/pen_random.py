@@ -104,6 +104,7 @@ INDEX_OPERANDS = {
     ("RoiAlign", 2): "int64",
     ("TensorScatter", 2): "int64",
     ("Attention", 6): "int64",
+    ("RotaryEmbedding", 3): "int64",
     ("DequantizeLinear", 0): "int8",
     ("DequantizeLinear", 2): "int8",
     ("QuantizeLinear", 2): "int8",
@@ -146,11 +147,15 @@ def likely_shapes(name: str, rng: np.random.Generator) -> list[tuple[int, ...]]:
     if "Pool" in name or name in ("Resize", "DepthToSpace", "SpaceToDepth"):
         return [(n, c, *spatial)]
     if name in ("Gemm", "FusedGemm", "MatMul"):
-        return [(n, k), (k, m), (m,)]
+        return [(n, k), (k, m), (m,), (n, m)][: 4 if name == "FusedGemm" else 3]
     if name in ("BatchNormalization", "InstanceNormalization", "GroupNormalization"):
         return [(n, c, *spatial), (c,), (c,), (c,), (c,)]
     if name in ("LayerNormalization", "RMSNormalization"):
         return [(n, c, m), (m,), (m,)]
+    if name in ("FusedLayerNormalization", "FusedRMSNormalization"):
+        return [(n, c, m), (n, c, m), (m,), (m,)]
+    if name == "RotaryEmbedding":
+        return [(n, c, m, 4), (3, 2), (3, 2), (n, m)]
     gates = {"RNN": 1, "GRU": 3, "LSTM": 4}.get(name, 0)
     if gates:
         return [(n, c, m), (1, gates * k, m), (1, gates * k, k), (1, 2 * gates * k), (c,), (1, c, k), (1, c, k), (1, 3 * k)]
