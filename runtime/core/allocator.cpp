@@ -61,16 +61,21 @@ Status Memory::failure(penlight_error& error, const char* what) const {
               what, bytes, static_cast<unsigned long long>(used_), static_cast<unsigned long long>(budget_));
 }
 
-bool ArrayBytes::reset(Memory& memory, size_t count, size_t element_size) {
+bool ArrayBytes::reserve(Memory& memory, size_t count, size_t element_size) {
   clear(element_size);
   if (count == 0) return true;
   size_t bytes = 0;
   if (__builtin_mul_overflow(count, element_size, &bytes)) bytes = SIZE_MAX;  // the allocator refuses
   data_ = memory.allocate(bytes, 16);
   if (data_ == nullptr) return false;
-  memset(data_, 0, bytes);
   memory_ = &memory;
   count_ = count;
+  return true;
+}
+
+bool ArrayBytes::reset(Memory& memory, size_t count, size_t element_size) {
+  if (!reserve(memory, count, element_size)) return false;
+  if (count > 0) memset(data_, 0, count * element_size);
   return true;
 }
 

@@ -47,6 +47,7 @@ class ArrayBytes {
 
  protected:
   ArrayBytes() = default;
+  bool reserve(Memory& memory, size_t count, size_t element_size);
   bool reset(Memory& memory, size_t count, size_t element_size);
   void clear(size_t element_size);
 
@@ -68,6 +69,8 @@ class Array : public ArrayBytes {
 
   /// Replaces the content by `count` zero elements; false leaves the array empty.
   bool reset(Memory& memory, size_t count) { return ArrayBytes::reset(memory, count, sizeof(T)); }
+  /// The same without zeros, for what is written before it is read: pages that nothing writes to take no memory.
+  bool reserve(Memory& memory, size_t count) { return ArrayBytes::reserve(memory, count, sizeof(T)); }
   void clear() { ArrayBytes::clear(sizeof(T)); }
 
   T* data() { return static_cast<T*>(data_); }

@@ -32,7 +32,7 @@ class ArenaItems {
       const Tensor& tensor = session_.tensors[value];
       if (!add(tensor_bytes(tensor.dtype, tensor.shape), step)) return false;
     }
-    return add(record.scratch_bytes, step);
+    return record.scratch_bytes == 0 || add(record.scratch_bytes, step);
   }
 
   void use(int32_t value, uint32_t step) {
@@ -46,7 +46,7 @@ class ArenaItems {
   bool output(size_t value) {
     use(static_cast<int32_t>(value), end_);
     const Tensor& tensor = session_.tensors[value];
-    return add(session_.places[value] == Place::kInput ? tensor_bytes(tensor.dtype, tensor.shape) : 0, end_);
+    return session_.places[value] != Place::kInput || add(tensor_bytes(tensor.dtype, tensor.shape), end_);
   }
 
   bool add(uint64_t size, uint32_t step) {
@@ -71,9 +71,11 @@ void take_offsets(penlight_session& session) {
       const auto value = static_cast<size_t>(session.node_outputs(record)[i]);
       if (in_arena(session.places[value])) session.offsets[value] = session.items[next++].offset;
     }
-    record.scratch_offset = static_cast<size_t>(session.items[next++].offset);
+    if (record.scratch_bytes > 0) record.scratch_offset = static_cast<size_t>(session.items[next++].offset);
   }
-  for (size_t i = 0; i < session.outputs.count(); ++i) session.output_slots[i] = session.items[next++].offset;
+  for (size_t i = 0; i < session.outputs.count(); ++i) {
+    if (session.places[session.outputs[i]] == Place::kInput) session.output_slots[i] = session.items[next++].offset;
+  }
 }
 
 void describe_block(uint64_t offset, uint64_t size, size_t first, size_t last, penlight_plan_entry* entry) {

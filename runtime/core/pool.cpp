@@ -5,14 +5,14 @@ namespace penlight {
 
 void* Pool::allocate(Memory& memory, size_t size) {
   if (size > SIZE_MAX / 2) return nullptr;
-  size = (size + 63) / 64 * 64;
+  size = (size + kAlignment - 1) / kAlignment * kAlignment;
   for (; current_ != nullptr; current_ = current_->next) {
     if (current_->size - current_->used >= size) break;
     if (current_->next == nullptr) break;
   }
   if (current_ == nullptr || current_->size - current_->used < size) {
     const size_t bytes = size + kHeader > kChunkBytes ? size + kHeader : kChunkBytes;
-    auto* chunk = static_cast<Chunk*>(memory.allocate(bytes, 64));
+    auto* chunk = static_cast<Chunk*>(memory.allocate(bytes, kAlignment));
     if (chunk == nullptr) return nullptr;
     *chunk = {nullptr, bytes, kHeader};
     (current_ == nullptr ? first_ : current_->next) = chunk;

@@ -12,7 +12,7 @@ class Pool {
   Pool(const Pool&) = delete;
   Pool& operator=(const Pool&) = delete;
 
-  /// 64-byte aligned; null when the memory says no.
+  /// 16-byte aligned; null when the memory says no.
   void* allocate(Memory& memory, size_t size);
   void rewind();
   void clear(Memory& memory);
@@ -23,7 +23,8 @@ class Pool {
     size_t size;  // with this header
     size_t used;
   };
-  static constexpr size_t kHeader = 64;
+  static constexpr size_t kAlignment = 16;
+  static constexpr size_t kHeader = 2 * kAlignment;
   static constexpr size_t kChunkBytes = 4096;
 
   Chunk* first_ = nullptr;

@@ -112,12 +112,24 @@ class NodePreparation {
                 static_cast<unsigned long long>(session_.mac_budget));
   }
 
+  /// Most of a state is zero, for it has room for the largest rank: only the other words are kept.
   Status keep_state() {
-    record_.state_bytes = call_.context.state_bytes;
-    if (record_.state_bytes == 0) return Status::kOk;
-    record_.state = session_.folded.allocate(session_.memory, record_.state_bytes);
+    constexpr size_t kMostWords = Context::kStateBytes / 8;
+    static_assert(kMostWords < 256, "a byte counts them and tells the place of one");
+    uint64_t words[kMostWords + 1];
+    uint8_t places[kMostWords + 1];
+    size_t count = 0;
+    for (size_t i = 0; 8 * i < call_.context.state_bytes; ++i) {
+      memcpy(&words[count], call_.context.state + 8 * i, 8);
+      places[count] = static_cast<uint8_t>(i);
+      if (words[count] != 0) ++count;
+    }
+    record_.state_words = static_cast<uint8_t>(count);
+    if (count == 0) return Status::kOk;
+    record_.state = static_cast<unsigned char*>(session_.folded.allocate(session_.memory, 9 * count));
     if (record_.state == nullptr) return session_.memory.failure(error_, "node states");
-    memcpy(record_.state, call_.context.state, record_.state_bytes);
+    memcpy(record_.state, words, 8 * count);
+    memcpy(record_.state + 8 * count, places, count);
     return Status::kOk;
   }
 

@@ -111,8 +111,8 @@ void place_tensors(penlight_session& session, const penlight_tensor* inputs, con
 Status run_node(penlight_session& session, size_t index, penlight_error& error) {
   NodeRecord& record = session.nodes[index];
   NodeCall call(session, index, true);
-  if (record.state_bytes > 0) memcpy(call.context.state, record.state, record.state_bytes);
-  call.context.state_bytes = record.state_bytes;
+  const unsigned char* places = record.state + size_t{8} * record.state_words;
+  for (size_t i = 0; i < record.state_words; ++i) memcpy(call.context.state + size_t{8} * places[i], record.state + 8 * i, 8);
   call.context.scratch_bytes = record.scratch_bytes;
   call.context.packed_bytes = record.packed_bytes;
   call.context.packed = record.packed;

@@ -11,10 +11,9 @@ penlight_session::~penlight_session() = default;
 namespace penlight {
 namespace {
 
-size_t count_operands(FlatTables nodes) {
+size_t count_operands(FlatTables nodes, PenNumbers<int32_t> side) {
   size_t total = 0;
-  for (size_t i = 0; i < nodes.count(); ++i)
-    total += nodes[i].get(PenNode::kInputs).count() + nodes[i].get(PenNode::kOutputs).count();
+  for (size_t i = 0; i < nodes.count(); ++i) total += nodes[i].get(side).count();
   return total;
 }
 
@@ -33,14 +32,17 @@ bool copy_indices(Array<uint32_t>& to, Memory& memory, FlatVector<uint32_t> from
   return true;
 }
 
-bool allocate_tables(penlight_session& session, size_t nodes, size_t operands, size_t tensors) {
+bool allocate_tables(penlight_session& session, FlatTables nodes, size_t tensors) {
   Memory& memory = session.memory;
-  const size_t items = tensors + nodes + session.outputs.count();
-  return session.nodes.reset(memory, nodes) && session.operands.reset(memory, operands) && session.tensors.reset(memory, tensors) &&
-         session.places.reset(memory, tensors) && session.offsets.reset(memory, tensors) &&
-         session.item_of_value.reset(memory, tensors) && session.overlap_marks.reset(memory, tensors) &&
-         session.last_steps.reset(memory, tensors) && session.items.reset(memory, items) &&
-         session.plan_work.reset(memory, 2 * items) && session.output_slots.reset(memory, session.outputs.count()) &&
+  const size_t outputs = count_operands(nodes, PenNode::kOutputs);
+  const size_t items = outputs + nodes.count() + session.outputs.count();  // of a plan at most: values, scratch, copies
+  return session.nodes.reset(memory, nodes.count()) &&
+         session.operands.reset(memory, count_operands(nodes, PenNode::kInputs) + outputs) &&
+         session.tensors.reset(memory, tensors) && session.places.reset(memory, tensors) &&
+         session.offsets.reset(memory, tensors) && session.item_of_value.reset(memory, tensors) &&
+         session.overlap_marks.reset(memory, tensors) && session.last_steps.reset(memory, tensors) &&
+         session.items.reserve(memory, items) && session.plan_work.reserve(memory, 2 * items) &&
+         session.output_slots.reset(memory, session.outputs.count()) &&
          session.symbols.reset(memory, session.program->root.get(PenProgram::kSymbols).count());
 }
 
@@ -76,7 +78,7 @@ Status session_read_method(penlight_session& session, penlight_error& error) {
   const size_t tensors = session.value_count + count_omitted_outputs(nodes);
   const bool enough = copy_indices(session.inputs, session.memory, session.method.get(PenMethod::kInputs)) &&
                       copy_indices(session.outputs, session.memory, session.method.get(PenMethod::kOutputs)) &&
-                      allocate_tables(session, nodes.count(), count_operands(nodes), tensors);
+                      allocate_tables(session, nodes, tensors);
   if (!enough) return session.memory.failure(error, "session");
   session.visible_outputs = session.outputs.count();
   read_nodes(session);

@@ -36,19 +36,19 @@ struct NodeRecord {
   uint16_t input_count = 0;
   uint16_t output_count = 0;
   int version = 0;
-  uint64_t wanted_outputs = 0;
   // Set by prepare.
+  bool folded = false;
+  bool late = false;        // shapes, memory and all else are found when its turn comes in a run
+  bool bounded = false;     // its outputs are kBounded
+  uint8_t state_words = 0;  // those that are not zero
+  uint64_t wanted_outputs = 0;
   uint64_t macs = 0;
-  void* state = nullptr;  // in Session::folded
-  size_t state_bytes = 0;
+  unsigned char* state = nullptr;  // in Session::folded: the words, then the place of each
   size_t scratch_bytes = 0;
   size_t scratch_offset = 0;        // into the arena
   unsigned char* packed = nullptr;  // constants as the kernel wants them, kept while prepared anew
   size_t packed_bytes = 0;
   void (*pack)(Context& context, void* packed) = nullptr;
-  bool folded = false;
-  bool late = false;         // shapes, memory and all else are found when its turn comes in a run
-  bool bounded = false;      // its outputs are kBounded
   uint64_t nanoseconds = 0;  // of the last run
 };
 

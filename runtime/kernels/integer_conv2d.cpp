@@ -56,12 +56,14 @@ int64_t copy_even(const ImageColumns& from, const uint8_t* image, int64_t shift,
 
 /// The bytes that tap position `shift` reads for outputs [begin, end) of one output row; `image` null: a row of padding.
 void copy_row(const ImageColumns& from, const uint8_t* image, int64_t shift, int64_t begin, int64_t end, uint8_t* to) {
-  int64_t first = begin, last = begin;
-  if (image != nullptr) {
-    valid_outputs(from.x, shift, &first, &last);
-    first = first < begin ? begin : first > end ? end : first;
-    last = last > end ? end : last < first ? first : last;
+  if (image == nullptr) {
+    __builtin_memset(to, from.zero, static_cast<size_t>(end - begin));
+    return;
   }
+  int64_t first = begin, last = begin;
+  valid_outputs(from.x, shift, &first, &last);
+  first = first < begin ? begin : first > end ? end : first;
+  last = last > end ? end : last < first ? first : last;
   __builtin_memset(to, from.zero, static_cast<size_t>(first - begin));
   if (from.x.stride == 1)
     __builtin_memcpy(to + (first - begin), image + (first + shift), static_cast<size_t>(last - first));
