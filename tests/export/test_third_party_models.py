@@ -20,7 +20,7 @@ NODES = {
     "bert": (1000, 125, 12),
     "distilbert": (631, 74, 6),
     "gpt2": (1432, 267, 12),
-    "vit_tiny": (2032, 338, 12),
+    "vit_tiny": (2032, 146, 12),
     "whisper_decoder": (729, 92, 8),
     "whisper_encoder": (360, 45, 4),
 }
