@@ -152,6 +152,22 @@ def test_copies_keep_bits_and_order(kernels, dtype):
     np.testing.assert_array_equal(clone(None, np.broadcast_to(x[:1], x.shape)), np.broadcast_to(x[:1], x.shape))
 
 
+@pytest.mark.parametrize("shape", [(40, 70), (3, 33, 64), (2, 9, 5, 7)])
+@pytest.mark.parametrize("is_reversed", [False, True])
+def test_transposes_go_by_tiles(kernels, launcher, shape, is_reversed):
+    launcher.is_reversed = is_reversed
+    x = np.arange(np.prod(shape), dtype=np.float32).reshape(shape)
+    if len(shape) == 4:
+        result = kernels["channels_last"](None, x)
+        assert np.moveaxis(result, 1, -1).flags.c_contiguous
+        np.testing.assert_array_equal(result, x)
+    else:
+        np.testing.assert_array_equal(kernels["contiguous"](None, x.swapaxes(-1, -2)), x.swapaxes(-1, -2))
+        part = x[..., 1:].swapaxes(-1, -2)[..., ::2]
+        np.testing.assert_array_equal(kernels["contiguous"](None, part), part)
+    assert set(launcher.launched) == {"transpose"}
+
+
 def test_results_keep_channels_last(kernels):
     x = np.moveaxis(np.linspace(-1, 1, 48, dtype=np.float32).reshape(2, 2, 4, 3), -1, 1)
     bias = np.float32([[[1]], [[2]], [[3]]])

@@ -177,6 +177,28 @@ __global__ void copy(const Any* x, Any* y, size_t count, Layout layout) {
   map_strided(x, y, count, layout, [](Any v) { return v; });
 }
 
+// The bits of x (batches, rows, columns) in y (batches, columns, rows), tile by tile, so that both are read and written in whole
+// lines. The layout is that of y, in three dimensions; 33 columns keep a tile's column in 32 banks.
+constexpr int kTile = 32, kTileRows = 8;
+template <typename Any>
+__global__ void transpose(const Any* x, Any* y, Layout layout) {
+  __shared__ Any tile[kTile][kTile + 1];
+  int64 columns = layout.sizes[1], rows = layout.sizes[2];
+  int64 column = static_cast<int64>(blockIdx.x) * kTile, row = static_cast<int64>(blockIdx.y) * kTile;
+  for (int64 batch = blockIdx.z; batch < layout.sizes[0]; batch += gridDim.z) {
+    const Any* from = x + batch * layout.strides[1][0] + column;
+    Any* to = y + batch * layout.strides[0][0] + row;
+    for (int k = threadIdx.y; k < kTile; k += kTileRows)
+      if (row + k < rows && column + threadIdx.x < columns)
+        tile[k][threadIdx.x] = from[(row + k) * layout.strides[1][2] + threadIdx.x];
+    __syncthreads();
+    for (int k = threadIdx.y; k < kTile; k += kTileRows)
+      if (column + k < columns && row + threadIdx.x < rows)
+        to[(column + k) * layout.strides[0][1] + threadIdx.x] = tile[threadIdx.x][k];
+    __syncthreads();  // the tile is read before the next batch comes
+  }
+}
+
 // y = condition ? a : b.
 template <typename Any>
 __global__ void where(const bool* condition, const Any* a, const Any* b, Any* y, size_t count, Layout layout) {

@@ -9,6 +9,8 @@ from typing import Any
 from penlight.backends.cuda import launch, layout, source, wrapper
 
 _LISTS = ("unary", "slope", "binary", "fraction", "compare", "test")
+# The tile of transpose: kTile x kTileRows threads in elementwise.cu; and what CUDA allows in the second and third dimension.
+_TILE, _TILE_ROWS, _MAX_GRID = 32, 8, 65_535
 # Bounds that do not bind, for arguments that are None.
 _UNBOUND = {"low": float("-inf"), "high": float("inf")}
 
@@ -102,8 +104,19 @@ class Elementwise:
         name = {1: "bool", 2: "float16", 4: "float32", 8: "int64"}.get(x.dtype.itemsize)
         if name is None or x.dtype != out.dtype:
             return NotImplemented
+        if out.size and (tiled := layout.transposed(out.shape, (out, x))) is not None and self._transposed(x, out, name, tiled):
+            return out
         result = self(self._kernels["copy"], (x.view(name),), out=out.view(name))
         return result if result is NotImplemented else out
+
+    def _transposed(self, x: Any, out: Any, name: str, tiled: Any) -> bool:
+        batches, columns, rows = (int(size) for size in tiled["sizes"][:3])
+        blocks = (-(-columns // _TILE), -(-rows // _TILE), min(batches, _MAX_GRID))
+        if blocks[1] > _MAX_GRID:
+            return False
+        values = {"x": x.view(name), "y": out.view(name), "layout": tiled}
+        wrapper.launch(self._launcher, self._kernels["transpose"], name, launch.Grid(blocks, (_TILE, _TILE_ROWS, 1)), values)
+        return True
 
     def contiguous(self, operator: Any, x: Any) -> Any:
         """x in row-major order without gaps; itself where it is."""

@@ -199,6 +199,6 @@ PENLIGHT_EXPRESSION C smaller(C a, C b) {
   X(argmin, a < b)
 
 // float x, g -> two floats that are summed over each channel: the moments about `centre`, and what the gradient needs.
-#define PENLIGHT_CHANNEL(X)                                            \
-  X(moments, x - centre, (x - centre) * (x - centre))                  \
-  X(gradients, g, g * (x - centre) * scale)
+#define PENLIGHT_CHANNEL(X)                           \
+  X(moments, x - centre, (x - centre) * (x - centre)) \
+  X(gradients, g, g*(x - centre) * scale)

@@ -12,6 +12,8 @@ from penlight.backends.cuda import source
 
 # Kernels divide element numbers in 32 bits.
 MAX_COUNT = 1 << 32
+# Matrices with fewer rows or columns than that are copied element by element.
+_TILED = 8
 
 Dims = list[tuple[int, tuple[int, ...]]]  # (size, stride of each operand in elements), outermost first
 
@@ -34,6 +36,19 @@ def describe(shape: Sequence[int], operands: Sequence[Any], pack: int, in_order:
     for d, (size, strides) in enumerate(dims):
         result["sizes"][d] = size
         result["strides"][: len(operands), d] = strides
+    return result
+
+
+def transposed(shape: Sequence[int], operands: Sequence[Any]) -> np.ndarray | None:
+    """The Layout of a copy in three dimensions (batch, columns, rows) where x has its columns innermost; None for other copies."""
+    dims = merged(_dims(shape, operands, False))
+    if len(dims) == 2:
+        dims = [(1, (0, 0)), *dims]
+    if len(dims) != 3 or dims[2][1][0] != 1 or dims[1][1][1] != 1 or min(dims[1][0], dims[2][0]) < _TILED:
+        return None
+    result = np.zeros((), source.LAYOUT)
+    result["dims"], result["sizes"][:3] = 3, [size for size, _ in dims]
+    result["strides"][:2, :3] = np.array([strides for _, strides in dims]).T
     return result
 
 

@@ -21,8 +21,8 @@ __device__ Moments row_moments(const T* row, size_t columns, float eps) {
 
 // `weight` and `bias` (columns,) may be null. `rstd` and `mean` are (rows,): 1 / sqrt(variance + eps), and the mean.
 template <typename T>
-__global__ void layer_norm_forward(const T* x, const T* weight, const T* bias, T* y, float* rstd, float* mean, size_t rows, size_t columns,
-                                   float eps) {
+__global__ void layer_norm_forward(const T* x, const T* weight, const T* bias, T* y, float* rstd, float* mean, size_t rows,
+                                   size_t columns, float eps) {
   for (size_t row = first_row(); row < rows; row += row_step()) {
     const T* in = x + row * columns;
     Moments moments = row_moments(in, columns, eps);
