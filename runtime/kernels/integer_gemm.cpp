@@ -29,9 +29,9 @@ constexpr const IntegerGemmTable* kIntegerGemmTables[] = {
 #endif
 };
 
-constexpr int64_t kIntegerBlockBytes = 96 << 10;  // of packed columns: they stay in the second cache
-constexpr int64_t kIntegerBlock = 256;            // columns at once at most
-constexpr int64_t kIntegerFewColumns = 4;         // which are multiplied one by one
+constexpr int64_t kIntegerBlockBytes = (PENLIGHT_SMALL ? 4 : 320) << 10;  // of packed columns: they stay in the second cache
+constexpr int64_t kIntegerBlock = 384;                                    // columns at once at most
+constexpr int64_t kIntegerFewColumns = 4;                                 // which are multiplied one by one
 
 int64_t integer_min(int64_t a, int64_t b) { return a < b ? a : b; }
 int64_t integer_round(int64_t count, int64_t step) { return (count + step - 1) / step * step; }
