@@ -123,9 +123,7 @@ class Program:
         if not 1 <= threads <= 256:
             raise InvalidArgument(f"threads is {threads}; expected a number from 1 to 256")
         other = None if states_of is None else states_of._native
-        native = _runtime.Session(
-            self._native, self._index(method), threads, profile, mac_budget, other, deterministic, low_memory
-        )
+        native = _runtime.Session(self._native, self._index(method), threads, profile, mac_budget, other, deterministic, low_memory)
         return Session(native, self.inputs(method), self.outputs(method))
 
     def release_pages(self) -> None:
