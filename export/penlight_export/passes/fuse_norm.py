@@ -75,7 +75,8 @@ def _fits(add: Node, node: Node) -> bool:
         return False
     if first.shape is None or second.shape is None or list(first.shape) != list(second.shape):
         return False
-    return all(constant_size(value) == _width(node) for value in node.inputs[1:] if value is not None)
+    width = _width(node)
+    return all(constant_size(value) == width for value in node.inputs[1:] if value is not None)
 
 
 def _is_computed(value: Value) -> bool:
