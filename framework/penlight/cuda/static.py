@@ -53,5 +53,5 @@ def detached_copy(leaf: Any) -> Any:
     """A result as the caller gets it: a tensor that the next launch does not overwrite; anything else as it is."""
     if not isinstance(leaf, Tensor):
         return leaf
-    dims = dims_in_memory(leaf._data)
+    dims = None if leaf._data.flags.c_contiguous else dims_in_memory(leaf._data)
     return from_array(leaf._data.copy() if dims is None else copy_in_order(leaf._data, dims))
