@@ -142,6 +142,18 @@ inline void start(Fibre& fibre, unsigned number) {
   ++block.warps[number / kLanes].barrier.members;
 }
 
+// A warp runs as far ahead of the others as barriers let it: what one overwrites too early, another has not read yet.
+inline void run_warp(unsigned warp, unsigned threads) {
+  unsigned first = warp * kLanes, last = first + kLanes < threads ? first + kLanes : threads;
+  for (size_t before = block.progress - 1; before != block.progress;) {
+    before = block.progress;
+    for (unsigned i = first; i < last; ++i) {
+      Fibre& fibre = block.fibres[is_reversed ? last - 1 - (i - first) : i];
+      if (!fibre.done) resume(fibre);
+    }
+  }
+}
+
 // False when threads wait for each other for ever: a barrier that not all of them reach.
 inline bool run_block() {
   unsigned threads = blockDim.x * blockDim.y * blockDim.z;
@@ -149,12 +161,10 @@ inline bool run_block() {
   block.warps.assign((threads + kLanes - 1) / kLanes, {});
   block.fibres.resize(threads);
   for (unsigned i = 0; i < threads; ++i) start(block.fibres[i], i);
+  unsigned warps = static_cast<unsigned>(block.warps.size());
   for (size_t before = block.progress - 1; before != block.progress;) {
     before = block.progress;
-    for (unsigned i = 0; i < threads; ++i) {
-      Fibre& fibre = block.fibres[is_reversed ? threads - 1 - i : i];
-      if (!fibre.done) resume(fibre);
-    }
+    for (unsigned i = 0; i < warps; ++i) run_warp(is_reversed ? warps - 1 - i : i, threads);
   }
   for (Fibre& fibre : block.fibres)
     if (!fibre.done) return false;
