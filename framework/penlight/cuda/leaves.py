@@ -92,4 +92,5 @@ class Leaves:
 
 
 def _all() -> list[Tensor]:
-    return [t for t in gc.get_objects() if isinstance(t, Tensor) and t.requires_grad and t._node is None]
+    # By type(): isinstance asks an object for its class, at which some of torch's warn.
+    return [t for t in gc.get_objects() if issubclass(type(t), Tensor) and t.requires_grad and t._node is None]
