@@ -10,7 +10,7 @@ import pytest
 
 import penlight as pl
 from penlight.backends.cpu import CPU
-from penlight.backends.cuda import dropout, source
+from penlight.backends.cuda import dropout
 from penlight.nn import functional as F
 from penlight.random import Generator
 
@@ -43,7 +43,7 @@ def kernel(cuda_library, monkeypatch):
     return kernel
 
 
-@pytest.mark.parametrize("dtype", source.ELEMENTS)
+@pytest.mark.parametrize("dtype", ["float32", *(pytest.param(name, marks=pytest.mark.slow) for name in ("float16", "bfloat16"))])
 def test_masks_are_the_words_in_order(kernel, dtype):
     kind = np.dtype(ml_dtypes.bfloat16) if dtype == "bfloat16" else np.dtype(dtype)
     seed, offset = 2**40 + 7, 2**32 - 2

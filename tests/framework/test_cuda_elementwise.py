@@ -103,7 +103,7 @@ def test_every_slope_is_its_gradient(kernels, name, dtype):
         close(ours, reference, dtype)
 
 
-@pytest.mark.parametrize("dtype", ["int64", "int32"])
+@pytest.mark.parametrize("dtype", ["int64", pytest.param("int32", marks=pytest.mark.slow)])
 @pytest.mark.parametrize("name", WHOLE)
 def test_integers_are_computed_as_they_are(kernels, name, dtype):
     a = np.array([[2**30 + 1, -7, 0, 5]] * 3, dtype) * (1 if dtype == "int32" else 2**31)
@@ -129,7 +129,7 @@ def test_division_rounds_down_as_in_python(kernels, name, a, b):
 
 
 @pytest.mark.parametrize("target", listed("cast"))
-@pytest.mark.parametrize("dtype", ["float32", "int64", "int32", "bool", *HALVES])
+@pytest.mark.parametrize("dtype", ["float32", "int64", pytest.param("int32", marks=pytest.mark.slow), "bool", *HALVES])
 def test_casts(kernels, dtype, target):
     x = np.array([[0, 1, -2.75, 3.5, 65, 0, 1, 2, 3]] * 2).astype(kind_of(dtype))
     operator = operators()["cast"](as_dtype(target))

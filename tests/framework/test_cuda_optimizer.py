@@ -90,6 +90,7 @@ def test_steps_are_those_of_the_reference(kernels, launcher, monkeypatch, name):
             np.testing.assert_allclose(ours.state[parameter][key].numpy(), value.numpy(), rtol=3e-5, atol=1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
 def test_half_parameters_are_stepped_by_the_kernels_themselves(kernels, dtype):
     """Without the optimizer's detour through float32: what a backend's caller may do."""
@@ -184,7 +185,7 @@ def test_clipping_mixed_types_and_nan(kernels):
     assert kernels["clip_grad_norm"](large, 1.0) == np.inf
 
 
-@pytest.mark.parametrize("dtype", source.ELEMENTS)
+@pytest.mark.parametrize("dtype", ["float32", *(pytest.param(name, marks=pytest.mark.slow) for name in ("float16", "bfloat16"))])
 def test_unscaling_finds_infinities(kernels, dtype):
     found, inverse = np.zeros((), np.float32), np.float32([0.25])
     gradients = [np.array([4, -8, 12] * 5).astype(kind_of(dtype)), np.array([2.0]).astype(kind_of(dtype))]
