@@ -159,7 +159,8 @@ bool is_fixed(PyObject* op) {
 /// The result of a reference, which may be a NumPy scalar, as an array; those of a device stay as they are.
 PyObject* to_array(Ref result, PyObject* xp) {
   if (!result || is_numpy(result.get())) return result.release();
-  if (!PyArray_IsAnyScalar(result.get()) && PyObject_HasAttrString(result.get(), "__cuda_array_interface__")) return result.release();
+  if (!PyArray_IsAnyScalar(result.get()) && PyObject_HasAttrString(result.get(), "__cuda_array_interface__"))
+    return result.release();
   return PyObject_CallMethodOneArg(xp == nullptr ? callbacks.numpy : xp, names.asarray, result.get());
 }
 

@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Every CUDA kernel compiles for every architecture and element type, without spills, with the arguments we bind."""
 
-import os
 import re
 import shutil
 
@@ -23,20 +22,6 @@ PTX_TYPES |= {name: f"u8[{struct.itemsize}]" for name, struct in source.STRUCTS.
 def some_of(family):
     """What every run compiles: each kernel in float32 (or its first type), with the first expression of its list."""
     return [(kernel.variants()[0], kernel.dtypes[0]) for kernel in source.kernels(family).values()]
-
-
-def all_of(family, arch):
-    """Every instance; of the expressions, which differ in a line each, a quarter for each architecture, all for all together.
-
-    Products are compiled for each architecture, with element types by turns. With PENLIGHT_CUDA_EVERYTHING set, each instance is
-    compiled for each architecture: four minutes.
-    """
-    turn = ARCHITECTURES.index(arch)
-    for number, (kernel, dtype) in enumerate(source.instances(family)):
-        is_expression = kernel.operation and not kernel.operation.isdigit()
-        parts = len(ARCHITECTURES) if is_expression else 2 if family in MORE_REGISTERS else 1
-        if (number + turn) % parts == 0 or "PENLIGHT_CUDA_EVERYTHING" in os.environ:
-            yield kernel, dtype
 
 
 def compiled(family, arch, chosen, folder):
@@ -73,7 +58,7 @@ def test_each_kernel_compiles(family, arch, tmp_path):
 @pytest.mark.parametrize("family", source.families())
 @pytest.mark.parametrize("arch", ARCHITECTURES)
 def test_every_instance_compiles(family, arch, tmp_path):
-    chosen = list(all_of(family, arch))
+    chosen = list(source.instances(family))
     check(family, compiled(family, arch, chosen, tmp_path), chosen)
 
 
@@ -81,7 +66,7 @@ def test_every_instance_compiles(family, arch, tmp_path):
 @pytest.mark.skipif(shutil.which("nvcc") is None, reason="nvcc is not on PATH")
 @pytest.mark.parametrize("family", source.families())
 def test_nvcc_agrees(family, tmp_path):
-    chosen = list(all_of(family, "sm_90"))
+    chosen = list(source.instances(family))
     check(family, cuda_compilers.compile_with_nvcc(shutil.which("nvcc"), family, "sm_90", tmp_path, chosen), chosen)
 
 

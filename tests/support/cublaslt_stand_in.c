@@ -8,11 +8,35 @@
 enum { OK = 0, INVALID = 7, UNSUPPORTED = 15 };
 enum { F32 = 0, F64 = 1, F16 = 2, BF16 = 14 };
 
-typedef struct { int compute, scale; int32_t trans_a, trans_b; uint32_t epilogue; void* bias; void* aux; int64_t aux_ld; } Desc;
-typedef struct { int type; uint64_t rows, columns; int64_t ld; int32_t batch; int64_t stride; } Layout;
-typedef struct { uint64_t workspace; uint32_t aligned[4]; } Preference;
-typedef struct { uint64_t data[8]; } Algo;
-typedef struct { Algo algo; size_t workspace; int state; float waves; int reserved[4]; } Result;
+typedef struct {
+  int compute, scale;
+  int32_t trans_a, trans_b;
+  uint32_t epilogue;
+  void* bias;
+  void* aux;
+  int64_t aux_ld;
+} Desc;
+typedef struct {
+  int type;
+  uint64_t rows, columns;
+  int64_t ld;
+  int32_t batch;
+  int64_t stride;
+} Layout;
+typedef struct {
+  uint64_t workspace;
+  uint32_t aligned[4];
+} Preference;
+typedef struct {
+  uint64_t data[8];
+} Algo;
+typedef struct {
+  Algo algo;
+  size_t workspace;
+  int state;
+  float waves;
+  int reserved[4];
+} Result;
 
 static int heuristics, products, is_open, compute, refuses;
 static void* stream_seen;
@@ -24,15 +48,24 @@ void* stand_in_stream(void) { return stream_seen; }
 void stand_in_refuse(int epilogue) { refuses = epilogue; }
 
 size_t cublasLtGetVersion(void) { return 130000; }
-int cublasLtCreate(void** handle) { is_open = 1; *handle = &is_open; return OK; }
+int cublasLtCreate(void** handle) {
+  is_open = 1;
+  *handle = &is_open;
+  return OK;
+}
 int cublasLtDestroy(void* handle) { return handle == &is_open ? OK : INVALID; }
 
 int cublasLtMatmulDescCreate(Desc** desc, int kind, int scale) {
   *desc = calloc(1, sizeof(Desc));
-  (*desc)->compute = kind; (*desc)->scale = scale; (*desc)->epilogue = 1;
+  (*desc)->compute = kind;
+  (*desc)->scale = scale;
+  (*desc)->epilogue = 1;
   return OK;
 }
-int cublasLtMatmulDescDestroy(Desc* desc) { free(desc); return OK; }
+int cublasLtMatmulDescDestroy(Desc* desc) {
+  free(desc);
+  return OK;
+}
 
 static int take(void* to, size_t size, const void* value, size_t bytes) {
   if (bytes != size) return INVALID;
@@ -42,13 +75,20 @@ static int take(void* to, size_t size, const void* value, size_t bytes) {
 
 int cublasLtMatmulDescSetAttribute(Desc* d, int attribute, const void* value, size_t bytes) {
   switch (attribute) {
-    case 3: return take(&d->trans_a, 4, value, bytes);
-    case 4: return take(&d->trans_b, 4, value, bytes);
-    case 7: return take(&d->epilogue, 4, value, bytes);
-    case 8: return take(&d->bias, 8, value, bytes);
-    case 11: return take(&d->aux, 8, value, bytes);
-    case 12: return take(&d->aux_ld, 8, value, bytes);
-    default: return INVALID;
+    case 3:
+      return take(&d->trans_a, 4, value, bytes);
+    case 4:
+      return take(&d->trans_b, 4, value, bytes);
+    case 7:
+      return take(&d->epilogue, 4, value, bytes);
+    case 8:
+      return take(&d->bias, 8, value, bytes);
+    case 11:
+      return take(&d->aux, 8, value, bytes);
+    case 12:
+      return take(&d->aux_ld, 8, value, bytes);
+    default:
+      return INVALID;
   }
 }
 
@@ -58,14 +98,23 @@ int cublasLtMatrixLayoutCreate(Layout** layout, int type, uint64_t rows, uint64_
   **layout = (Layout){type, rows, columns, ld, 1, 0};
   return OK;
 }
-int cublasLtMatrixLayoutDestroy(Layout* layout) { free(layout); return OK; }
+int cublasLtMatrixLayoutDestroy(Layout* layout) {
+  free(layout);
+  return OK;
+}
 int cublasLtMatrixLayoutSetAttribute(Layout* layout, int attribute, const void* value, size_t bytes) {
   if (attribute == 5) return take(&layout->batch, 4, value, bytes);
   return attribute == 6 ? take(&layout->stride, 8, value, bytes) : INVALID;
 }
 
-int cublasLtMatmulPreferenceCreate(Preference** preference) { *preference = calloc(1, sizeof(Preference)); return OK; }
-int cublasLtMatmulPreferenceDestroy(Preference* preference) { free(preference); return OK; }
+int cublasLtMatmulPreferenceCreate(Preference** preference) {
+  *preference = calloc(1, sizeof(Preference));
+  return OK;
+}
+int cublasLtMatmulPreferenceDestroy(Preference* preference) {
+  free(preference);
+  return OK;
+}
 int cublasLtMatmulPreferenceSetAttribute(Preference* p, int attribute, const void* value, size_t bytes) {
   if (attribute == 1) return take(&p->workspace, 8, value, bytes);
   if (attribute < 5 || attribute > 8) return INVALID;
@@ -86,9 +135,12 @@ static double load(const void* at, int64_t index, int type) {
 }
 
 static void store(void* at, int64_t index, int type, double value) {
-  if (type == F64) ((double*)at)[index] = value;
-  else if (type == F32) ((float*)at)[index] = (float)value;
-  else if (type == F16) ((_Float16*)at)[index] = (_Float16)(float)value;
+  if (type == F64)
+    ((double*)at)[index] = value;
+  else if (type == F32)
+    ((float*)at)[index] = (float)value;
+  else if (type == F16)
+    ((_Float16*)at)[index] = (_Float16)(float)value;
   else {
     float narrow = (float)value;
     uint32_t bits;
@@ -100,8 +152,9 @@ static void store(void* at, int64_t index, int type, double value) {
 
 static int fits(const Desc* d, const Layout* a, const Layout* b, const Layout* c) {
   uint64_t m = c->rows, n = c->columns, k = d->trans_a ? a->rows : a->columns;
-  return (d->trans_a ? a->columns : a->rows) == m && (d->trans_b ? b->columns : b->rows) == k && (d->trans_b ? b->rows : b->columns) == n &&
-         a->type == b->type && b->type == c->type && a->batch == b->batch && b->batch == c->batch;
+  return (d->trans_a ? a->columns : a->rows) == m && (d->trans_b ? b->columns : b->rows) == k &&
+         (d->trans_b ? b->rows : b->columns) == n && a->type == b->type && b->type == c->type && a->batch == b->batch &&
+         b->batch == c->batch;
 }
 
 int cublasLtMatmulAlgoGetHeuristic(void* handle, Desc* d, Layout* a, Layout* b, Layout* c, Layout* e, Preference* p, int wanted,
