@@ -215,6 +215,15 @@ class VerifyReport:
         if a.shape == b.shape and a.size and (name not in self.plots or row.max_abs > self.plots[name]["max_abs"]):
             self.plots[name] = {"max_abs": row.max_abs, **describe_pair(a, b)}
 
+    def join(self, other: VerifyReport) -> None:
+        """Takes over the rows of another report, with its notes, worst inputs and plots."""
+        self.rows += other.rows
+        self.notes += [note for note in other.notes if note not in self.notes]
+        self.worst_inputs = sorted([*self.worst_inputs, *other.worst_inputs], key=lambda found: -found.max_abs)[:WORST_INPUTS]
+        for name, plot in other.plots.items():
+            if name not in self.plots or plot["max_abs"] > self.plots[name]["max_abs"]:
+                self.plots[name] = plot
+
     def to_json(self) -> dict[str, Any]:
         """Plain values for `json.dumps`; a number that JSON lacks becomes a string."""
         return {

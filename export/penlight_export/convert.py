@@ -16,7 +16,8 @@ from penlight_export.collection import without_collection
 from penlight_export.compare import DEFAULT_TOLERANCE, VerifyReport
 from penlight_export.edge.foreign import foreign_program
 from penlight_export.edge.program import finish_program
-from penlight_export.engines import Arrays, EdgeEngine, Engine
+from penlight_export.edge.reader import PenFile
+from penlight_export.engines import NOT_OPTIMIZED, Arrays, EdgeEngine, Engine
 from penlight_export.errors import OptionError
 from penlight_export.graph import Model
 from penlight_export.onnx.importer import load_onnx
@@ -92,14 +93,18 @@ def convert(
     original = onnx_subject(model, os.fspath(onnx_path)) if verify else Subject(draft, bounds=integer_bounds(model))
     original.engine.inputs = with_short_texts(original.engine.inputs, max_string_bytes)
     samples = sample_inputs(original, draft, data)
-    outputs = original.engine.run(samples[0])
-    arrays = [outputs[port.name] for port in original.engine.outputs]
-    program = finish_program(writer, draft.program, samples[0], arrays, sizes_of([original.engine], samples[0]), tolerance)
-    converted = pen_subject(program)
+
+    def finished(outputs: Arrays) -> PenFile:
+        arrays = [outputs[port.name] for port in original.engine.outputs]
+        return finish_program(writer, draft.program, samples[0], arrays, sizes_of([original.engine], samples[0]), tolerance)
+
+    program = finished(original.engine.run(samples[0]))
     stage("compare")
     report = VerifyReport(tolerance)
     if verify:
-        check(report, original, converted, samples, f"{os.fspath(onnx_path)} was not converted")
+        given = check(report, original, pen_subject(program), samples, f"{os.fspath(onnx_path)} was not converted")
+        if report.rows[0].reference.endswith(NOT_OPTIMIZED):  # the sample in the file must be one that a self-test accepts
+            program = finished(given)
     atomic_write(pen_path, program.pieces.write)
     return ConvertResult(pen_path, report, summarize_pen(program, os.fspath(pen_path)))
 
@@ -112,13 +117,20 @@ def sample_inputs(original: Subject, draft: Engine, data: Mapping[str, np.ndarra
     return random_inputs(engines, original.engine.inputs, original.bounds or {})
 
 
-def check(report: VerifyReport, original: Subject, converted: Subject, samples: list[Arrays], what: str) -> None:
-    """Compares on every sample; raises VerifyError with the first layer that differs."""
+def check(report: VerifyReport, original: Subject, converted: Subject, samples: list[Arrays], what: str) -> Arrays:
+    """Compares on every sample; returns what the original gave for the first one.
+
+    Raises:
+        VerifyError: the numbers differ; the message names the first layer that does.
+    """
+    first: Arrays = {}
     for inputs in samples:
-        compare_engines(report, [original.engine, converted.engine], inputs)
+        given = compare_engines(report, [original.engine, converted.engine], inputs)
+        first = first or given[0]
         if not report.ok:
             keep_divergence(report, original, converted, inputs)
             require_ok(report, what)
+    return first
 
 
 def _metadata(model: Model, path: Path) -> dict[str, str]:

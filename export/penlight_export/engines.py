@@ -22,6 +22,9 @@ from penlight_export.onnx.beside import copy_with_weights_beside
 
 Arrays = dict[str, np.ndarray]
 
+NOT_OPTIMIZED = ", not optimized"  # behind the label of an engine that `as_written` returns
+_QUANTIZED = ("quantize", "qlinear", "integer", "nbits")  # in the names of operators
+
 
 class Port(NamedTuple):
     """An input or output: sizes that vary are names, strings have the dtype object, and `texts` are some that mean something."""
@@ -59,6 +62,14 @@ class Engine(ABC):
     def reset(self) -> None:  # noqa: B027  # most engines keep nothing
         """Gives tensors that are kept from run to run their first content; without them there is nothing to do."""
 
+    def as_written(self) -> Engine | None:
+        """The same model computed operator by operator, where this engine's own rewriting may cost precision; else None.
+
+        Raises:
+            EngineError: the engine refuses the model in this form.
+        """
+        return None
+
 
 class StatefulEngine(Engine):
     """A model whose last inputs and last outputs are states, with the states fed back from run to run."""
@@ -81,6 +92,15 @@ class StatefulEngine(Engine):
         after = self.model.outputs[len(self.outputs) :]
         self._current = {name: results[port.name] for name, port in zip(self._current, after, strict=True)}
         return {port.name: results[port.name] for port in self.outputs}
+
+    def as_written(self) -> Engine | None:
+        """The model so, with the same first states."""
+        plain = self.model.as_written()
+        if plain is None:
+            return None
+        engine = StatefulEngine(plain, self.initial)
+        engine.label = self.label + NOT_OPTIMIZED
+        return engine
 
 
 class EagerEngine(Engine):
@@ -116,6 +136,7 @@ class OnnxEngine(Engine):
     def __init__(self, model: bytes | str, optimize: bool = True, options: Any = None) -> None:
         import onnxruntime  # here, since .pen files alone need it not
 
+        self._model, self._is_optimized = model, optimize
         options = options or onnxruntime.SessionOptions()
         options.log_severity_level = 4  # refusals come as exceptions, and are ours to word
         if not optimize:
@@ -136,6 +157,17 @@ class OnnxEngine(Engine):
             raise EngineError(f"onnxruntime failed: {_one_line(error)}") from error
         return dict(zip((port.name for port in self.outputs), results, strict=True))
 
+    def as_written(self) -> Engine | None:
+        """Of a quantized model: onnxruntime's optimizer sums layers of 8 bits in lower precision than the model says."""
+        if not self._is_optimized or not _is_quantized(self._model):
+            return None
+        engine = self._not_optimized()
+        engine.label = self.label + NOT_OPTIMIZED
+        return engine
+
+    def _not_optimized(self) -> OnnxEngine:
+        return OnnxEngine(self._model, optimize=False)
+
     def end_profiling(self) -> str:
         """Stops a profile that `options` asked for; returns the path of its file."""
         return str(self._session.end_profiling())
@@ -144,15 +176,22 @@ class OnnxEngine(Engine):
 class LargeOnnxEngine(OnnxEngine):
     """onnxruntime on a file whose weights it maps; a session lives for one run, so that there is memory for the next engine."""
 
-    def __init__(self, path: str) -> None:
+    def __init__(self, path: str, optimize: bool = True) -> None:
         import onnxruntime  # here, as above
 
         folder = tempfile.mkdtemp()
-        weakref.finalize(self, shutil.rmtree, folder, ignore_errors=True)
+        remove = weakref.finalize(self, shutil.rmtree, folder, ignore_errors=True)
         options = onnxruntime.SessionOptions()
         options.add_session_config_entry("session.disable_prepacking", "1")  # it copies every weight
-        super().__init__(os.fspath(copy_with_weights_beside(Path(path), Path(folder))), options=options)
-        self._session = None
+        try:
+            super().__init__(os.fspath(copy_with_weights_beside(Path(path), Path(folder))), optimize, options)
+        except BaseException:  # the exception keeps this object, and with it gigabytes of a disk
+            remove()
+            raise
+        self._path, self._session = path, None
+
+    def _not_optimized(self) -> OnnxEngine:
+        return LargeOnnxEngine(self._path, optimize=False)
 
     def run(self, inputs: Mapping[str, np.ndarray]) -> Arrays:
         """Opens a session, which takes far less time than a run, and runs it."""
@@ -269,6 +308,21 @@ def _proto_port(value: onnx.ValueInfoProto) -> Port:
     tensor = value.type.tensor_type
     shape = tuple(dim.dim_value if dim.HasField("dim_value") else dim.dim_param or "?" for dim in tensor.shape.dim)
     return Port(value.name, np.dtype(onnx.helper.tensor_dtype_to_np_dtype(tensor.elem_type)), shape)
+
+
+def _is_quantized(model: bytes | str) -> bool:
+    """Some operator, in a body or a function as well, has to do with integers that stand for floats."""
+    proto = onnx.load_from_string(model) if isinstance(model, bytes) else onnx.load(model, load_external_data=False)
+    return any(map(_holds_quantized, (proto.graph, *proto.functions)))
+
+
+def _holds_quantized(part: onnx.GraphProto | onnx.FunctionProto) -> bool:
+    for node in part.node:
+        if any(word in node.op_type.lower() for word in _QUANTIZED):
+            return True
+        if any(_holds_quantized(body) for attribute in node.attribute for body in (attribute.g, *attribute.graphs)):
+            return True
+    return False
 
 
 def _one_line(error: Exception) -> str:

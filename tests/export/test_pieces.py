@@ -6,6 +6,7 @@ import mmap
 import os
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import ml_dtypes
@@ -20,7 +21,7 @@ from penlight_export import export, load_onnx
 from penlight_export.edge.lower import lower_program
 from penlight_export.edge.segments import SegmentBuilder
 from penlight_export.engines import LargeOnnxEngine, OnnxEngine
-from penlight_export.errors import ChangedWeightsError, InvalidModelError
+from penlight_export.errors import ChangedWeightsError, EngineError, InvalidModelError
 from penlight_export.graph import clone, from_proto, to_proto
 from penlight_export.onnx import mapped
 from penlight_export.onnx.beside import copy_with_weights_beside
@@ -170,3 +171,25 @@ def test_a_large_file_runs_with_its_weights_beside_it(tmp_path, monkeypatch):
     np.testing.assert_array_equal(engine.run(x)["y"], OnnxEngine(str(path)).run(x)["y"])
     np.testing.assert_array_equal(engine.run(x)["y"], OnnxEngine(str(copy)).run(x)["y"])
     assert copy_with_weights_beside(copy, tmp_path / "copy") == copy
+
+
+def test_a_refused_large_file_leaves_no_copy(tmp_path, monkeypatch):
+    """Even while the exception lives. A quantized file can be opened once more, without the optimizer."""
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    monkeypatch.setattr(mapped, "LARGEST_IN_MEMORY", 0)
+    given = {"w": np.ones((32, 32), np.int8), "s": np.float32(0.5), "v": np.ones((32, 32), np.float32)}
+    body = "d = DequantizeLinear(w, s) h = MatMul(x, d) y = MatMul(h, v) }"
+    proto = model_from_text(f"g (float[N,32] x) => (float[N,32] y) {{ {body}", weights=given)
+    path = tmp_path / "m.onnx"
+    path.write_bytes(proto.SerializeToString())
+    engine = LargeOnnxEngine(str(path)).as_written()
+    assert isinstance(engine, LargeOnnxEngine) and engine.label == "onnxruntime, not optimized"
+    np.testing.assert_array_equal(engine.run({"x": np.ones((1, 32), np.float32)})["y"], np.full((1, 32), 512, np.float32))
+    del engine
+    proto.graph.node[1].op_type = "NoSuchOperator"
+    path.write_bytes(proto.SerializeToString())
+    with pytest.raises(EngineError, match="NoSuchOperator"):
+        try:
+            LargeOnnxEngine(str(path))
+        finally:
+            assert os.listdir(tmp_path) == ["m.onnx"]

@@ -10,6 +10,8 @@ from penlight_export import convert, passes
 from penlight_export import graph as g
 from penlight_export.edge.original import original_model
 from penlight_export.edge.reader import read_pen
+from penlight_export.engines import EdgeEngine, OnnxEngine
+from penlight_export.errors import VerifyError
 from penlight_export.passes.fused_bodies import add_functions
 
 RNG = np.random.default_rng(3)
@@ -226,3 +228,46 @@ def test_weights_alone_may_have_8_bits(tmp_path, kind, zeros):
     assert operators == {"ai.penlight.MatMulDequantized": 1}
     np.testing.assert_allclose(found, wanted, atol=1e-5)
     np.testing.assert_allclose(run_original(tmp_path, inputs), wanted, atol=1e-5)
+
+
+def weight_only(folder):
+    """A product with 8-bit weights, which onnxruntime's optimizer turns into one with 8-bit rows."""
+    given = {"W": RNG.integers(-128, 128, (128, 64)).astype(np.int8), "s": RNG.uniform(0.005, 0.02, (4, 64)).astype(np.float32)}
+    text = "g (float[rows,128] x) => (float[rows,64] y) { w = DequantizeLinear<axis=0, block_size=32>(W, s) y = MatMul(x, w) }"
+    proto = model_from_text(text, weights=given)
+    (folder / "weights.onnx").write_bytes(proto.SerializeToString())
+    return proto, folder / "weights.onnx"
+
+
+def test_less_precise_rewriting_of_the_peer_does_not_fail_a_conversion(tmp_path, monkeypatch):
+    proto, path = weight_only(tmp_path)
+    x = RNG.standard_normal((3, 128)).astype(np.float32)
+    plain = OnnxEngine(proto.SerializeToString(), optimize=False)
+    run = OnnxEngine.run
+
+    def worse(self, inputs):  # on every processor, whatever its optimizer does there
+        return {name: array + 0.1 * self._is_optimized for name, array in run(self, inputs).items()}
+
+    monkeypatch.setattr(OnnxEngine, "run", lambda self, inputs: {k: v.astype(np.float32) for k, v in worse(self, inputs).items()})
+    result = convert(path, tmp_path / "weights.pen")
+    assert {row.reference for row in result.report.rows} == {"onnxruntime, not optimized"}
+    assert result.report.ok and result.report.max_abs < 1e-3 and not result.report.divergence
+    assert [note.startswith("onnxruntime: its optimizer rewrites") for note in result.report.notes] == [True]
+    assert "not optimized" in result.report.to_text() and "its optimizer" in result.report.to_text()
+    program = penlight_runtime.Program.open(tmp_path / "weights.pen")
+    program.self_test()
+    np.testing.assert_allclose(program.session().run({"x": x})["y"], run(plain, {"x": x})["y"], atol=1e-3)
+
+
+def test_wrong_numbers_still_fail(tmp_path, monkeypatch):
+    _, path = weight_only(tmp_path)
+    run = EdgeEngine.run
+    monkeypatch.setattr(EdgeEngine, "run", lambda self, x: {k: (v + 0.1).astype(np.float32) for k, v in run(self, x).items()})
+    with pytest.raises(VerifyError) as caught:
+        convert(path, tmp_path / "weights.pen")
+    assert {row.reference for row in caught.value.report.rows} == {"onnxruntime"} and not (tmp_path / "weights.pen").exists()
+
+
+def test_models_of_floats_get_no_second_chance():
+    proto = model_from_text("g (float[2] x) => (float[2] y) { y = Relu(x) }")
+    assert OnnxEngine(proto.SerializeToString()).as_written() is None
