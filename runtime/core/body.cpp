@@ -73,6 +73,7 @@ void session_close_bodies(penlight_session& root) {
   for (size_t i = 0; i < root.bodies.count(); ++i) {
     penlight_session* body = root.bodies[i];
     if (body == nullptr) continue;
+    for (size_t j = 0; j < body->nodes.count(); ++j) session_release_packed(*body, body->nodes[j]);
     body->folded.clear(body->memory);
     body->memory.release(body->arena, body->arena_capacity);
     body->~penlight_session();

@@ -25,7 +25,7 @@ FUZZ_SECONDS = int(os.environ.get("PENLIGHT_FUZZ_SECONDS", "60"))  # of all fuzz
 LARGEST_FILE = 16384
 # Name, longest input, and the least rate that the test takes for work.
 FUZZERS = (("load", LARGEST_FILE, 20), ("program", LARGEST_FILE, 20), ("inputs", 512, 10), ("operator", 256, 10), ("api", 512, 10))
-UNPLANNED = ("branches", "loops", "scans", "gathered", "boxes")  # their runs take memory, the first time
+UNPLANNED = ("branches", "packed", "loops", "scans", "gathered", "boxes")  # their runs take memory, the first time
 
 
 @pytest.fixture(scope="module")

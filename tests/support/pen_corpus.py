@@ -93,6 +93,22 @@ def branches() -> PenBuilder:
     return builder
 
 
+def packed() -> PenBuilder:
+    """A branch whose convolution packs its weights, once while it runs for the first time."""
+    builder = PenBuilder()
+    x = builder.input("x", "float32", (1, 32, 9, 13))
+    then, other = builder.body("then"), builder.body("else")
+    inner = then.input("x", "float32", (1, 32, 9, 13))
+    weight = then.constant("w", np.full((32, 32, 3, 3), 0.5, np.float32))
+    then.output(then.node("Conv", [inner, weight], pads=[1, 1, 1, 1]))
+    other.output(other.node("Neg", [other.input("x")]))
+    true = builder.constant("true", np.array(True))
+    builder.output(
+        builder.node("If", [true, x], ["y"], then_branch=(then, [1]), else_branch=(other, [1])), "float32", (1, 32, 9, 13)
+    )
+    return builder
+
+
 def loops() -> PenBuilder:
     """A counted loop whose state grows and whose steps are collected, and one that ends by its condition."""
     builder = PenBuilder()
@@ -180,6 +196,7 @@ def corpus() -> dict[str, bytes]:
         "language": language,
         "arithmetic": arithmetic,
         "branches": branches,
+        "packed": packed,
         "loops": loops,
         "scans": scans,
         "boxes": boxes,
