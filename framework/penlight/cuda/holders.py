@@ -44,7 +44,7 @@ def _names(alive: list[Any]) -> dict[int, str]:
                 for name, t in entries.items():
                     names[id(t)] = f"{type(optimizer).__name__} {name} {of}".strip()
     for t in alive:
-        if isinstance(t, Tensor) and t.grad is not None:
+        if issubclass(type(t), Tensor) and t.grad is not None:
             names[id(t.grad)] = f"gradient of {names.get(id(t), 'a tensor')}"
     return names
 
