@@ -288,11 +288,15 @@ def graph_of(node: Node) -> Graph:
 
 
 def single_consumer(value: Value) -> Node | None:
-    """The one node that reads a value once, None when there are none or several uses or when it is a graph output."""
+    """The one node that reads a value once, None when there are none or several uses or when it is a graph output.
+
+    None, too, when the node that computes it is not in the same graph: what a body joins with it would run in every iteration.
+    """
     uses = value.uses()
     if len(uses) != 1 or value.is_graph_output():
         return None
-    return next(iter(uses)).node
+    reader, producer = next(iter(uses)).node, value.producer()
+    return reader if producer is None or producer.graph is reader.graph else None
 
 
 def all_values(graph: Graph) -> Iterable[Value]:

@@ -3,6 +3,7 @@
 
 import numpy as np
 import pytest
+from onnx import helper
 from onnx_text import model_from_text, run_onnx
 
 import penlight_runtime
@@ -129,6 +130,30 @@ def test_limits_are_rounded(tmp_path, activation, y_zero, clipped):
     proto = quantized_model(f"{head} c = {conv} f = {activation}", y_zero=y_zero, given=given)
     assert rewritten(proto)[0] == ["QuantizeLinear", "QLinearConv", *(["Clip"] if clipped else []), "DequantizeLinear"]
     assert_close(proto, tmp_path)
+
+
+@pytest.mark.parametrize("stored", [False, True])
+def test_one_bias_for_all_columns_stays_a_float_layer(tmp_path, stored):
+    """Gemm broadcasts it, QLinearConv does not."""
+    numbers, scales, zeros = weights(6, 5)
+    given = {"w": numbers, "ws": scales, "wz": zeros, "b": np.float32([0.7]), "bq": np.array([900], np.int32)}
+    given["bs"] = np.float32(0.03) * scales
+    bias = "b = DequantizeLinear(bq, bs) " if stored else ""
+    given.pop("b" if stored else "bq")
+    body = f"wf = DequantizeLinear(w, ws, wz) {bias}f = Gemm(xf, wf, b)"
+    proto = quantized_model(body, given=given if stored else {k: v for k, v in given.items() if k != "bs"}, rank=2)
+    proto.graph.input[0].type.tensor_type.shape.CopyFrom(helper.make_tensor_type_proto(1, [3, 6]).tensor_type.shape)
+    (tmp_path / "m.onnx").write_bytes(proto.SerializeToString())
+    result = convert(tmp_path / "m.onnx", tmp_path / "m.pen", tolerance=0.051)  # a step of the result
+    assert result.report.ok and result.summary.operators["Gemm"] == 1
+
+
+def test_limits_beyond_every_number_of_steps():
+    """Finite in float32, infinite in steps of the result."""
+    body, conv, given = convolution()
+    given |= {"lo": np.float32(-3e38), "hi": np.float32(3e38)}
+    operators, _ = rewritten(quantized_model(f"{body}h = {conv} f = Clip(h, lo, hi)", given=given))
+    assert "QLinearConv" in operators and "Clip" not in operators
 
 
 @pytest.mark.parametrize("transposed", [True, False])

@@ -9,6 +9,7 @@ from onnx_text import model_from_text, run_onnx
 import penlight_runtime
 from penlight_export import convert, passes, verify
 from penlight_export import graph as g
+from penlight_export.edge.reader import read_pen
 from penlight_export.passes.fused_bodies import add_functions
 
 RNG = np.random.default_rng(17)
@@ -160,3 +161,16 @@ def test_written_files_say_what_they_compute(name, tmp_path):
     pen = convert(tmp_path / "model.onnx", tmp_path / "model.pen")
     assert f"ai.penlight.{name}" in pen.summary.operators
     assert verify(tmp_path / "model.onnx", pen.path, engines=("onnxruntime", "onnxruntime")).ok
+
+
+def test_a_product_in_front_of_a_loop_stays_there(tmp_path):
+    """In the body it would be computed once for each iteration."""
+    ports = "(int64 i, bool on, float[2,8] v) => (bool go, float[2,8] next)"
+    body = f"body = each {ports} {{ go = Identity(on) s = Add(c, v) next = Tanh(s) }}"
+    text = f"g (float[2,8] x) => (float[2,8] y) {{ c = Gemm(x, w, b) y = Loop (n, go_on, x) <{body}> }}"
+    given = {"w": f32(8, 8), "b": f32(8), "n": np.array(3), "go_on": np.array(True)}
+    onnx.save(model_from_text(text, weights=given), tmp_path / "model.onnx")
+    result = convert(tmp_path / "model.onnx", tmp_path / "model.pen")
+    assert result.report.ok
+    nodes = read_pen(tmp_path / "model.pen").methods[0].nodes
+    assert [node.operator for node in nodes] == ["Gemm", "Loop"]

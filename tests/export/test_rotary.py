@@ -205,6 +205,40 @@ def test_what_is_no_rotation_stays(form):
     assert not rotary_nodes(model)
 
 
+STRETCHED = {
+    "batch": ("float[1,3,t,8] x, int64[b,t] ids", HEADS_FIRST, (1, HEADS, TIME, SIZE)),
+    "time": ("float[2,3,1,8] x, int64[2,t] ids", HEADS_FIRST, (2, HEADS, 1, SIZE)),
+}
+
+
+@pytest.mark.parametrize("axis", STRETCHED)
+def test_an_x_that_the_caches_stretch_stays(axis, tmp_path):
+    """The operator broadcasts nothing, Mul does."""
+    head, caches, shape = STRETCHED[axis]
+    proto = written_out("halves", caches + HALVES + ROTATED + TURNED, head=head, result="float[b,3,t,8] y")
+    onnx.save(proto, tmp_path / "model.onnx")
+    result = convert(tmp_path / "model.onnx", tmp_path / "model.pen", data=data(*shape))
+    assert "RotaryEmbedding" not in result.summary.operators
+
+
+def test_a_reshape_that_mixes_axes_stays():
+    body = HEADS_FIRST.replace("(cosines, ids)", "(cosines, row)").replace("(sines, ids)", "(sines, row)") + TURNS + PARTS + JOINED
+    known = {"row": np.arange(TIME)[None], "whole": numbers(BATCH, TIME, HEADS, SIZE)}
+    proto = written_out("once", body, head=f"float[2,3,{TIME},8] x", result=f"float[2,{TIME},3,8] y", **known)
+    assert fused(proto)[1] == 0
+
+
+def test_a_rotation_that_ends_in_a_branch_stays(tmp_path):
+    shape = f"float[{BATCH},{HEADS},{TIME},{SIZE}]"
+    branch = f"then_branch = yes () => ({shape} a) {{ p = Mul(x, cos) q = Mul(r, sin) a = Add(p, q) }}"
+    other = f"else_branch = no () => ({shape} o) {{ o = Neg(x) }}"
+    body = HEADS_FIRST + HALVES + ROTATED + f"y = If (flag) < {branch}, {other} >"
+    head = f"{shape} x, int64[{BATCH},{TIME}] ids, bool flag"
+    proto = written_out("halves", body, head=head, result=f"{shape} y")
+    onnx.save(proto, tmp_path / "model.onnx")
+    assert convert(tmp_path / "model.onnx", tmp_path / "model.pen").report.ok
+
+
 HEADS_OF = "{0}h = Reshape({0}, split) {1} = Transpose<perm = [0, 2, 1, 3]>({0}h) "
 ATTENTION = (
     "kt = Transpose<perm = [0, 1, 3, 2]>(y2) m = MatMul(y, kt) sc = Mul(m, scale) f = Softmax<axis = -1>(sc) o = MatMul(f, w) "

@@ -130,7 +130,8 @@ def _bounds(activation: Node | None, y: _Bytes) -> tuple[int, int] | None:
             limits[index - 1] = None if array is None else float(array.reshape(-1)[0])
     if any(limit is not None and not np.isfinite(limit) for limit in limits):
         return None
-    low, high = (None if limit is None else np.rint(np.float32(limit) / y.scales.reshape(-1)[0]) for limit in limits)
+    with np.errstate(over="ignore"):  # an infinite number of steps is cut to the type's numbers below
+        low, high = (None if limit is None else np.rint(np.float32(limit) / y.scales.reshape(-1)[0]) for limit in limits)
     zero = int(y.zeros.reshape(-1)[0])
     first = info.min if low is None else int(np.clip(low + zero, info.min, info.max))
     return first, info.max if high is None else int(np.clip(high + zero, info.min, info.max))
@@ -176,8 +177,8 @@ def _with_bias(layer: Node, x: _Bytes, w: _Bytes, y: _Bytes, attributes: dict[st
     inputs: list[Value | None] = [*x.inputs, *w.inputs, y.scale, y.zero]
     bias = layer.inputs[2] if len(layer.inputs) > 2 else None
     if bias is not None:
-        whole = _whole_bias(bias, x.scales.reshape(-1)[0] * w.scales, graph_of(layer))
-        if whole is None:
+        whole, filters = _whole_bias(bias, x.scales.reshape(-1)[0] * w.scales, graph_of(layer)), static_shape(w.value)
+        if whole is None or filters is None or static_shape(whole) != filters[:1]:  # Gemm takes one number for all
             return None
         inputs.append(whole)
     return [make_node("QLinearConv", inputs, attributes, like=layer)]

@@ -73,14 +73,19 @@ def cache_layout(x: Part, cosines: Value, sines: Value) -> Layout | None:
 
 def _head_axis(sizes: list[Any], aligned: list[Any]) -> int | None:
     """1 or 2; 0 stands for none, of x without heads."""
-    if not (aligned[0] == 1 or sizes_agree(aligned[0], sizes[0])):
+    if not (aligned[0] == 1 or _is_not_stretched(aligned[0], sizes[0])):
         return None
     if len(sizes) == 3:
-        return 0 if sizes_agree(aligned[1], sizes[1]) else None
+        return 0 if _is_not_stretched(aligned[1], sizes[1]) else None
     for heads, positions in ((1, 2), (2, 1)):
-        if aligned[heads] == 1 and sizes_agree(aligned[positions], sizes[positions]):
+        if aligned[heads] == 1 and _is_not_stretched(aligned[positions], sizes[positions]):
             return heads
     return None
+
+
+def _is_not_stretched(cache: Any, size: Any) -> bool:
+    """The operator broadcasts nothing: neither the caches nor an axis of x of size 1 along theirs."""
+    return sizes_agree(cache, size) and not (size == 1 and not isinstance(cache, int))
 
 
 class Caches:

@@ -116,7 +116,17 @@ def flattened_pairs(join: Node) -> tuple[Node, list[Value | None]] | None:
     if end is None or end.op_type != "Reshape" or rank_of(end.outputs[0]) != (rank_of(join.outputs[0]) or 0) - 1:
         return None
     size = last_size(values[0])
-    return (end, values) if size is not None and last_size(end.outputs[0]) == 2 * size else None
+    if size is None or last_size(end.outputs[0]) != 2 * size or not _keeps_sizes(values[0], end.outputs[0]):
+        return None
+    return end, values
+
+
+def _keeps_sizes(before: Value | None, after: Value) -> bool:
+    """All axes but the last one have as many elements as before, as far as numbers are known: the Reshape mixes nothing."""
+    if before is None or before.shape is None or after.shape is None:
+        return False
+    both = zip(list(before.shape)[:-1], list(after.shape)[:-1], strict=True)
+    return all(a == b for a, b in both if isinstance(a, int) and isinstance(b, int))
 
 
 def last_size(value: Value | None) -> int | None:
