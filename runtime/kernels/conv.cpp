@@ -69,9 +69,20 @@ Status check_conv_ranks(Context& context) {
   return check_rank(context, 1, context.input(0).shape.rank, context.input(0).shape.rank);
 }
 
+/// Without channels there are no weights, but as many taps to walk over as the file says.
 uint64_t conv_macs(uint64_t outputs, const Shape& weight) {
-  const int64_t taps = dims_product(weight, 1, weight.rank);
-  return saturating_mul(outputs, static_cast<uint64_t>(taps > 0 ? taps : 1));
+  const int64_t channels = weight.dims[1] > 0 ? weight.dims[1] : 1;
+  return saturating_mul(saturating_mul(outputs, static_cast<uint64_t>(channels)),
+                        static_cast<uint64_t>(dims_product(weight, 2, weight.rank)));
+}
+
+constexpr int64_t kMostPhases = 1 << 12;  // of a transposed convolution that the float kernel takes: it looks at each
+
+/// Whether there is something to compute, in a number of phases that is no matter.
+bool transposed_is_fast(const Conv2d& conv, const Shape& x, const Shape& y, const Shape& weight) {
+  const int64_t down = conv.stride_h < conv.height ? conv.stride_h : conv.height;
+  const int64_t across = conv.stride_w < conv.width ? conv.stride_w : conv.width;
+  return x.count() > 0 && y.count() > 0 && weight.count() > 0 && down <= kMostPhases && across <= kMostPhases / down;
 }
 
 /// Sizes along `d` of a transposed convolution: pads from output_shape, auto_pad or the attribute.
@@ -226,8 +237,10 @@ Status conv_transpose_infer(Context& context) {
     window.out[d] = in;
   }
   conv_of_window(window, &conv);
-  context.macs = conv_macs(static_cast<uint64_t>(x.count()), weight);
-  state.fast = window.rank <= 2 && context.input(0).dtype == DType::kF32;
+  const int64_t places = dims_product(x, 2, x.rank), filters = conv.filters > 0 ? conv.filters : 1;
+  const Shape& y = context.output(0).shape;
+  context.macs = y.count() == 0 ? 0 : conv_macs(static_cast<uint64_t>(conv.batch * filters * places), weight);
+  state.fast = window.rank <= 2 && context.input(0).dtype == DType::kF32 && transposed_is_fast(conv, x, y, weight);
   int64_t floats = 0;
   if (!state.fast) return Status::kOk;
   if (!conv2d_input_gradient_scratch_floats(conv, context.threads(), &floats) || !add_scratch(context, floats, sizeof(float)))

@@ -142,7 +142,7 @@ Status matmul_dequantized_infer(Context& context) {
   out.dims[out.rank - 1] = s.n;
   PENLIGHT_TRY(set_output(context, 0, DType::kF32, out));
   s.m = dims_product(out, 0, out.rank - 1);
-  context.macs = saturating_mul(static_cast<uint64_t>(out.count()), static_cast<uint64_t>(s.k));
+  context.macs = saturating_mul(static_cast<uint64_t>(out.count()), static_cast<uint64_t>(s.k > 0 ? s.k : 1));
   int64_t floats = 0;
   if (s.m <= kFewRows) return add_scratch(context, s.n, sizeof(float)) ? Status::kOk : scratch_too_large(context);
   if (!add_scratch(context, w.count(), sizeof(float)) || !gemm_scratch_floats(dequantized_gemm(context, s), &floats) ||

@@ -51,7 +51,7 @@ Status integer_conv_infer(Context& context, const IntegerConvOperands& use, DTyp
   const Shape out = window_output_shape(s.window, s.batch, s.filters);
   PENLIGHT_TRY(set_output(context, 0, dtype, out));
   int64_t count = 0;
-  const int64_t taps = dims_product(w, 1, w.rank);
+  const int64_t taps = (w.dims[1] > 0 ? w.dims[1] : 1) * dims_product(w, 2, w.rank);  // walked over without channels too
   context.macs =
       checked_count(out, &count) ? saturating_mul(static_cast<uint64_t>(count), static_cast<uint64_t>(taps)) : UINT64_MAX;
   if (PENLIGHT_SMALL || s.window.rank > 2 || count == 0) return Status::kOk;

@@ -59,7 +59,8 @@ Status integer_product_infer(Context& context, const IntegerOperands& use, DType
   int64_t count = 0, bytes = 0;
   if (!integer_gemm_scratch_bytes(s.m, s.n, s.k, context.threads(), &bytes) || !add_scratch(context, bytes, 1))
     return scratch_too_large(context);
-  context.macs = checked_count(out, &count) ? saturating_mul(static_cast<uint64_t>(count), static_cast<uint64_t>(s.k)) : UINT64_MAX;
+  const auto depth = static_cast<uint64_t>(s.k > 0 ? s.k : 1);
+  context.macs = checked_count(out, &count) ? saturating_mul(static_cast<uint64_t>(count), depth) : UINT64_MAX;
   return Status::kOk;
 }
 

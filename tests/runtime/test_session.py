@@ -310,6 +310,33 @@ def test_mac_budget():
     program.session(mac_budget=10_000).run([ramp(1000)])
 
 
+@pytest.mark.parametrize(
+    ("operator", "dtype", "x", "w", "output"),
+    [
+        ("ConvTranspose", "float32", (2, 0, 1, 2**38, 5), (0, 2, 3, 1, 3), [3, 2, 2]),
+        ("ConvInteger", "int8", (1, 0, 2**20, 1, 1), (1, 0, 2**20, 1, 1), None),
+        ("MatMulInteger", "int8", (200, 0), (0, 200), None),
+    ],
+)
+def test_what_has_no_channels_takes_of_the_budget_too(operator, dtype, x, w, output):
+    """No weights, but places to walk over: minutes of them, were they not counted."""
+    builder = PenBuilder()
+    values = [builder.input("x", dtype, x), builder.input("w", dtype, w)]
+    builder.node(operator, values, ["y"], **({"output_shape": output} if output else {}))
+    session = runtime.Program(builder.build()).session(mac_budget=10_000)
+    with pytest.raises(runtime.BudgetExceeded):
+        session.prepare([np.zeros(x, dtype), np.zeros(w, dtype)])
+
+
+def test_phases_of_a_transposed_convolution_are_not_looked_at_one_by_one():
+    builder = PenBuilder()
+    values = [builder.input(name, "float32", (1, 1, 1, 1)) for name in ("x", "w")]
+    builder.node("ConvTranspose", values, ["y"], strides=[2**31 - 1] * 2, output_shape=[2**30, 2**30])
+    one = np.ones((1, 1, 1, 1), np.float32)
+    with pytest.raises(runtime.RuntimeFailure, match="too large"):
+        runtime.Program(builder.build()).session().prepare([one, one])
+
+
 def test_profile_names_the_operators():
     session = open_session(pen_builder.small_program(), profile=True)
     session.run([ramp(2, 4)])

@@ -68,6 +68,9 @@ INTEGERS = {
     "max_gram_length": [1, 2, 3],
     "max_skip_count": [0, 1, 5, 2**62],
     "num_scan_inputs": [0, 1, 2],
+    "num_heads": [-1, 0, 1, 2],
+    "rotary_embedding_dim": [-2, 0, 1, 2, 4, 2**62],
+    "interleaved": [0, 1],
 }
 LISTS = (
     "axes",
@@ -109,6 +112,10 @@ INDEX_OPERANDS = {
     ("DequantizeLinear", 2): "int8",
     ("QuantizeLinear", 2): "int8",
     **{(name, 4): "int32" for name in ("RNN", "GRU", "LSTM")},
+    ("MatMulDequantized", 1): "int8",
+    ("MatMulDequantized", 3): "int8",
+    **{("MatMulIntegerToFloat", number): dtype for number, dtype in ((0, "uint8"), (1, "int8"), (4, "uint8"), (5, "int8"))},
+    **{("QuantizedAdd", number): "int8" for number in (0, 2, 3, 5, 7)},
 }
 REALS = {"alpha": [0.5, -1.0, 3e38], "beta": [1.0, float("nan")], "epsilon": [1e-5, 0.0], "value": [2.0], "lambd": [0.5]}
 
@@ -140,8 +147,10 @@ def likely_shapes(name: str, rng: np.random.Generator) -> list[tuple[int, ...]]:
     n, c, m, k = (int(size) for size in rng.choice([0, 1, 2, 2, 3, 4], 4))
     spatial = tuple(int(size) for size in rng.choice([1, 2, 3, 5, 7], int(rng.choice([1, 2, 2, 2, 3]))))
     window = tuple(int(size) for size in rng.choice([1, 1, 2, 3], len(spatial)))
+    filters = (c * max(m, 1), 1, *window) if rng.random() < 0.4 else (m, c, *window)  # of one channel each
     if name in ("Conv", "FusedConv"):
-        return [(n, c, *spatial), (m, c, *window), (m,)]
+        result = (n, filters[0], *(size - reach + 1 for size, reach in zip(spatial, window, strict=True)))  # without attributes
+        return [(n, c, *spatial), filters, filters[:1], *([result] if name == "FusedConv" and min(result) >= 0 else [])]
     if name == "ConvTranspose":
         return [(n, c, *spatial), (c, m, *window), (m,)]
     if "Pool" in name or name in ("Resize", "DepthToSpace", "SpaceToDepth"):
@@ -166,13 +175,17 @@ def likely_shapes(name: str, rng: np.random.Generator) -> list[tuple[int, ...]]:
     if name in ("DFT", "STFT"):
         return [(n, 5, c, 2) if name == "DFT" else (n, 5, 1)]
     if name in ("ConvInteger", "QLinearConv"):
-        return (
-            [(n, c, *spatial), (m, c, *window)]
-            if name == "ConvInteger"
-            else [(n, c, *spatial), (), (), (m, c, *window), (), (), (), ()]
-        )
+        return [(n, c, *spatial), filters] if name == "ConvInteger" else [(n, c, *spatial), (), (), filters, (), (), (), ()]
     if name in ("MatMulInteger", "QLinearMatMul"):
         return [(n, k), (k, m)] if name == "MatMulInteger" else [(n, k), (), (), (k, m), (), (), (), ()]
+    if name == "MatMulDequantized":
+        scale = [(), (m,), (k, m), ((k + 1) // 2, m), (1, m)][int(rng.integers(5))]
+        return [(n, k), (k, m), scale, scale]
+    if name == "MatMulIntegerToFloat":
+        column = [(), (m,), (1, m)]
+        return [(n, k), (k, m), (), column[int(rng.integers(3))], (), column[int(rng.integers(3))], (m,)]
+    if name == "QuantizedAdd":
+        return [(n, c, m), (), (), (n, c, m), (), (), (), ()]
     if name == "MaxUnpool":
         return [(n, c, *spatial), (n, c, *spatial)]
     if name == "RoiAlign":
@@ -230,7 +243,10 @@ def random_program(entry: OperatorInfo, operands: tuple[int, int], rng: np.rando
     windowed = "Conv" in entry.name or "Pool" in entry.name
     length = len(likely[0]) - 2 if windowed else int(rng.choice([1, 2, 2, 3, 4, 4]))
     attributes = random_attributes(rng, length, windowed)
-    outputs = ["a", "b", "c"][: int(rng.choice([1, 1, 1, 2, 3]))]
+    filters = next((shape for shape in likely[1:] if len(shape) == len(likely[0])), ())
+    if windowed and filters[1:2] == (1,):
+        attributes["group"] = likely[0][1]
+    outputs = ["a", "b", "c"][: 3 if entry.name == "DynamicQuantizeLinear" else int(rng.choice([1, 1, 1, 2, 3]))]
     builder.node(entry.name, values, outputs, domain=entry.domain, version=version, **attributes)
     return builder.build()
 
