@@ -77,7 +77,7 @@ CUDA = Lists(
     float32=_FACTORS
     | _LOSSES
     | {"acos", "asin", "cosh", "sinh", "tan", "erfinv", "exp", "expm1", "log", "log10", "log1p", "log2", "log_softmax", "softmax"}
-    | {"pow", "pow_scalar", "reciprocal", "rsqrt", "softplus", "cumprod", "cumsum", "prod", "sum", "layer_norm"}
+    | {"pow", "pow_scalar", "reciprocal", "rsqrt", "softplus", "cumprod", "cumsum", "prod", "sum", "layer_norm", "rms_norm"}
     | {"binary_cross_entropy", "cdist", "ctc_loss"},
     widest=_WIDEST | {"atan2", "grid_sample", "advanced_index_put", "scatter_add"},
 )

@@ -37,6 +37,7 @@ from penlight.ops.fold import fold as fold
 from penlight.ops.fold import pixel_shuffle as pixel_shuffle
 from penlight.ops.fold import pixel_unshuffle as pixel_unshuffle
 from penlight.ops.fold import unfold as unfold
+from penlight.ops.gated import swiglu as swiglu
 from penlight.ops.grid import grid_sample as grid_sample
 from penlight.ops.inplace_activation import celu_ as celu_
 from penlight.ops.inplace_activation import elu_ as elu_
@@ -72,7 +73,6 @@ from penlight.ops.noise import feature_alpha_dropout as feature_alpha_dropout
 from penlight.ops.norm import batch_norm as batch_norm
 from penlight.ops.norm import group_norm as group_norm
 from penlight.ops.norm import layer_norm as layer_norm
-from penlight.ops.norm import rms_norm as rms_norm
 from penlight.ops.padding import pad as pad
 from penlight.ops.pair_distance import pdist as pdist
 from penlight.ops.pool import adaptive_avg_pool2d as adaptive_avg_pool2d
@@ -127,5 +127,7 @@ from penlight.ops.rectifier import threshold as threshold
 from penlight.ops.resize import interpolate as interpolate
 from penlight.ops.resize import upsample_bilinear as upsample_bilinear
 from penlight.ops.resize import upsample_nearest as upsample_nearest
+from penlight.ops.rms_norm import rms_norm as rms_norm
+from penlight.ops.rotary import rotary_embedding as rotary_embedding
 from penlight.ops.softmax import log_softmax as log_softmax
 from penlight.ops.softmax import softmax as softmax

@@ -13,7 +13,7 @@ from penlight.ops.arithmetic import where
 from penlight.ops.broadcast import reduced, unbroadcast
 from penlight.ops.elementwise import exp
 from penlight.ops.matmul import matmul
-from penlight.ops.operator import NotExported, Operator, Spec
+from penlight.ops.operator import Operator, Spec
 from penlight.ops.registry import register
 from penlight.ops.samples import boolean, of, sample
 from penlight.tensor import Tensor, from_array
@@ -32,7 +32,6 @@ class FlashAttention(Operator):
     outputs = 2
     private_outputs = 1
     saves_output = True
-    onnx = NotExported("a trace records attention, which gives the same")
     samples = (
         sample(of(2, 3, 4), of(2, 5, 4), of(2, 5, 4), None, scale=0.5),
         sample(of(2, 2, 4, 3), of(2, 2, 4, 3), of(2, 2, 4, 3), None, scale=0.6, is_causal=True),

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Normalisation over features (layer norm, RMS norm, group norm) and over the batch."""
+"""Normalisation over features (layer norm, group norm) and over the batch."""
 
 from __future__ import annotations
 
@@ -267,17 +267,6 @@ def layer_norm(
     """
     tail = tail_shape("layer_norm", input, normalized_shape)
     return apply(LayerNorm(len(tail), float(eps)), input, weight, bias)[0]
-
-
-def rms_norm(
-    input: Tensor, normalized_shape: int | Sequence[int], weight: Tensor | None = None, eps: float | None = None
-) -> Tensor:
-    """Returns input / sqrt(mean(input^2) + eps) over the last dimensions, times weight (Zhang, Sennrich 2019)."""
-    tail = tail_shape("rms_norm", input, normalized_shape)
-    dims = tuple(range(-len(tail), 0))
-    eps = 1.1920929e-07 if eps is None else eps  # the machine epsilon of float32
-    result = input * ((input * input).mean(dims, keepdim=True) + eps).rsqrt()
-    return result if weight is None else result * weight
 
 
 @keeps_channels_last

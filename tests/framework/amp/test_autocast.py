@@ -28,13 +28,16 @@ AS_GIVEN = {
     "cumulative": "as PyTorch on the CPU",
     "elementwise": "one element at a time",
     "embedding": "moves elements",
+    "fused_loss": "stands for cross_entropy, which a list names",
     "gamma": "one element at a time",
+    "gated": "one element at a time",
     "gather": "moves elements, or adds few",
     "index": "moves elements",
     "mask": "moves elements",
     "norm": "takes both types at once, and keeps its statistics in float32",
     "rearrange": "moves elements",
     "reduction": "as PyTorch on the CPU, which sums in float32",
+    "rotary": "one pair of elements at a time",
     "rounding": "one element at a time",
     "scaled_erf": "one element at a time",
     "scatter": "moves elements, or adds few",
@@ -46,7 +49,7 @@ AS_GIVEN = {
     "trigonometry": "one element at a time",
 }
 # ... and single operators of the other families. A new operator goes into penlight/amp/lists.py, or here.
-ALONE = {"avg_pool2d", "avg_pool2d_grad", "max_pool2d", "max_pool2d_grad", "max_pool2d_index", "max_pool2d_read"}
+ALONE = {"avg_pool2d", "avg_pool2d_grad", "max_pool2d", "max_pool2d_grad", "max_pool2d_index", "max_pool2d_read", "rms_norm"}
 
 
 def is_as_given(cls):

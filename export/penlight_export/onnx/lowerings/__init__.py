@@ -13,4 +13,5 @@ from penlight_export.onnx.lowerings import norm as norm
 from penlight_export.onnx.lowerings import pool as pool
 from penlight_export.onnx.lowerings import recurrent as recurrent
 from penlight_export.onnx.lowerings import reduction as reduction
+from penlight_export.onnx.lowerings import rotary as rotary
 from penlight_export.onnx.lowerings import shape as shape

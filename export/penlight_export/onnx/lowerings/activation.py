@@ -17,6 +17,12 @@ def silu(b: Builder, operator: Any, x: Value) -> Value:
     return b.op("Mul", x, b.op("Sigmoid", x))
 
 
+@lowering("swiglu")
+def swiglu(b: Builder, operator: Any, gate: Value, up: Value) -> Value:
+    """gate * sigmoid(gate) * up."""
+    return b.op("Mul", b.op("Mul", gate, b.op("Sigmoid", gate)), up)
+
+
 @lowering("gelu")
 def gelu(b: Builder, operator: Any, x: Value) -> Value:
     """Gelu from version 20 on, its formula before."""

@@ -12,21 +12,21 @@ from penlight_export.onnx.builder import Builder, symbol_text
 from penlight_export.onnx.lowerings.registry import lowering
 
 
-@lowering("attention")
-def attention(b: Builder, operator: Any, q: Value, k: Value, v: Value, mask: Value | None) -> tuple[Value, Value]:
-    """softmax(q * scale @ k.T + mask) @ v, and the probabilities."""
+@lowering("attention", "flash_attention")
+def attention(b: Builder, operator: Any, q: Value, k: Value, v: Value, mask: Value | None) -> tuple[Value, Value | None]:
+    """softmax(q * scale @ k.T + mask) @ v, and the probabilities; flash_attention's second output serves the gradient only."""
     rank = len(b.specs[k].shape)
     columns = b.op("Transpose", k, perm=[*range(rank - 2), rank - 1, rank - 2])
     scores = b.op("MatMul", b.op("Mul", q, b.like(operator.scale, q)), columns)
     if operator.is_causal:
-        scores = b.op("Where", _causal(b, b.outputs[1].shape[-2:]), scores, b.like(-np.inf, q))
+        scores = b.op("Where", _causal(b, (b.specs[q].shape[-2], b.specs[k].shape[-2])), scores, b.like(-np.inf, q))
     if mask is not None:
         boolean = b.specs[mask].dtype.numpy == np.bool_
         scores = b.op("Where", mask, scores, b.like(-np.inf, q)) if boolean else b.op("Add", scores, mask)
     weights = b.op("Softmax", scores, axis=-1)
     if mask is not None:  # a row that sees nothing is 0 / 0
         weights = b.op("Where", b.op("IsNaN", weights), b.like(0, q), weights)
-    return b.op("MatMul", weights, v), weights
+    return b.op("MatMul", weights, v), weights if operator.name == "attention" else None
 
 
 def _causal(b: Builder, sizes: tuple[int, int]) -> Value:

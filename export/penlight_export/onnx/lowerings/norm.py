@@ -29,6 +29,15 @@ def layer_norm(b: Builder, operator: Any, x: Value, weight: Value | None, bias: 
     return result, rstd, mean
 
 
+@lowering("rms_norm")
+def rms_norm(b: Builder, operator: Any, x: Value, weight: Value | None) -> tuple[Value, None]:
+    """The formula, which a pass puts together where the operator set has RMSNormalization."""
+    rank = len(b.specs[x].shape)
+    mean = reduce(b, "ReduceMean", b.op("Mul", x, x), tuple(range(rank - operator.dims, rank)), keepdim=True)
+    result: Value = b.op("Mul", x, b.op("Reciprocal", b.op("Sqrt", b.op("Add", mean, b.like(operator.eps, x)))))
+    return (result if weight is None else b.op("Mul", result, weight)), None
+
+
 @lowering("batch_norm")
 def batch_norm(b: Builder, operator: Any, x: Value, weight: Value | None, bias: Value | None, mean: Value, var: Value) -> Value:
     """BatchNormalization with the running statistics."""

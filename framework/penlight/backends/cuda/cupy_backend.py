@@ -19,6 +19,7 @@ from penlight.backends.cuda import (
     dropout,
     elementwise,
     fused_loss,
+    gated,
     index,
     loss,
     norm,
@@ -27,6 +28,8 @@ from penlight.backends.cuda import (
     products,
     recording,
     reduction,
+    rms_norm,
+    rotary,
     softmax,
 )
 from penlight.backends.cuda.memory import Memory, is_pinned
@@ -35,7 +38,8 @@ from penlight.device import device as Device
 from penlight.errors import DeviceError
 
 _FAMILIES = (
-    *(elementwise, reduction, broadcast_gradient, index, activation, softmax, loss, fused_loss, norm, batch_norm),
+    *(elementwise, reduction, broadcast_gradient, index, activation, gated, softmax, loss, fused_loss),
+    *(norm, rms_norm, rotary, batch_norm),
     *(pool, dropout, attention, convolution, optimizer),
 )
 _LIBRARIES = (products, cudnn)  # those of NVIDIA; they are asked before the own kernels, and decline where they are not there

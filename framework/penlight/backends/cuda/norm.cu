@@ -1,4 +1,4 @@
-// Layer normalisation over rows, forward and backward. SPDX-License-Identifier: Apache-2.0
+// Layer and RMS normalisation over rows, forward and backward. SPDX-License-Identifier: Apache-2.0
 // The variance takes a second look at the row instead of E[x^2] - E[x]^2, which cancels when the mean is large.
 #include "common.cuh"
 
@@ -66,7 +66,7 @@ __global__ void layer_norm_backward(const T* grad, const T* x, const T* weight, 
 }
 
 // First stage of the parameters' gradients: block (c, chunk) sums kColumns columns over rows_per_chunk rows into
-// partial_weight/partial_bias (chunks, columns). Two stages and no atomics: the same bits every time.
+// partial_weight/partial_bias (chunks, columns). Two stages and no atomics: the same bits every time. `means` null counts as 0.
 constexpr int kColumns = 32, kRowLanes = 8;
 template <typename T>
 __global__ void layer_norm_partial(const T* grad, const T* x, const float* means, const float* rstds, float* partial_weight,
@@ -79,7 +79,7 @@ __global__ void layer_norm_partial(const T* grad, const T* x, const float* means
     for (size_t row = begin + threadIdx.y; row < end; row += kRowLanes) {
       float g = to_float(grad[row * columns + column]);
       bias_sum += g;
-      weight_sum += g * (to_float(x[row * columns + column]) - means[row]) * rstds[row];
+      weight_sum += g * (to_float(x[row * columns + column]) - (means ? means[row] : 0.0f)) * rstds[row];
     }
   }
   weight_sums[threadIdx.y][threadIdx.x] = weight_sum;
@@ -106,5 +106,36 @@ __global__ void layer_norm_parameters(const float* partial_weight, const float* 
     }
     if (grad_weight) grad_weight[column] = from_float<T>(weight_sum);
     if (grad_bias) grad_bias[column] = from_float<T>(bias_sum);
+  }
+}
+
+// y = x * rstd * weight, where rstd (rows,) is 1 / sqrt(mean(x^2) + eps); `weight` (columns,) may be null.
+template <typename T>
+__global__ void rms_norm_forward(const T* x, const T* weight, T* y, float* rstd, size_t rows, size_t columns, float eps) {
+  for (size_t row = first_row(); row < rows; row += row_step()) {
+    const T* in = x + row * columns;
+    float squares = 0.0f;
+    for (size_t i = threadIdx.x; i < columns; i += blockDim.x) squares += to_float(in[i]) * to_float(in[i]);
+    float scale = 1.0f / sqrtf(reduce_row(squares, Add()) / columns + eps);
+    for (size_t i = threadIdx.x; i < columns; i += blockDim.x)
+      y[row * columns + i] = from_float<T>(to_float(in[i]) * scale * (weight ? to_float(weight[i]) : 1.0f));
+    if (threadIdx.x == 0) rstd[row] = scale;
+  }
+}
+
+// With n the normalised row and h = grad * weight: dx = (h - n * mean(h * n)) * rstd.
+template <typename T>
+__global__ void rms_norm_backward(const T* grad, const T* x, const T* weight, const float* rstds, T* grad_x, size_t rows,
+                                  size_t columns) {
+  for (size_t row = first_row(); row < rows; row += row_step()) {
+    const T *in = x + row * columns, *g = grad + row * columns;
+    float rstd = rstds[row], dot = 0.0f;
+    for (size_t i = threadIdx.x; i < columns; i += blockDim.x)
+      dot += to_float(g[i]) * (weight ? to_float(weight[i]) : 1.0f) * to_float(in[i]) * rstd;
+    float mean = reduce_row(dot, Add()) / columns;
+    for (size_t i = threadIdx.x; i < columns; i += blockDim.x) {
+      float h = to_float(g[i]) * (weight ? to_float(weight[i]) : 1.0f);
+      grad_x[row * columns + i] = from_float<T>((h - to_float(in[i]) * rstd * mean) * rstd);
+    }
   }
 }

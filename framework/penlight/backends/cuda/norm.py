@@ -57,17 +57,8 @@ class LayerNorm:
         )
         self._launch("layer_norm_backward", values)  # also where only the parameters need it: it leaves the moments
         if needs[1] or needs[2]:
-            self._parameters(values)
+            parameter_gradients(self._xp, self._launcher, values)
         return values["grad_x"], values["grad_weight"], values["grad_bias"]
-
-    def _parameters(self, values: dict[str, Any]) -> None:
-        rows, columns = values["rows"], values["columns"]
-        rows_per_chunk = max(_ROWS_PER_CHUNK, -(-rows // _MAX_CHUNKS))
-        chunks = -(-rows // rows_per_chunk)
-        partial = self._xp.empty((2, chunks, columns), self._xp.float32)
-        values.update(partial_weight=partial[0], partial_bias=partial[1], chunks=chunks, rows_per_chunk=rows_per_chunk)
-        self._launch("layer_norm_partial", values, launch.Grid((-(-columns // _COLUMNS), chunks, 1), (_COLUMNS, _ROW_LANES, 1)))
-        self._launch("layer_norm_parameters", values, launch.elements(columns, 16))
 
     def _values(self, operator: Any, x: Any, weight: Any, bias: Any) -> dict[str, Any]:
         contiguous = self._xp.ascontiguousarray
@@ -84,6 +75,18 @@ class LayerNorm:
     def _launch(self, name: str, values: dict[str, Any], grid: launch.Grid | None = None) -> None:
         grid = grid or launch.rows(values["rows"], values["columns"])
         wrapper.launch(self._launcher, self._kernels[name], str(values["x"].dtype), grid, values)
+
+
+def parameter_gradients(xp: Any, launcher: wrapper.Launcher, values: dict[str, Any]) -> None:
+    """Fills grad_weight and grad_bias of `values`, where they are wanted, from grad, x, means and rstds there."""
+    rows, columns, kernels = values["rows"], values["columns"], source.kernels("norm")
+    rows_per_chunk = max(_ROWS_PER_CHUNK, -(-rows // _MAX_CHUNKS))
+    chunks = -(-rows // rows_per_chunk)
+    partial = xp.empty((2, chunks, columns), xp.float32)
+    values.update(partial_weight=partial[0], partial_bias=partial[1], chunks=chunks, rows_per_chunk=rows_per_chunk)
+    tiles = launch.Grid((-(-columns // _COLUMNS), chunks, 1), (_COLUMNS, _ROW_LANES, 1))
+    for name, grid in (("layer_norm_partial", tiles), ("layer_norm_parameters", launch.elements(columns, 16))):
+        wrapper.launch(launcher, kernels[name], str(values["x"].dtype), grid, values)
 
 
 def _takes(operator: Any, x: Any, weight: Any, bias: Any) -> bool:
