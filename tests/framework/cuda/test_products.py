@@ -4,6 +4,7 @@
 import ctypes
 import shutil
 import subprocess
+import weakref
 from pathlib import Path
 
 import ml_dtypes
@@ -234,3 +235,25 @@ def test_a_library_that_is_none_is_refused(tmp_path, monkeypatch):
     monkeypatch.setenv("PENLIGHT_CUBLASLT", str(empty))
     with pytest.raises(DeviceError, match="the library has no cublasLtCreate"):
         cublaslt.load()
+
+
+def test_copies_of_operands_outlive_the_product(library, monkeypatch):
+    """What is freed before the launch is the pool's, and may come back as the memory of the result."""
+    alive, made = [], {}
+    copy, multiply = products._contiguous, Products.multiply
+
+    def note(xp, array):
+        result = copy(xp, array)
+        made[result.data.ptr] = weakref.ref(result)
+        return result
+
+    def check(self, dtype, sizes, a, b, d, **options):
+        alive.extend(made[matrix.pointer]() is not None for matrix in (a, b))
+        return multiply(self, dtype, sizes, a, b, d, **options)
+
+    monkeypatch.setattr(products, "_contiguous", note)
+    monkeypatch.setattr(Products, "multiply", check)
+    a, b = (np.random.default_rng(seed).normal(size=(6, 6)).astype(np.float32) for seed in (0, 1))
+    result = from_numpy(a).to("cuda")[::2, ::2] @ from_numpy(b).to("cuda")[::2, ::2]
+    np.testing.assert_allclose(result.cpu().numpy(), a[::2, ::2] @ b[::2, ::2], rtol=1e-5)
+    assert alive == [True, True]

@@ -108,6 +108,8 @@ class MatrixProducts:
 
     def _product(self, a: Any, b: Any, epilogue: str = "none", bias: Any = None) -> Any:
         lead = a.shape[:-2] if a.ndim >= b.ndim else b.shape[:-2]
+        # Copies live in these names until the product is queued: freed earlier, one could become the memory of the result.
+        a, b = self._readable(a), self._readable(b)
         left, right = self._matrix(a, lead), self._matrix(b, lead)
         if left is None or right is None:
             return NotImplemented
@@ -122,12 +124,17 @@ class MatrixProducts:
         """How the library reads an array as a batch of shape `lead`; None where it would have to be repeated in part."""
         if array.ndim > 2 and array.shape[:-2] != lead:
             return None
-        layout = _layout(array)
-        if layout is None:
-            array = self._xp.ascontiguousarray(array)
-            layout = array.shape[-1], False
+        ld, is_transposed = _layout(array) or (array.shape[-1], False)
         stride = 0 if array.ndim == 2 else array.strides[-3] // array.itemsize
-        return Matrix(self._launcher.pointer(array), *layout, stride)
+        return Matrix(self._launcher.pointer(array), ld, is_transposed, stride)
+
+    def _readable(self, array: Any) -> Any:
+        """The array, or a copy where the library cannot read its strides."""
+        return array if _layout(array) else _contiguous(self._xp, array)
+
+
+def _contiguous(xp: Any, array: Any) -> Any:
+    return xp.ascontiguousarray(array)
 
 
 def _layout(array: Any) -> tuple[int, bool] | None:
