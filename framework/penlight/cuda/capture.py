@@ -44,7 +44,9 @@ class CapturedStep:
             return self._step(*args, **kwargs)
         backend = cuda.backend()
         leaves, rebuild = flatten((args, kwargs))
-        key = _key(leaves), str(rebuild(["*"] * len(leaves))), mode.enabled
+        kind = None if mode.autocast is None else mode.autocast.types["cuda"]
+        device = int(backend.xp.cuda.runtime.getDevice())
+        key = _key(leaves), str(rebuild(["*"] * len(leaves))), mode.enabled, kind, device
         graph = self._graphs.get(key)
         if graph is None:
             if len(self._graphs) == self._max_graphs:

@@ -271,6 +271,18 @@ def test_casts_that_a_region_around_the_step_keeps_are_made_anew(fake_cuda):
             assert step(pl.ones(1, 2)).float().tolist() == [[2.0 * k] * 2]
 
 
+def test_a_region_of_autocast_has_graphs_of_its_own(fake_cuda):
+    x = pl.randn(4, 4).to("cuda")
+    step = pl.cuda.capture(lambda x: x @ x, warmup=1)
+    for _ in range(3):
+        kinds = [step(x).dtype]
+        for dtype in (pl.float16,):
+            with pl.autocast("cuda", dtype=dtype):
+                kinds.append(step(x).dtype)
+        assert kinds == [pl.float32, pl.float16]
+    assert step.graph_count == 2
+
+
 def test_compile_is_capture_where_there_is_a_device(fake_cuda, monkeypatch):
     step = pl.compile(lambda x: x + 1, mode="graph")
     assert isinstance(step, pl.cuda.CapturedStep)
