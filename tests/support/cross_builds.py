@@ -66,7 +66,19 @@ class WebAssembly(Machine):
 
     def compile_runtime(self, folder: Path) -> None:
         flags = [flag for flag in c_target.FLAGS["cxx_flags"] if "unwind" not in flag]
-        run(*toolchain.zig(), "c++", *_WASI_FLAGS, *flags, *_HERE_FLAGS, "-c", "penlight.cpp", "-o", "penlight.o", cwd=folder)
+        run(
+            *toolchain.zig(),
+            "c++",
+            *_WASI_FLAGS,
+            "-fno-sanitize=undefined",
+            *flags,
+            *_HERE_FLAGS,
+            "-c",
+            "penlight.cpp",
+            "-o",
+            "penlight.o",
+            cwd=folder,
+        )
 
     def link(self, folder: Path, program: str, *programs_sources: object, options: Sequence[str] = ()) -> Path:
         # The C library is built once for each level of optimization: packages have it at this one.
