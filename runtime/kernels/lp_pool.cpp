@@ -33,6 +33,8 @@ Window three_dimensional(const Window& w) {
 }
 
 double lp_term(double x, int64_t p) { return p == 1 ? fabs(x) : p == 2 ? x * x : real_pow(fabs(x), static_cast<double>(p)); }
+/// A term in the count of a node's work; a power counts as in pow_infer.
+uint64_t lp_term_macs(int64_t p) { return p <= 2 ? 1 : 16; }
 double lp_root(double sum, int64_t p) { return p == 1 ? sum : p == 2 ? sqrt(sum) : real_pow(sum, 1.0 / static_cast<double>(p)); }
 
 template <typename T>
@@ -153,7 +155,7 @@ Status lp_pool_infer(Context& context) {
   const Shape& x = context.input(0).shape;
   PENLIGHT_TRY(set_output(context, 0, context.input(0).dtype, window_output_shape(window, x.dims[0], x.dims[1])));
   state.window = three_dimensional(window);
-  context.macs = static_cast<uint64_t>(context.output(0).shape.count());
+  context.macs = saturating_mul(static_cast<uint64_t>(context.output(0).shape.count()), 2 * lp_term_macs(state.p));
   for (int d = 0; d < window.rank; ++d) context.macs = saturating_mul(context.macs, static_cast<uint64_t>(window.kernel[d]));
   return Status::kOk;
 }
@@ -182,7 +184,7 @@ Status global_lp_pool_infer(Context& context) {
   PENLIGHT_TRY(read_lp(context, &p));
   Shape out = context.input(0).shape;
   for (int d = 2; d < out.rank; ++d) out.dims[d] = 1;
-  context.macs = static_cast<uint64_t>(context.input(0).shape.count());
+  context.macs = saturating_mul(static_cast<uint64_t>(context.input(0).shape.count()), lp_term_macs(p));
   return set_output(context, 0, context.input(0).dtype, out);
 }
 
