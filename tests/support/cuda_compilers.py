@@ -13,6 +13,13 @@ from pathlib import Path
 
 from penlight.backends.cuda import source
 
+# 256 threads of 64 registers each still leave a quarter of an SM's 65,536 registers to each of four blocks.
+MAX_REGISTERS = 64
+# Tiles of products stay in registers, two to four blocks of 128 threads to an SM; each instance takes a second to compile.
+MORE_REGISTERS = {"attention": 168, "attention_gradient": 255, "convolution": 168, "depthwise": 80}
+PTX_TYPES = {"pointer": "u64", "size_t": "u64", "int64": "u64", "int": "u32", "float": "f32"}
+PTX_TYPES |= {name: f"u8[{struct.itemsize}]" for name, struct in source.STRUCTS.items()}
+
 
 @dataclass(frozen=True)
 class Compiled:
@@ -23,6 +30,11 @@ class Compiled:
 
 
 Instances = Sequence[tuple[source.Kernel, str]]  # (kernel, dtype), of one family
+
+
+def some_of(family: str) -> list[tuple[source.Kernel, str]]:
+    """What every run compiles: each kernel in float32 (or its first type), with the first expression of its list."""
+    return [(kernel.variants()[0], kernel.dtypes[0]) for kernel in source.kernels(family).values()]
 
 
 def compile_family(family: str, arch: str, folder: Path, chosen: Instances | None = None) -> Compiled | None:
@@ -37,6 +49,22 @@ def compile_family(family: str, arch: str, folder: Path, chosen: Instances | Non
     if nvcc := shutil.which("nvcc"):
         return compile_with_nvcc(nvcc, family, arch, folder, chosen)
     return None
+
+
+def _check_resources(log: str, instances: int, registers: int) -> None:
+    spills = re.findall(r"(\d+) bytes stack frame, (\d+) bytes spill stores, (\d+) bytes spill loads", log)
+    assert len(spills) >= instances
+    assert {number for line in spills for number in line} == {"0"}, log
+    assert max(int(count) for count in re.findall(r"Used (\d+) registers", log)) <= registers, log
+
+
+def check(family: str, result: Compiled, chosen: Instances) -> None:
+    """Asserts that nothing is spilt, that registers suffice for several blocks, and that kernels take the arguments we bind."""
+    _check_resources(result.resources, len(chosen), MORE_REGISTERS.get(family, MAX_REGISTERS))
+    for kernel, dtype in chosen:
+        expected = tuple(PTX_TYPES[parameter.kind] for parameter in kernel.parameters)
+        actual = tuple(re.sub("^[sb]", "u", kind) for kind in result.parameters[kernel.expression(dtype)])
+        assert actual == expected, kernel
 
 
 def _nvrtc_include() -> Path | None:
