@@ -19,10 +19,12 @@ import onnx
 import penlight_runtime
 from penlight_export.errors import EngineError
 from penlight_export.onnx.beside import copy_with_weights_beside
+from penlight_export.work import reference_work
 
 Arrays = dict[str, np.ndarray]
 
 NOT_OPTIMIZED = ", not optimized"  # behind the label of an engine that `as_written` returns
+MOST_REFERENCE_WORK = 1_000_000_000  # multiply-accumulates of a run that nobody asked for: a few seconds
 _QUANTIZED = ("quantize", "qlinear", "integer", "nbits")  # in the names of operators
 
 
@@ -70,6 +72,20 @@ class Engine(ABC):
         """
         return None
 
+    def on_reference(self) -> Engine | None:
+        """The same model on ONNX's reference implementation, where this engine's own kernels may be wrong; else None.
+
+        It refuses runs of more than `MOST_REFERENCE_WORK`.
+
+        Raises:
+            EngineError: there is no such implementation of the model.
+        """
+        return None
+
+    def first_wrong(self, inputs: Mapping[str, np.ndarray]) -> str:
+        """For the end of a sentence: the first layer that is not as `on_reference` says, and why; "" where nobody can tell."""
+        return ""
+
 
 class StatefulEngine(Engine):
     """A model whose last inputs and last outputs are states, with the states fed back from run to run."""
@@ -101,6 +117,16 @@ class StatefulEngine(Engine):
         engine = StatefulEngine(plain, self.initial)
         engine.label = self.label + NOT_OPTIMIZED
         return engine
+
+    def on_reference(self) -> Engine | None:
+        """The model so, with the same first states."""
+        model = self.model.on_reference()
+        return None if model is None else StatefulEngine(model, self.initial)
+
+    def first_wrong(self, inputs: Mapping[str, np.ndarray]) -> str:
+        """From the first states."""
+        self.reset()
+        return self.model.first_wrong({**inputs, **self._current})
 
 
 class EagerEngine(Engine):
@@ -168,6 +194,20 @@ class OnnxEngine(Engine):
     def _not_optimized(self) -> OnnxEngine:
         return OnnxEngine(self._model, optimize=False)
 
+    def on_reference(self) -> Engine | None:
+        """Of a quantized model: onnxruntime's sums of bytes may saturate, depending on the processor."""
+        if not _is_quantized(self._model):
+            return None
+        engine = ReferenceEngine(self._model, MOST_REFERENCE_WORK)
+        engine.label += self.label.removeprefix(OnnxEngine.label)  # which of two files it is
+        return engine
+
+    def first_wrong(self, inputs: Mapping[str, np.ndarray]) -> str:
+        """Of all values, computed by onnxruntime without its optimizer."""
+        from penlight_export.layers import first_wrong_layer  # here: layers run on these engines
+
+        return first_wrong_layer(read_proto(self._model), inputs)
+
     def end_profiling(self) -> str:
         """Stops a profile that `options` asked for; returns the path of its file."""
         return str(self._session.end_profiling())
@@ -207,17 +247,24 @@ class ReferenceEngine(Engine):
 
     label = "onnx reference"
 
-    def __init__(self, model: bytes | str) -> None:
+    def __init__(self, model: bytes | str, most_work: int | None = None) -> None:
+        """`most_work`: of a run, in multiply-accumulates as `reference_work` counts them; None is any."""
         from onnx.reference import ReferenceEvaluator  # here: slow to import and rarely needed
 
-        proto = onnx.load_from_string(model) if isinstance(model, bytes) else onnx.load(model)
-        self._evaluator = ReferenceEvaluator(proto)
+        self._proto, self._most_work = read_proto(model), most_work
+        proto = self._proto
+        try:
+            self._evaluator = ReferenceEvaluator(proto)
+        except Exception as error:  # of many kinds, for operators that it lacks
+            raise EngineError(f"the reference implementation of ONNX refuses the model: {_one_line(error)}") from error
         constants = {tensor.name for tensor in proto.graph.initializer}
         self.inputs = tuple(_proto_port(value) for value in proto.graph.input if value.name not in constants)
         self.outputs = tuple(_proto_port(value) for value in proto.graph.output)
 
     def run(self, inputs: Mapping[str, np.ndarray]) -> Arrays:
         """Evaluates node by node."""
+        if self._most_work is not None:
+            self._check_work(inputs, self._most_work)
         try:
             with np.errstate(all="ignore"):
                 results = self._evaluator.run(None, dict(inputs))
@@ -225,6 +272,13 @@ class ReferenceEngine(Engine):
             raise EngineError(f"the reference implementation of ONNX failed: {_one_line(error)}") from error
         arrays = {port.name: np.asarray(array) for port, array in zip(self.outputs, results, strict=True)}
         return {name: array.astype(object) if array.dtype.kind in "US" else array for name, array in arrays.items()}
+
+    def _check_work(self, inputs: Mapping[str, np.ndarray], most: int) -> None:
+        work = reference_work(self._proto, inputs)
+        if work is None:
+            raise EngineError("the reference implementation of ONNX was not asked: the data decide how long it takes")
+        if work > most:
+            raise EngineError(f"the reference implementation of ONNX was not asked: {work:,} steps of work, above {most:,}")
 
 
 class EdgeEngine(Engine):
@@ -287,6 +341,11 @@ _ORT_TYPES = {
 }
 
 
+def read_proto(model: bytes | str, with_weights: bool = True) -> onnx.ModelProto:
+    """A serialized model, or one in a file, with the weights that lie beside it or without them."""
+    return onnx.load_from_string(model) if isinstance(model, bytes) else onnx.load(model, load_external_data=with_weights)
+
+
 def dtype_text(dtype: np.dtype) -> str:
     """How people call a dtype; of a .pen file's strings with their limit."""
     return f"string (at most {dtype.itemsize} bytes)" if dtype.kind == "S" else "string" if dtype.kind == "O" else str(dtype)
@@ -312,7 +371,7 @@ def _proto_port(value: onnx.ValueInfoProto) -> Port:
 
 def _is_quantized(model: bytes | str) -> bool:
     """Some operator, in a body or a function as well, has to do with integers that stand for floats."""
-    proto = onnx.load_from_string(model) if isinstance(model, bytes) else onnx.load(model, load_external_data=False)
+    proto = read_proto(model, with_weights=False)
     return any(map(_holds_quantized, (proto.graph, *proto.functions)))
 
 

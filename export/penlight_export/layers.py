@@ -10,7 +10,7 @@ import numpy as np
 import onnx
 
 import penlight_runtime
-from penlight_export.compare import Difference, Divergence, difference
+from penlight_export.compare import DEFAULT_TOLERANCE, Difference, Divergence, difference
 from penlight_export.edge.generated import pen_generated as pen
 from penlight_export.edge.reader import PenFile
 from penlight_export.edge.writer import reassemble
@@ -88,6 +88,30 @@ def pen_values(file: PenFile, names: list[str], inputs: Mapping[str, np.ndarray]
         return dict(zip(names, session.run(inputs).values(), strict=True))
     except penlight_runtime.RuntimeFailure as error:
         raise EngineError(f"the edge runtime failed while its layers were compared: {error}") from error
+
+
+_SUMS_OF_BYTES = frozenset({"ConvInteger", "MatMulInteger", "QLinearConv", "QLinearMatMul"})
+
+
+def first_wrong_layer(proto: onnx.ModelProto, inputs: Mapping[str, np.ndarray]) -> str:
+    """Says which layer of a model onnxruntime, without its optimizer, is the first to compute otherwise than ONNX's reference.
+
+    "" where they agree, or where a value cannot be looked at.
+    """
+
+    def values(on_reference: bool) -> Probe:
+        return lambda names: onnx_values(proto, names, inputs, on_reference)
+
+    try:
+        found = first_divergence(onnx_layers(proto), values(True), values(False), DEFAULT_TOLERANCE)
+    except EngineError:
+        return ""
+    if found is None:
+        return ""
+    why = (
+        "; on x86 processors without VNNI its sums of unsigned by signed bytes saturate" if found.operator in _SUMS_OF_BYTES else ""
+    )
+    return f": {found.operator} '{found.value}' is its first layer that differs{why}"
 
 
 Probe = Callable[[list[str]], Arrays]

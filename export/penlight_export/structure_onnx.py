@@ -10,7 +10,7 @@ import numpy as np
 
 from penlight_export.graph import MODULE_PATH, SOURCE, Attr, Model, Node, Value, infer_shapes
 from penlight_export.structure import Body, GraphNode, GraphValue, Structure, bytes_of, collect_bodies, module_of, shorten
-from penlight_export.summary_onnx import node_macs
+from penlight_export.work import node_macs
 
 
 def onnx_structure(model: Model) -> Structure:

@@ -9,9 +9,10 @@ from pathlib import Path
 import numpy as np
 
 from penlight_export.engines import Port
-from penlight_export.graph import MODULE_PATH, Model, Node, Value, constant_size, find_attribute, infer_shapes
+from penlight_export.graph import MODULE_PATH, Model, Node, Value, constant_size, infer_shapes
 from penlight_export.onnx.importer import load_onnx
 from penlight_export.summary import ModelSummary, TreeRow, build_tree, count_operators
+from penlight_export.work import node_macs
 
 
 def summarize_onnx(path: str | os.PathLike[str]) -> ModelSummary:
@@ -66,26 +67,3 @@ def _row(node: Node) -> TreeRow:
     )
     operator = f"{node.domain}.{node.op_type}" if node.domain else node.op_type
     return TreeRow(0, node.name or output.name or "", operator, shape, parameters, node_macs(node))
-
-
-def node_macs(node: Node) -> int:
-    """Multiply-accumulates of the operators that have any worth counting, 0 for others and where sizes are unknown."""
-    out, inputs = _sizes(node.outputs[0]), [_sizes(value) for value in node.inputs]
-    if out is None or len(inputs) < 2 or inputs[0] is None or inputs[1] is None:
-        return 0
-    total = int(np.prod(out, dtype=object))
-    if node.op_type in ("Conv", "FusedConv"):
-        return total * int(np.prod(inputs[1][1:], dtype=object))
-    if node.op_type == "ConvTranspose":
-        return int(np.prod(inputs[0], dtype=object)) * int(np.prod(inputs[1][1:], dtype=object))
-    if node.op_type == "MatMul":
-        return total * inputs[0][-1] if inputs[0] else 0
-    if node.op_type in ("Gemm", "FusedGemm"):
-        return total * inputs[0][0 if find_attribute(node, "transA", 0) else 1]
-    return 0
-
-
-def _sizes(value: Value | None) -> list[int] | None:
-    if value is None or value.shape is None:
-        return None
-    return [dim if isinstance(dim, int) else 1 for dim in value.shape]

@@ -226,12 +226,15 @@ def compare_engines(
     """Runs all engines from their first state, adds a row per output and pair, and returns what each gave.
 
     Those with states run several times on the same inputs, so that what they keep is compared too. Where they differ, an engine
-    whose own rewriting may be to blame runs once more without it; if all agree then, those rows count, and a note says so.
+    whose own rewriting may be to blame runs once more without it; if all agree then, those rows count, and a note says so. If they
+    do not, ONNX's reference implementation is asked in the place of an engine whose kernels may be to blame, in the same way.
     """
     found = VerifyReport(report.tolerance)
     results = _compare_steps(found, engines, inputs, sample)
     if not found.ok:
         found, results = _without_rewriting(engines, inputs, sample, (found, results))
+    if not found.ok:
+        found, results = _judged(engines, inputs, sample, (found, results))
     report.join(found)
     return results
 
@@ -256,6 +259,29 @@ def _without_rewriting(engines: Sequence[Engine], inputs: Mapping[str, np.ndarra
         f"{names}: its optimizer rewrites this quantized model, and its results then differ by more than the tolerance; it agrees "
         "when it runs the operators as they are written, which is what rows that say 'not optimized' compare"
     )
+    return found, results
+
+
+def _judged(engines: Sequence[Engine], inputs: Mapping[str, np.ndarray], sample: str, before: _Found) -> _Found:
+    """The comparison with ONNX's reference implementation, if all others agree with it; else the one before."""
+    found = VerifyReport(before[0].tolerance)
+    try:
+        judges = [engine.on_reference() for engine in engines]
+        if not any(judges):
+            return before
+        results = _compare_steps(found, [new or old for new, old in zip(judges, engines, strict=True)], inputs, sample)
+    except EngineError as error:
+        before[0].notes.append(f"there was no third opinion: {error}")
+        return before
+    if not found.ok:
+        before[0].notes.append("ONNX's reference implementation does not agree either")
+        return before
+    for engine, new in zip(engines, judges, strict=True):
+        if new is not None:
+            found.notes.append(
+                f"{engine.label} computes this quantized model otherwise than ONNX's reference implementation, with which the "
+                f"others agree, and which rows that say '{new.label}' compare{engine.first_wrong(inputs)}"
+            )
     return found, results
 
 

@@ -7,13 +7,15 @@ from onnx import helper
 from onnx_text import model_from_text, run_onnx
 
 import penlight_runtime
-from penlight_export import convert, passes
+from penlight_export import convert, engines, passes, verify
 from penlight_export import graph as g
 from penlight_export.edge.original import original_model
 from penlight_export.edge.reader import read_pen
 from penlight_export.engines import EdgeEngine, OnnxEngine
 from penlight_export.errors import VerifyError
 from penlight_export.passes.fused_bodies import add_functions
+from penlight_export.verify import Sample
+from penlight_export.work import reference_work
 
 RNG = np.random.default_rng(3)
 ALL = (
@@ -295,4 +297,67 @@ def test_wrong_numbers_still_fail(tmp_path, monkeypatch):
 
 def test_models_of_floats_get_no_second_chance():
     proto = model_from_text("g (float[2] x) => (float[2] y) { y = Relu(x) }")
-    assert OnnxEngine(proto.SerializeToString()).as_written() is None
+    engine = OnnxEngine(proto.SerializeToString())
+    assert engine.as_written() is None and engine.on_reference() is None
+
+
+def sums_of_bytes(folder):
+    """Weights of all 8 bits, with which onnxruntime's sums saturate on x86 processors without VNNI."""
+    given = {"w": RNG.integers(-128, 128, (64, 8)).astype(np.int8), "xz": np.uint8(3), "wz": np.int8(0)}
+    text = "g (uint8[rows,64] x) => (int32[rows,8] y) { y = MatMulInteger(x, w, xz, wz) }"
+    proto = model_from_text(text, weights={name: np.asarray(value) for name, value in given.items()})
+    (folder / "bytes.onnx").write_bytes(proto.SerializeToString())
+    return folder / "bytes.onnx", {"x": RNG.integers(0, 256, (5, 64)).astype(np.uint8)}
+
+
+@pytest.fixture
+def saturated(monkeypatch):
+    """onnxruntime as it is there, on every processor."""
+    run = OnnxEngine.run
+    wrong = {np.dtype(np.int32): lambda array: array.clip(-9000, 9000), np.dtype(np.float32): lambda array: array + np.float32(0.1)}
+    monkeypatch.setattr(OnnxEngine, "run", lambda self, inputs: {k: wrong[v.dtype](v) for k, v in run(self, inputs).items()})
+
+
+def test_onnx_itself_is_the_judge_of_sums_of_bytes(tmp_path, saturated):
+    path, data = sums_of_bytes(tmp_path)
+    report = convert(path, tmp_path / "bytes.pen", data=data).report
+    assert report.ok and report.max_abs == 0 and [row.reference for row in report.rows] == ["onnx reference"]
+    (note,) = report.notes
+    assert note.startswith("onnxruntime computes this quantized model otherwise than ONNX's reference implementation")
+    assert note.endswith("MatMulInteger 'y' is its first layer that differs; on x86 processors without VNNI its sums of unsigned "
+                         "by signed bytes saturate")  # fmt: skip  # one sentence
+    penlight_runtime.Program.open(tmp_path / "bytes.pen").self_test()
+    again = verify(path, tmp_path / "bytes.pen", [Sample("one", data), Sample("two", {"x": data["x"][::2]})])
+    assert again.ok and len(again.rows) == 2 and again.notes == report.notes
+
+
+def test_the_judge_is_asked_about_small_work_only(tmp_path, saturated, monkeypatch):
+    path, data = sums_of_bytes(tmp_path)
+    monkeypatch.setattr(engines, "MOST_REFERENCE_WORK", 5 * 64 * 8)
+    with pytest.raises(VerifyError) as caught:
+        convert(path, tmp_path / "bytes.pen", data=data)
+    assert [note.partition("not asked: ")[2] for note in caught.value.report.notes] == ["4,960 steps of work, above 2,560"]
+    assert not (tmp_path / "bytes.pen").exists()
+
+
+def test_the_judge_refuses_wrong_numbers(tmp_path, saturated, monkeypatch):
+    path, data = sums_of_bytes(tmp_path)
+    run = EdgeEngine.run
+    monkeypatch.setattr(EdgeEngine, "run", lambda self, x: {name: array + 1 for name, array in run(self, x).items()})
+    with pytest.raises(VerifyError) as caught:
+        convert(path, tmp_path / "bytes.pen", data=data)
+    assert [row.reference for row in caught.value.report.rows] == ["onnxruntime"]
+    assert caught.value.report.notes == ["ONNX's reference implementation does not agree either"]
+
+
+@pytest.mark.parametrize(
+    ("text", "work"),
+    [
+        ("g (uint8[n,4,6,6] x) => (int32[n,3,4,4] y) { y = ConvInteger(x, w) }", 2 * 3 * 16 * (4 * 9 + 60)),
+        ("g (uint8[n,4,6,6] x) => (int32[a,b,c,d] y) { p = MaxPool<kernel_shape=[2,2]>(x) y = Cast<to=6>(p) }", 200 * (4000 + 60)),
+        ("g (uint8[n,4,6,6] x) => (int64[4,k] y) { y = NonZero(x) }", None),
+    ],
+)
+def test_work_is_counted_beforehand(text, work):
+    weights = {"w": np.ones((3, 4, 3, 3), np.int8)} if "w)" in text else {}
+    assert reference_work(model_from_text(text, weights=weights), {"x": np.zeros((2, 4, 6, 6), np.uint8)}) == work
