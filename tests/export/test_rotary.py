@@ -221,6 +221,15 @@ def test_an_x_that_the_caches_stretch_stays(axis, tmp_path):
     assert "RotaryEmbedding" not in result.summary.operators
 
 
+@pytest.mark.parametrize(
+    "head", ["float[b,3,t,8] x, int64[b,u] ids", "float[b,3,t,8] x, int64[c,t] ids", "float[b,3,?,8] x, int64[b,t] ids"]
+)
+def test_sizes_of_different_names_are_not_the_same(head):
+    """Either may be 1 in some run, which Mul stretches."""
+    proto = written_out("halves", HEADS_FIRST + HALVES + ROTATED + TURNED, head=head, result="float[b,3,t,8] y")
+    assert fused(proto)[1] == 0
+
+
 def test_a_reshape_that_mixes_axes_stays():
     body = HEADS_FIRST.replace("(cosines, ids)", "(cosines, row)").replace("(sines, ids)", "(sines, row)") + TURNS + PARTS + JOINED
     known = {"row": np.arange(TIME)[None], "whole": numbers(BATCH, TIME, HEADS, SIZE)}

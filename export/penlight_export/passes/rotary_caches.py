@@ -21,7 +21,7 @@ from penlight_export.graph import (
     make_node,
     rank_of,
 )
-from penlight_export.passes.attention import sizes_agree
+from penlight_export.passes.attention import same_size
 from penlight_export.passes.formula import scalar_of
 from penlight_export.passes.selected_parts import Part, last_size
 
@@ -73,19 +73,15 @@ def cache_layout(x: Part, cosines: Value, sines: Value) -> Layout | None:
 
 def _head_axis(sizes: list[Any], aligned: list[Any]) -> int | None:
     """1 or 2; 0 stands for none, of x without heads."""
-    if not (aligned[0] == 1 or _is_not_stretched(aligned[0], sizes[0])):
+    # The operator broadcasts nothing, as Mul does: sizes that have two names may be a number and 1 in some run.
+    if not (aligned[0] == 1 or same_size(aligned[0], sizes[0])):
         return None
     if len(sizes) == 3:
-        return 0 if _is_not_stretched(aligned[1], sizes[1]) else None
+        return 0 if same_size(aligned[1], sizes[1]) else None
     for heads, positions in ((1, 2), (2, 1)):
-        if aligned[heads] == 1 and _is_not_stretched(aligned[positions], sizes[positions]):
+        if aligned[heads] == 1 and same_size(aligned[positions], sizes[positions]):
             return heads
     return None
-
-
-def _is_not_stretched(cache: Any, size: Any) -> bool:
-    """The operator broadcasts nothing: neither the caches nor an axis of x of size 1 along theirs."""
-    return sizes_agree(cache, size) and not (size == 1 and not isinstance(cache, int))
 
 
 class Caches:
@@ -195,7 +191,7 @@ def _gathered(value: Value, layout: Layout) -> tuple[Value, Value] | None:
     table, places = node.inputs
     if rank_of(table) != 2 or constant_of(table) is None or table is None or places is None or places.shape is None:
         return None
-    fits = len(places.shape) == 2 and sizes_agree(places.shape[0], layout.batch)
+    fits = len(places.shape) == 2 and same_size(places.shape[0], layout.batch)
     return (table, places) if fits and places.dtype is not None and places.dtype.name == "INT64" else None
 
 
