@@ -148,3 +148,38 @@ def test_transposes_pass_linear_layers_and_parts(results, body, operators):
     for name, expected in run_onnx(proto, inputs).items():
         assert after[name].shape == expected.shape
         np.testing.assert_allclose(after[name], expected, rtol=1e-5, atol=1e-5)
+
+
+REPEATED = [
+    ("", "r = Relu(t)"),
+    ("", "r = ReduceMax<keepdims = 0>(t, two)"),
+    ("", "r = MatMul(t, w)"),
+    ("", "r = Unsqueeze(t, two)"),
+    ("", "p = Pad(t, amounts) r = Slice(p, zero, two, zero)"),
+    ("", "r = Slice(t, zero, two, zero)"),
+    ("e = Slice(t, zero, one, zero) ", "q = Gather(t, second) r = Mul(q, e)"),
+    ("e = Relu(t) ", "q = Neg(t) r = Mul(q, e)"),
+]
+
+
+@pytest.mark.parametrize(("around", "inside"), REPEATED)
+def test_transposes_stay_out_of_bodies(around, inside):
+    """What a loop reads is put in order once, not in every iteration."""
+    known = {
+        "w": f32(4, 4), "zero": np.array([0]), "one": np.array([1]), "two": np.array([2]), "second": np.array(1),
+        "amounts": np.array([1, 0, 0, 0, 1, 0]),
+    }  # fmt: skip
+    words = set(f"{around} {inside}".replace("(", " ").replace(")", " ").replace(",", " ").split())
+    weights = {name: array for name, array in known.items() if name in words} | {"n": np.array(3), "go": np.array(True)}
+    step = f"o = Identity(c) {inside} f = ReduceMax<keepdims = 0>(r) u = Add(s, f)"
+    body = f"body = b (int64 i, bool c, float s) => (bool o, float u) {{ {step} }}"
+    text = f"g (float[5,3,4] x, float first) => (float y) {{ t = {SWAP}(x) {around}y = Loop (n, go, first) <{body}> }}"
+    proto = model_from_text(text, weights=weights)
+    model = g.from_proto(proto)
+    g.infer_shapes(model)
+    passes.run_passes(model, (passes.SinkTransposes(), passes.RemoveDeadCode()))
+    (inner,) = (body for node in model.graph for body in g.bodies_of(node))
+    assert [node.op_type for node in inner].count("Transpose") == 0
+    assert [node.op_type for node in model.graph].count("Transpose") == 1
+    inputs = {"x": f32(5, 3, 4), "first": np.array(2, np.float32)}
+    np.testing.assert_allclose(run_onnx(g.to_proto(model), inputs)["y"], run_onnx(proto, inputs)["y"], rtol=1e-5)

@@ -89,7 +89,10 @@ _MOVED = {*_UNARY, *_BROADCAST, *_REDUCTIONS, "Concat"}
 
 
 class SinkTransposes(Pass):
-    """One walk in order. A Transpose that one elementwise node, reduction, Concat or linear layer alone reads changes places."""
+    """One walk in order. A Transpose that one elementwise node, reduction, Concat or linear layer alone reads changes places.
+
+    None moves into a body, where it may run again and again.
+    """
 
     name = "transposes"
     operators = frozenset({"Transpose"})
@@ -146,6 +149,8 @@ def _meet(node: Node) -> bool:
 
 
 def _sink(node: Node) -> bool:
+    if any(_is_turned_outside(value, node) for value in node.inputs):
+        return False
     if node.op_type in _SELECTIONS and len(node.inputs) > 1:
         return _sink_selection(node)
     if node.op_type in _MOVERS:
@@ -165,6 +170,12 @@ def _sink(node: Node) -> bool:
     inputs, changed = moved
     _insert_before_transpose(node, inputs, changed, kept)
     return True
+
+
+def _is_turned_outside(value: Value | None, node: Node) -> bool:
+    """The node is in a body, and a Transpose around it computes the value."""
+    producer = value.producer() if value is not None else None
+    return producer is not None and producer.op_type == "Transpose" and producer.graph is not node.graph
 
 
 def _insert_before_transpose(node: Node, inputs: Sequence[Value | None], changed: dict[str, int], order: Permutation) -> None:
@@ -271,7 +282,9 @@ def _sink_gather(node: Node, order: Permutation) -> bool:
 
 
 def _only_parts(value: Value) -> bool:
-    return not value.is_graph_output() and all(use.node.op_type in _SELECTIONS for use in value.uses())
+    producer = value.producer()
+    inside = producer is not None and all(use.node.graph is producer.graph for use in value.uses())
+    return inside and not value.is_graph_output() and all(use.node.op_type in _SELECTIONS for use in value.uses())
 
 
 def _without(order: Permutation, dropped: Sequence[int]) -> Permutation:
@@ -305,7 +318,7 @@ def _gives_way(value: Value, node: Node) -> bool:
     uses = value.uses()
     if value.is_graph_output() or len(uses) > _READERS:
         return False
-    return all(use.node is node or _may_move(use.node, value) for use in uses)
+    return all(use.node is node or (use.node.graph is node.graph and _may_move(use.node, value)) for use in uses)
 
 
 def _may_move(reader: Node, value: Value) -> bool:
