@@ -1,8 +1,8 @@
 // Normalisation operators: batch, layer, instance, group and root mean square. SPDX-License-Identifier: Apache-2.0
 #include <math.h>
 
+#include "norm_operand.h"
 #include "normalize.h"
-#include "shape_rules.h"
 
 namespace penlight {
 
@@ -37,9 +37,7 @@ Status row_norm_infer(Context& context, int operands) {
   for (int i = 1; i <= operands; ++i) {
     if (!context.input(i).present()) continue;
     PENLIGHT_TRY(check_same_dtype(context, i, 0));
-    if (context.input(i).shape.count() != state.width)
-      return context.fail(Status::kUnsupportedOperator, "input %d must have the %lld elements of the normalised dimensions", i,
-                          static_cast<long long>(state.width));
+    PENLIGHT_TRY(check_normalised_shape(context, i, x, axis));
   }
   Shape statistics = x;
   for (int d = axis; d < x.rank; ++d) statistics.dims[d] = 1;

@@ -1,8 +1,8 @@
 // Normalisations of a sum of two values, in one pass over each row. SPDX-License-Identifier: Apache-2.0
 #include <math.h>
 
+#include "norm_operand.h"
 #include "normalize.h"
-#include "shape_rules.h"
 #include "vector_math.h"
 
 namespace penlight {
@@ -32,9 +32,7 @@ Status norm_of_sum_infer(Context& context) {
   for (int i = 2; i < 4; ++i) {
     if (!context.input(i).present()) continue;
     PENLIGHT_TRY(check_same_dtype(context, i, 0));
-    if (context.input(i).shape.count() != state.width)
-      return context.fail(Status::kShapeMismatch, "input %d must have the %lld elements of the normalised dimensions", i,
-                          static_cast<long long>(state.width));
+    PENLIGHT_TRY(check_normalised_shape(context, i, x, axis));
   }
   context.macs = saturating_mul(static_cast<uint64_t>(x.count()), 5);
   if (context.output_wanted(1)) PENLIGHT_TRY(set_output(context, 1, DType::kF32, x));

@@ -6,6 +6,8 @@ import numpy as np
 import pytest
 from kernel_runner import check, one, rand, run_node
 
+import penlight_runtime
+
 PRODUCTS = [
     (1, 1, 1),
     (1, 64, 33),
@@ -210,6 +212,19 @@ def test_softmax_and_norms(shape):
     check("LayerNormalization", [x, scale, bias], (normal * scale + bias).astype(np.float32), rtol=1e-4, atol=1e-4, axis=-1)
     root = wide / np.sqrt((wide**2).mean(-1, keepdims=True) + 1e-5)
     check("RMSNormalization", [x, scale], (root * scale).astype(np.float32), rtol=1e-5, atol=1e-5, axis=-1)
+
+
+@pytest.mark.parametrize("name", ["LayerNormalization", "RMSNormalization", "FusedLayerNormalization", "FusedRMSNormalization"])
+def test_scales_of_row_norms_have_the_normalised_shape(name):
+    """Others may have as many elements: (8, 1) scales the rows of (8, 8), which the kernels do not."""
+    x, fused = rand(3, 8, 8), name.startswith("Fused")
+    options = {"domain": "ai.penlight", "version": 1} if fused else {}
+    operands = [x, np.zeros_like(x)] if fused else [x]
+    whole = one(name, [*operands, rand(8, 8, seed=1)], x, axis=1, **options)
+    np.testing.assert_array_equal(one(name, [*operands, rand(8, 8, seed=1)[None]], x, axis=1, **options), whole)
+    for shape, axis in [((8, 1), 2), ((64,), 1), ((1, 64), 1), ((3, 8, 8), 1), ((1, 1, 8, 8), 1), ((1,), 2)]:
+        with pytest.raises(penlight_runtime.UnsupportedOperator, match=r"shape of the . normalised dimensions"):
+            one(name, [*operands, rand(*shape)], x, axis=axis, **options)
 
 
 def test_softmax_of_extremes():
