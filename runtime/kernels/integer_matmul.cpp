@@ -35,24 +35,25 @@ Status check_line_parameter(Context& context, int i, int64_t size) {
 Status integer_product_infer(Context& context, const IntegerOperands& use, DType dtype) {
   PENLIGHT_TRY(check_dtype(context, use.a, kByteTypes));
   PENLIGHT_TRY(check_dtype(context, use.b, kByteTypes));
-  PENLIGHT_TRY(check_rank(context, use.a, 2, kMaxRank));
-  PENLIGHT_TRY(check_rank(context, use.b, 2, kMaxRank));
+  PENLIGHT_TRY(check_rank(context, use.a, 1, kMaxRank));
+  PENLIGHT_TRY(check_rank(context, use.b, 1, kMaxRank));
   if (context.input(use.a_zero).present()) PENLIGHT_TRY(check_same_dtype(context, use.a_zero, use.a));
   if (context.input(use.b_zero).present()) PENLIGHT_TRY(check_same_dtype(context, use.b_zero, use.b));
   const Shape &a = context.input(use.a).shape, &b = context.input(use.b).shape;
   IntegerMatMulState& s = context.state_as<IntegerMatMulState>();
   s = IntegerMatMulState{};
-  s.m = a.dims[a.rank - 2];
+  const bool is_row = a.rank == 1, is_column = b.rank == 1;  // as in numpy.matmul, the 1 beside a vector is not in the result
+  s.m = is_row ? 1 : a.dims[a.rank - 2];
   s.k = a.dims[a.rank - 1];
-  s.n = b.dims[b.rank - 1];
-  if (b.dims[b.rank - 2] != s.k) return context.fail(Status::kShapeMismatch, "inner sizes differ");
-  const Shape left = make_shape(a.dims, a.rank - 2), right = make_shape(b.dims, b.rank - 2);
+  s.n = is_column ? 1 : b.dims[b.rank - 1];
+  if (b.dims[is_column ? 0 : b.rank - 2] != s.k) return context.fail(Status::kShapeMismatch, "inner sizes differ");
+  const Shape left = make_shape(a.dims, is_row ? 0 : a.rank - 2), right = make_shape(b.dims, is_column ? 0 : b.rank - 2);
   Shape out;
   PENLIGHT_TRY(broadcast_shapes(context, left, right, &out));
   const Shape* batches[] = {&left, &right};
   s.batch = plan_broadcast(out, batches, 2);
-  out.dims[out.rank++] = s.m;
-  out.dims[out.rank++] = s.n;
+  if (!is_row) out.dims[out.rank++] = s.m;
+  if (!is_column) out.dims[out.rank++] = s.n;
   PENLIGHT_TRY(check_line_parameter(context, use.a_zero, s.m));
   PENLIGHT_TRY(check_line_parameter(context, use.b_zero, s.n));
   PENLIGHT_TRY(set_output(context, 0, dtype, out));

@@ -123,16 +123,21 @@ def _scales(value: Value | None, weight: Value | None) -> tuple[Value, Value] | 
 
 
 def _fits(scales: Value, weight: Value | None) -> bool:
-    array, sizes = constant_of(scales), static_shape(weight)
-    return array is not None and array.ndim <= 1 and (array.size == 1 or (sizes is not None and array.shape == sizes[-1:]))
+    array = constant_of(scales)
+    return array is not None and array.ndim <= 1 and (array.size == 1 or array.shape == _columns(weight))
 
 
 def _bias(scaled: Node, weight: Value | None) -> tuple[Value | None, Node]:
     """A constant of one number for each column that is added to the result, and the node whose result is the last."""
-    add = _reader(scaled, "Add")
-    sizes = static_shape(weight)
-    if add is None or sizes is None or (rank_of(scaled.outputs[0]) or 0) < 1:
+    add, columns = _reader(scaled, "Add"), _columns(weight)
+    if add is None or columns is None or (rank_of(scaled.outputs[0]) or 0) < 1:
         return None, scaled
     bias = add.inputs[1] if add.inputs[0] is scaled.outputs[0] else add.inputs[0]
     array = constant_of(bias)
-    return (bias, add) if array is not None and array.shape == sizes[-1:] else (None, scaled)
+    return (bias, add) if array is not None and array.shape == columns else (None, scaled)
+
+
+def _columns(weight: Value | None) -> tuple[int, ...] | None:
+    """The shape of a row of a matrix; a vector has no rows."""
+    sizes = static_shape(weight)
+    return None if sizes is None or len(sizes) < 2 else sizes[-1:]

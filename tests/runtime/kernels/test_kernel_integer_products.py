@@ -44,6 +44,23 @@ def test_batches_share_a_side():
     np.testing.assert_array_equal(sums, wanted)
 
 
+@pytest.mark.parametrize(
+    ("left", "right"), [((20,), (20, 9)), ((7, 20), (20,)), ((20,), (20,)), ((20,), (3, 20, 9)), ((2, 7, 20), (20,))]
+)
+def test_vectors_are_rows_on_the_left_and_columns_on_the_right(left, right):
+    """As numpy.matmul has it; their own axis is not in the result."""
+    a, b = numbers(left, np.uint8, 0), numbers(right, np.int8, 1)
+    wanted = np.matmul(a.astype(np.int32) - 3, b.astype(np.int32) - 5)
+    zeros = [np.array(3, np.uint8), np.array(5, np.int8)]
+    (sums,) = run_node("MatMulInteger", [a, b, *zeros], [wanted], version=10)
+    assert sums.shape == wanted.shape
+    np.testing.assert_array_equal(sums, wanted)
+    one = np.float32(1)
+    bytes_of = [a, one, zeros[0], b, one, zeros[1], np.float32(1000), np.array(100, np.uint8)]
+    (rounded,) = run_node("QLinearMatMul", bytes_of, [np.asarray(wanted, np.uint8)], version=10)
+    np.testing.assert_array_equal(rounded, np.clip(np.rint(wanted / np.float32(1000)) + 100, 0, 255).astype(np.uint8))
+
+
 @pytest.mark.parametrize("dtype", TYPES)
 def test_results_are_rounded_to_8_bits(dtype):
     a, b, zero = numbers((2, 9, 40), dtype, 0), numbers((40, 21), np.int8, 1), np.array(7, dtype)
