@@ -25,6 +25,9 @@ Arrays = dict[str, np.ndarray]
 
 NOT_OPTIMIZED = ", not optimized"  # behind the label of an engine that `as_written` returns
 MOST_REFERENCE_WORK = 1_000_000_000  # multiply-accumulates of a run that nobody asked for: a few seconds
+# Fusions of onnxruntime 1.31 that take any scales and biases for those of columns: wrong shapes, wrong numbers, reads behind the
+# end of a tensor up to a crash of the process. Without them the operators of the model run one by one.
+_UNSAFE_FUSIONS = ["DynamicQuantizeMatMulFusion", "MatMulIntegerToFloatFusion"]
 _QUANTIZED = ("quantize", "qlinear", "integer", "nbits")  # in the names of operators
 
 
@@ -167,7 +170,8 @@ class OnnxEngine(Engine):
         options.log_severity_level = 4  # refusals come as exceptions, and are ours to word
         if not optimize:
             options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
-        self._open = functools.partial(onnxruntime.InferenceSession, model, options, providers=["CPUExecutionProvider"])
+        choices = {"providers": ["CPUExecutionProvider"], "disabled_optimizers": _UNSAFE_FUSIONS}
+        self._open = functools.partial(onnxruntime.InferenceSession, model, options, **choices)
         try:
             self._session = self._open()
         except Exception as error:  # onnxruntime's exceptions share no base class

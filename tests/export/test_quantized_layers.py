@@ -229,6 +229,37 @@ def test_dynamic_products_keep_their_bits(tmp_path, columns, biased):
     np.testing.assert_allclose(run_original(tmp_path, inputs), wanted, atol=1e-5)
 
 
+ODD_PRODUCTS = [  # shapes of rows, of weights and of their scales
+    ((8, 64), (64,), (1, 1)),
+    ((3, 64), (64, 3), (2, 1, 1)),
+    ((64,), (64, 8), (8,)),
+    ((2, 64), (64,), ()),
+    ((3, 8, 64), (64,), (8,)),
+    ((64, 64), (64,), (64,)),
+    ((64,), (2, 64, 8), (2, 8)),
+]
+
+
+@pytest.mark.parametrize(("rows", "columns", "scales"), ODD_PRODUCTS)
+def test_products_of_vectors_and_odd_scales(rows, columns, scales, tmp_path):
+    """onnxruntime's own fusions give them wrong shapes, or read behind the end of the scales until the process crashes."""
+    given = {
+        "w": RNG.integers(-60, 60, columns).astype(np.int8),
+        "ws": RNG.uniform(0.01, 0.1, scales).astype(np.float32),
+    }
+    body = "q, s, z = DynamicQuantizeLinear(x) m = MatMulInteger(q, w, z) c = Cast<to = 1>(m) t = Mul(s, ws) y = Mul(c, t)"
+    rank = np.ndim(np.matmul(np.ones(rows), np.ones(columns)) * np.ones(scales))
+    sizes, names = ",".join(map(str, rows)), ",".join(f"size{k}" for k in range(rank))
+    proto = model_from_text(f"g (float[{sizes}] x) => (float[{names}] y) {{ {body} }}", weights=given)
+    x = RNG.standard_normal(rows).astype(np.float32)
+    (wanted,) = run_onnx(proto, {"x": x}).values()
+    found = OnnxEngine(proto.SerializeToString()).run({"x": x})["y"]
+    assert found.shape == wanted.shape
+    np.testing.assert_allclose(found, wanted, rtol=1e-6)
+    (tmp_path / "odd.onnx").write_bytes(proto.SerializeToString())
+    assert convert(tmp_path / "odd.onnx", tmp_path / "odd.pen").report.ok
+
+
 @pytest.mark.parametrize("zeros", [True, False])
 @pytest.mark.parametrize("kind", ["axis = 1", "axis = 0, block_size = 16"])
 def test_weights_alone_may_have_8_bits(tmp_path, kind, zeros):
