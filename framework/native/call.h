@@ -128,7 +128,7 @@ struct Callbacks {
   PyObject* promote;            // (a, b) -> tensors of the common dtype
   PyObject* available;          // what `gradient` of a differentiable operator is
   PyObject* make_context;       // () -> a contextvars.Context in which NumPy does not warn
-  PyObject* backend_of_all;     // (operator, arrays) -> the one Backend of arrays that are not all NumPy's
+  PyObject* backend_of_all;     // (operator or None, arrays not all NumPy's) -> their Backend, or what Visit is about
   PyObject* refuse_forward;     // (operator, arrays, error): raises what explains the error
   PyObject* refuse_complex;     // (operator)
   PyObject* refuse_version;     // (node, position or -1 for the output, version then, version now)
@@ -214,6 +214,21 @@ PyObject* make_node(PyObject* op, const OperatorInfo& info, PyObject* const* ten
 bool check_versions(NodeObject* node);
 /// False after an error of what is to be called then.
 bool release_node(NodeObject* node);
+
+/// A stay on the device of some arrays: it is the current one until this object is gone.
+class Visit {
+ public:
+  Visit() = default;
+  Visit(const Visit&) = delete;
+  ~Visit();
+  /// The backend of arrays that are not all NumPy's; null after an error. `op` is named in errors, or None. The callback returns
+  /// the backend where the device is current already, else (backend, function that ends the stay).
+  PyObject* enter(PyObject* op, PyObject* const* arrays, Py_ssize_t n);
+
+ private:
+  Ref leave_;  // makes the old device current again; null where it never changed
+};
+
 /// Whether one of the arrays is NumPy's and float16 or bfloat16.
 bool has_half(PyObject* const* arrays, Py_ssize_t n);
 

@@ -198,13 +198,12 @@ PyObject* explain(PyObject* op, PyObject* const* arrays, Py_ssize_t n) {
   return nullptr;
 }
 
-/// The kernel table and array module of arrays; `*xp` null stands for NumPy. False after an error.
-bool find_backend(PyObject* op, PyObject* const* arrays, Py_ssize_t n, bool on_cpu, Ref* kernels, Ref* xp) {
+/// The kernel table and array module of arrays, whose device is current while `visit` lives; `*xp` null stands for NumPy. False
+/// after an error.
+bool find_backend(PyObject* op, PyObject* const* arrays, Py_ssize_t n, bool on_cpu, Ref* kernels, Ref* xp, Visit* visit) {
   *kernels = Ref::share(callbacks.cpu_kernels);
   if (on_cpu) return true;
-  Ref all(tuple_of(arrays, n));
-  if (!all) return false;
-  Ref backend(PyObject_CallFunctionObjArgs(callbacks.backend_of_all, op, all.get(), nullptr));
+  const Ref backend(visit->enter(op, arrays, n));
   if (!backend) return false;
   *kernels = Ref(PyObject_GetAttr(backend.get(), names.kernels));
   *xp = Ref(PyObject_GetAttr(backend.get(), names.xp));
@@ -237,7 +236,8 @@ PyObject* run_reference(PyObject* method, PyObject* op, PyObject* xp, Arguments&
 /// The result arrays of an operator; arrays are args[3...].
 PyObject* run_forward(PyObject* op, const OperatorInfo& info, Arguments& args, Py_ssize_t n, bool on_cpu) {
   Ref kernels, xp;
-  if (!find_backend(op, args.from(3), n, on_cpu, &kernels, &xp)) return nullptr;
+  Visit visit;
+  if (!find_backend(op, args.from(3), n, on_cpu, &kernels, &xp, &visit)) return nullptr;
   const size_t count = static_cast<size_t>(n);
   Ref result(try_kernel(kernels.get(), info.name, op, args, count));
   if (result.get() == Py_NotImplemented && on_cpu && has_half(args.from(3), n)) {
@@ -488,7 +488,8 @@ PyObject* call_backward(const Taped& taped, const OperatorInfo& info, PyObject* 
   PyObject *op = taped.op.get(), *outputs = taped.outputs.get();
   const bool on_cpu = all_numpy(grads), is_single = info.outputs == 1;
   Ref kernels, xp;
-  if (!find_backend(op, &PyList_GET_ITEM(grads, 0), PyList_GET_SIZE(grads), on_cpu, &kernels, &xp)) return nullptr;
+  Visit visit;
+  if (!find_backend(op, &PyList_GET_ITEM(grads, 0), PyList_GET_SIZE(grads), on_cpu, &kernels, &xp, &visit)) return nullptr;
   const size_t count = static_cast<size_t>(inputs) + 3;
   Arguments args(count + 3);  // spare, operator, xp, needs, grad, output, inputs...
   args[3] = taped.needs.get();
@@ -608,6 +609,22 @@ PyMethodDef functions[] = {
 };
 
 }  // namespace
+
+PyObject* Visit::enter(PyObject* op, PyObject* const* arrays, Py_ssize_t n) {
+  const Ref all(tuple_of(arrays, n));
+  Ref found(all ? PyObject_CallFunctionObjArgs(callbacks.backend_of_all, op, all.get(), nullptr) : nullptr);
+  if (!found || !PyTuple_CheckExact(found.get())) return found.release();
+  leave_ = Ref::share(PyTuple_GET_ITEM(found.get(), 1));
+  return Ref::share(PyTuple_GET_ITEM(found.get(), 0)).release();
+}
+
+Visit::~Visit() {
+  if (!leave_) return;
+  PyObject *type = nullptr, *value = nullptr, *trace = nullptr;
+  PyErr_Fetch(&type, &value, &trace);
+  if (!Ref(PyObject_CallNoArgs(leave_.get()))) PyErr_WriteUnraisable(leave_.get());
+  PyErr_Restore(type, value, trace);
+}
 
 bool has_half(PyObject* const* arrays, Py_ssize_t n) {
   for (Py_ssize_t i = 0; i < n; ++i) {

@@ -313,6 +313,9 @@ Ref Pass::hooked(PyObject* hooks, PyObject* gradient) {
 Ref Pass::add(PyObject* held, PyObject* gradient, bool is_owned) {
   if (!on_tape_ && add_plain(held, gradient, is_owned)) return Ref::share(held);
   if (!on_tape_ && has_half(&gradient, 1)) return Ref(PyObject_CallFunctionObjArgs(callbacks.half_add, held, gradient, nullptr));
+  PyObject* const both[] = {held, gradient};
+  Visit visit;
+  if (!on_tape_ && !PyArray_Check(held) && !Ref(visit.enter(Py_None, both, 2))) return Ref();
   if (on_tape_ || !is_owned) {
     Ref total(PyNumber_Add(held, gradient));
     if (on_tape_ || !total || PyArray_Check(total.get()) || !PyArray_Check(held)) return total;
@@ -322,7 +325,10 @@ Ref Pass::add(PyObject* held, PyObject* gradient, bool is_owned) {
 }
 
 Ref Pass::copy(PyObject* gradient) {
-  return on_tape_ ? Ref::share(gradient) : Ref(PyObject_CallMethodNoArgs(gradient, names.copy));
+  if (on_tape_) return Ref::share(gradient);
+  Visit visit;
+  if (!PyArray_Check(gradient) && !Ref(visit.enter(Py_None, &gradient, 1))) return Ref();
+  return Ref(PyObject_CallMethodNoArgs(gradient, names.copy));
 }
 
 /// run_pass(outputs, seeds, wanted, plan, retains, on_tape)

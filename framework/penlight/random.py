@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from penlight.backends.backend import backend_of, visiting
 from penlight.backends.cuda import recording
 from penlight.dtype import as_dtype, default_dtype, int64
 from penlight.errors import ArgumentError
@@ -62,7 +63,8 @@ class Generator:
     def _restart_devices(self, states: dict[str, list[int]]) -> None:
         """Sets the states of devices; those not named start anew, those not met yet wait until they are."""
         for name, state in self._devices.items():
-            state.set(np.array(states.get(name, (self._seed % (1 << 64), 0)), np.uint64))
+            with visiting(state):
+                state.set(np.array(states.get(name, (self._seed % (1 << 64), 0)), np.uint64))
         self._waiting = {name: state for name, state in states.items() if name not in self._devices}
 
     @cached_property
@@ -77,7 +79,9 @@ class Generator:
     def get_state(self) -> State:
         """The whole state as plain data (numbers, texts, lists) that JSON can hold."""
         state = self.numpy.bit_generator.state
-        devices = {name: [int(v) for v in array.get()] for name, array in self._devices.items()} | self._waiting
+        devices = {
+            name: [int(v) for v in backend_of(array).to_numpy(array)] for name, array in self._devices.items()
+        } | self._waiting
         return {
             **({"devices": devices} if devices else {}),
             "seed": self._seed,

@@ -14,7 +14,7 @@ import numpy as np
 from penlight import _native, dlpack
 from penlight._native import TensorBase
 from penlight._native import from_array as from_array
-from penlight.backends.backend import backend_of, get_backend
+from penlight.backends.backend import backend_of, get_backend, visiting
 from penlight.backends.cuda import recording
 from penlight.device import cpu as CPU_DEVICE
 from penlight.device import device as Device
@@ -372,9 +372,10 @@ class Tensor(TensorBase):
         result.requires_grad = self.requires_grad
         if "persistent" in self.__dict__:
             result.__dict__["persistent"] = self.__dict__["persistent"]
-        result._data = self._data.copy()
-        if self.grad is not None:
-            result.grad = from_array(self.grad._data.copy())
+        with visiting(self._data):
+            result._data = self._data.copy()
+            if self.grad is not None:
+                result.grad = from_array(self.grad._data.copy())
         return result
 
     def __reduce__(self) -> tuple[Any, ...]:

@@ -40,8 +40,8 @@ def fake_cupy(available=True):
             assert name in self.names
             return lambda *arguments: self.calls.append((name, *arguments))
 
-    runtime = types.SimpleNamespace(getDeviceCount=lambda: 1, memGetInfo=lambda: (1, 2))
-    gpu = types.SimpleNamespace(is_available=lambda: available, runtime=runtime, Device=lambda: types.SimpleNamespace(id=0))
+    runtime = types.SimpleNamespace(getDeviceCount=lambda: 1, getDevice=lambda: 0, memGetInfo=lambda: (1, 2))
+    gpu = types.SimpleNamespace(is_available=lambda: available, runtime=runtime)
     gpu.memory = types.SimpleNamespace(OutOfMemoryError=MemoryError)
     gpu.get_allocator, gpu.set_allocator = lambda: None, lambda allocator: None
     return types.SimpleNamespace(cuda=gpu, RawModule=RawModule, compiled=compiled)

@@ -97,21 +97,29 @@ class PinnedMemoryPointer:
 
 
 class Device:
-    """The one device of this machine."""
+    """A device of this machine; they share the counts and the memory of one `Machine`."""
 
     current: Machine
+    number = 0  # of the one in use
 
-    def __init__(self, number=0):
-        self.id = number
+    def __init__(self, number=None):
+        self.id = Device.number if number is None else int(number)
+        self._outer: list = []
+
+    def use(self):
+        Device.number = self.id
 
     def __enter__(self):
+        self._outer.append(Device.number)
+        self.use()
         return self
 
     def __exit__(self, *_):
-        pass
+        Device.number = self._outer.pop()
 
     def synchronize(self):
         _refuse_while_capturing()
+        Device.current.synchronisations += 1
 
 
 class Machine:
@@ -126,13 +134,15 @@ class Event:
     """A mark in a stream."""
 
     def __init__(self, block=False, disable_timing=False):
-        self.block, self.timing, self.at = block, not disable_timing, None
+        self.block, self.timing, self.at, self.device = block, not disable_timing, None, Device.number
 
     @property
     def done(self):
         return self.at is not None
 
     def record(self, stream=None):
+        if stream is not None and stream.device_id not in (-1, self.device):
+            raise CUDARuntimeError("cudaErrorInvalidResourceHandle: invalid resource handle")
         self.at = next(Stream.ticks)
 
     def synchronize(self):
@@ -158,23 +168,27 @@ class Stream:
     """An ordered queue; here work is done when it is queued."""
 
     ticks = itertools.count()
-    current: list = []
+    current: dict = {}  # those entered, by device
     capturing: Stream | None = None
 
     def __init__(self, null=False, non_blocking=False, priority=0):
         self.ptr = 0 if null else next(Stream.ticks) + 1000
+        self.device_id = -1 if null else Device.number
         self.is_non_blocking, self.priority, self.launches, self.waits = non_blocking, priority, None, []
 
     def __enter__(self):
-        Stream.current.append(self)
+        self.entered().append(self)
         return self
 
     def __exit__(self, *_):
-        Stream.current.pop()
+        self.entered().pop()
 
     def use(self):
-        Stream.current[-1] = self
+        self.entered()[-1] = self
         return self
+
+    def entered(self):
+        return Stream.current.setdefault(Device.number if self.device_id < 0 else self.device_id, [Stream.null])
 
     @property
     def done(self):
@@ -218,8 +232,9 @@ class Array:
 
     __array_priority__ = 100
 
-    def __init__(self, host, block=None):
+    def __init__(self, host, block=None, device=None):
         self._host, self._block = host, block
+        self._device = Device.number if device is None else device
 
     shape = property(lambda self: self._host.shape)
     dtype = property(lambda self: self._host.dtype)
@@ -232,7 +247,7 @@ class Array:
     T = property(lambda self: self.transpose())
     real = property(lambda self: launched(operator.attrgetter("real"), self))
     imag = property(lambda self: launched(operator.attrgetter("imag"), self))
-    device = property(lambda self: Device(0))
+    device = property(lambda self: Device(self._device))
 
     @property
     def flags(self):
@@ -241,7 +256,7 @@ class Array:
 
     @property
     def data(self):
-        return types.SimpleNamespace(ptr=self._host.ctypes.data, device_id=0)
+        return types.SimpleNamespace(ptr=self._host.ctypes.data, device_id=self._device)
 
     @property
     def __cuda_array_interface__(self):
@@ -394,7 +409,10 @@ def launched(function, *values, method=None, args=(), options=None, **named):
             return function(*first, **host(options))
 
     if Stream.capturing is None:
-        return _wrapped(call(), given)
+        result = _wrapped(call(), given)
+        if not hasattr(result, "_owner"):  # a view is no launch
+            _check_device(given)
+        return result
     before = [(a, a._host.copy()) for a in given]
     plain = call()
     for array, old in before:  # a capture runs nothing
@@ -415,6 +433,12 @@ def launched(function, *values, method=None, args=(), options=None, **named):
     return result
 
 
+def _check_device(given):
+    """CuPy would read over the bus, in the order of the wrong stream: here it is an error."""
+    devices = {array._device for array in given} | {Device.number}
+    assert len(devices) == 1, f"arrays of devices {sorted(a._device for a in given)} while {Device.number} is the current one"
+
+
 def _wrapped(value, given):
     if isinstance(value, (tuple, list)):
         parts = [_wrapped(v, given) for v in value]
@@ -427,7 +451,7 @@ def _wrapped(value, given):
         if value is array._host:
             return array
         if value.size and np.may_share_memory(value, array._host):
-            view = Array(value)
+            view = Array(value, device=array._device)
             view._owner = array
             return view
     return fresh(value)
@@ -452,6 +476,9 @@ def using_allocator(allocator):
 
 def _asarray(value, dtype=None, **options):
     if isinstance(value, Array):
+        if value._device != Device.number:
+            Device.current.copies.append("D2D")
+            return fresh(value._host.copy(order="K"))
         return value if dtype in (None, value.dtype) else value.astype(dtype)
     plain = np.array(value, dtype)
     if plain.dtype == object:
@@ -505,10 +532,12 @@ def _sized(name, function, values, options):
     return launched(function, *values, **options)
 
 
-def cupy(total=1 << 32, kernels=None):
+def cupy(total=1 << 32, kernels=None, devices=1):
     """A fresh stand-in for the module, to be put into `sys.modules["cupy"]`; `kernels` runs what RawModule compiles."""
     Device.current = machine = Machine(total)
-    Stream.current[:] = [Stream(null=True)]
+    Device.number = 0
+    Stream.null = Stream(null=True)
+    Stream.current.clear()
     Stream.capturing = None
     MemoryHook.active.clear()
     pool = MemoryPool(machine)
@@ -516,8 +545,8 @@ def cupy(total=1 << 32, kernels=None):
     xp = Module("cupy")
     runtime = types.SimpleNamespace(
         CUDARuntimeError=CUDARuntimeError,
-        getDeviceCount=lambda: 1,
-        getDevice=lambda: 0,
+        getDeviceCount=lambda: devices,
+        getDevice=lambda: Device.number,
         memGetInfo=lambda: (machine.total - machine.reserved, machine.total),
         getDeviceProperties=lambda number: {
             "name": b"Stand-in GPU",
@@ -544,7 +573,7 @@ def cupy(total=1 << 32, kernels=None):
         Event=Event,
         MemoryPool=MemoryPool,
         using_allocator=using_allocator,
-        get_current_stream=lambda: Stream.current[-1],
+        get_current_stream=lambda device=-1: Stream.current.get(Device.number if device < 0 else device, [Stream.null])[-1],
         get_elapsed_time=lambda a, b: float(b.at - a.at),
         alloc_pinned_memory=PinnedMemoryPointer,
         MemoryHook=MemoryHook,
@@ -552,7 +581,6 @@ def cupy(total=1 << 32, kernels=None):
         set_allocator=lambda allocator: _allocator.__setitem__(-1, allocator),
         memory=types.SimpleNamespace(OutOfMemoryError=OutOfMemoryError),
     )
-    Stream.null = Stream.current[0]
     xp.RawModule = kernels or _no_kernels
     return xp
 

@@ -8,18 +8,23 @@ from typing import Any
 
 import numpy as np
 
-from penlight.backends.backend import Backend
+from penlight.backends.backend import backend_of, visiting
+from penlight.device import device as Device
 from penlight.tensor import Tensor, from_array
 
 
 class DeviceScale:
-    """The scale, the count of good steps, and for each optimizer whether its gradients have inf or NaN; all at fixed addresses."""
+    """The scale, the count of good steps, and for each optimizer whether its gradients have inf or NaN; all at fixed addresses.
 
-    def __init__(self, backend: Backend, scale: float, growth_tracker: int) -> None:
-        xp = self._xp = backend.xp
-        self._backend = backend
-        self._scale, self._tracker = xp.full((), scale, np.float32), xp.full((), growth_tracker, np.float32)
-        self._inverse = xp.full((), 1.0, np.float32)
+    They lie on the device of `like`; other devices get copies.
+    """
+
+    def __init__(self, like: Tensor, scale: float, growth_tracker: int) -> None:
+        self._backend = backend_of(like._data)
+        with visiting(like._data) as xp:
+            self._xp = xp
+            self._scale, self._tracker = xp.full((), scale, np.float32), xp.full((), growth_tracker, np.float32)
+            self._inverse = xp.full((), 1.0, np.float32)
         self._found: dict[int, Any] = {}
 
     def get(self) -> tuple[float, int]:
@@ -28,9 +33,10 @@ class DeviceScale:
 
     def set(self, scale: float | None = None, growth_tracker: int | None = None) -> None:
         """Sets one or both, in place."""
-        for array, value in ((self._scale, scale), (self._tracker, growth_tracker)):
-            if value is not None:
-                array.fill(value)
+        with visiting(self._scale):
+            for array, value in ((self._scale, scale), (self._tracker, growth_tracker)):
+                if value is not None:
+                    array.fill(value)
 
     def factor(self) -> Tensor:
         """The scale as a tensor of no dimension."""
@@ -38,33 +44,46 @@ class DeviceScale:
 
     def unscale(self, optimizer: Any, gradients: Sequence[Tensor]) -> Any:
         """Multiplies gradients by 1 / scale, in place; returns an array that is 1 where one has inf or NaN, else 0."""
-        found = self._found.get(id(optimizer))
-        if found is None:
-            found = self._found[id(optimizer)] = self._xp.full((), 0.0, np.float32)
-        found.fill(0.0)
-        self._inverse[...] = 1.0 / self._scale
-        arrays = [_writable(g) for g in gradients]
-        kernel = self._backend.kernels.get("unscale")
-        if kernel is None or kernel(arrays, self._inverse, found) is NotImplemented:
-            for array in arrays:
-                found[...] = self._xp.maximum(found, (~self._xp.isfinite(array)).any().astype(np.float32))
-                array *= self._inverse.astype(array.dtype)
+        with visiting(self._scale):
+            found = self._found.get(id(optimizer))
+            if found is None:
+                found = self._found[id(optimizer)] = self._xp.full((), 0.0, np.float32)
+            found.fill(0.0)
+            self._inverse[...] = 1.0 / self._scale
+        by_device: dict[Device, list[Any]] = {}
+        for gradient in gradients:
+            by_device.setdefault(gradient.device, []).append(_writable(gradient))
+        for device, arrays in by_device.items():
+            there = self._backend.asarray(found, device)
+            with visiting(there):
+                self._unscale(arrays, self._backend.asarray(self._inverse, device), there)
+            if there is not found:
+                other = self._backend.asarray(there, self._backend.device_of(found))
+                with visiting(found):
+                    found[...] = self._xp.maximum(found, other)
         for gradient in gradients:
             gradient.bump_version()
         return found
 
+    def _unscale(self, arrays: Sequence[Any], inverse: Any, found: Any) -> None:
+        kernel = self._backend.kernels.get("unscale")
+        if kernel is None or kernel(arrays, inverse, found) is NotImplemented:
+            for array in arrays:
+                found[...] = self._xp.maximum(found, (~self._xp.isfinite(array)).any().astype(np.float32))
+                array *= inverse.astype(array.dtype)
+
     def move(self, found: Sequence[Any], growth_factor: float, backoff_factor: float, growth_interval: int) -> None:
         """Moves the scale as `GradScaler.update` does, without a branch."""
-        xp = self._xp
-        worst = found[0]
-        for other in found[1:]:
-            worst = xp.maximum(worst, other)
-        count = self._tracker + np.float32(1)
-        grown = self._scale * np.float32(growth_factor)
-        has_grown = count == np.float32(growth_interval)
-        calm = xp.where(has_grown & xp.isfinite(grown), grown, self._scale)
-        self._scale[...] = xp.where(worst > 0, self._scale * np.float32(backoff_factor), calm)
-        self._tracker[...] = xp.where((worst > 0) | has_grown, np.float32(0), count)
+        with visiting(self._scale) as xp:
+            worst = found[0]
+            for other in found[1:]:
+                worst = xp.maximum(worst, other)
+            count = self._tracker + np.float32(1)
+            grown = self._scale * np.float32(growth_factor)
+            has_grown = count == np.float32(growth_interval)
+            calm = xp.where(has_grown & xp.isfinite(grown), grown, self._scale)
+            self._scale[...] = xp.where(worst > 0, self._scale * np.float32(backoff_factor), calm)
+            self._tracker[...] = xp.where((worst > 0) | has_grown, np.float32(0), count)
 
 
 def _writable(gradient: Tensor) -> Any:

@@ -76,7 +76,7 @@ class GradScaler:
         if not self._enabled:
             return outputs
         if isinstance(outputs, Tensor):
-            factor = self._scale if outputs.device.type == "cpu" else self._on_device(outputs).factor()
+            factor = self._scale if outputs.device.type == "cpu" else self._on_device(outputs).factor().to(outputs.device)
             scaled = outputs.to(float32) * factor if outputs.dtype is float16 else outputs * factor
             return scaled if outputs.ndim == 0 else scaled.to(outputs.dtype)  # float16 does not hold every scale
         return type(outputs)(self.scale(o) for o in outputs)
@@ -159,7 +159,7 @@ class GradScaler:
 
     def _on_device(self, tensor: Tensor) -> DeviceScale:
         if self._device is None:
-            self._device = DeviceScale(backend_of(tensor._data), self._scale, self._growth_tracker)
+            self._device = DeviceScale(tensor, self._scale, self._growth_tracker)
         return self._device
 
     def _move(self, found_inf: bool) -> None:

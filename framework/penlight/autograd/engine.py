@@ -76,7 +76,7 @@ def grad(
 
 
 def _zeros_like(t: Tensor) -> Tensor:
-    return from_array(backend_of(t._data).xp.zeros_like(t._data))
+    return from_array(backend_of(t._data).filled_like(t._data, 0))
 
 
 def _sequence_of(value: Any) -> list[Any]:
@@ -215,7 +215,7 @@ def seed_for(t: Tensor, seed: Tensor | None) -> Tensor:
                 f"backward: a tensor of shape {tuple(t._data.shape)} needs a gradient argument; only a single element "
                 "starts with 1; did you mean loss.mean().backward()?"
             )
-        return from_array(backend_of(t._data).xp.ones_like(t._data))
+        return from_array(backend_of(t._data).filled_like(t._data, 1))
     if seed._data.shape != t._data.shape:
         raise GradientError(f"backward: the gradient has shape {tuple(seed._data.shape)}, expected {tuple(t._data.shape)}")
     return seed

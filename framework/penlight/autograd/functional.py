@@ -168,12 +168,12 @@ def fresh(t: Tensor, keeps_graph: bool) -> Tensor:
 
 def ones_like(t: Tensor) -> Tensor:
     """Ones of the shape and dtype of a tensor."""
-    return from_array(backend_of(t._data).xp.ones_like(t._data))
+    return from_array(backend_of(t._data).filled_like(t._data, 1))
 
 
 def zeros_like(t: Tensor) -> Tensor:
     """Zeros of the shape and dtype of a tensor."""
-    return from_array(backend_of(t._data).xp.zeros_like(t._data))
+    return from_array(backend_of(t._data).filled_like(t._data, 0))
 
 
 def pull(

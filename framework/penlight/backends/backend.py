@@ -3,7 +3,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -49,6 +50,20 @@ class Backend:
         """The array that `make(xp)` gives on `device`."""
         return make(self.xp)
 
+    def filled_like(self, array: Any, value: float) -> Any:
+        """An array of one number, with the shape, dtype, order and device of another."""
+        return self.xp.full_like(array, value)
+
+    def visit(self, arrays: Sequence[Any]) -> Callable[[], None] | None:
+        """Makes the device of the arrays, of which some may be None, the current one.
+
+        Returns: what makes the old one current again; None where nothing had to change.
+
+        Raises:
+            DeviceError: they lie on several devices.
+        """
+        return None
+
     def empty(self, shape: tuple[int, ...], dtype: Any) -> Any:
         """An array with undefined content."""
         return self.xp.empty(shape, dtype)
@@ -79,6 +94,18 @@ def get_backend(device: Device) -> Backend:
 def backend_of(array: Any) -> Backend:
     """The backend that owns an array."""
     return _cpu() if isinstance(array, np.ndarray) else _cuda()
+
+
+@contextmanager
+def visiting(*arrays: Any) -> Iterator[Any]:
+    """Makes the device of arrays of one backend the current one within it; gives their array module."""
+    backend = backend_of(arrays[0])
+    leave = backend.visit(arrays)
+    try:
+        yield backend.xp
+    finally:
+        if leave is not None:
+            leave()
 
 
 def _cpu() -> Backend:

@@ -3,8 +3,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from penlight.backends.cuda import backend as _backend
 from penlight.backends.cuda import is_available as is_available
 from penlight.cuda.capture import CapturedStep as CapturedStep
@@ -28,6 +26,7 @@ from penlight.cuda.streams import current_stream as current_stream
 from penlight.cuda.streams import default_stream as default_stream
 from penlight.cuda.streams import device as device
 from penlight.cuda.streams import stream as stream
+from penlight.cuda.streams import synchronize as synchronize
 from penlight.errors import CaptureError as CaptureError
 from penlight.errors import OutOfMemoryError as OutOfMemoryError
 from penlight.random import manual_seed as manual_seed
@@ -47,8 +46,3 @@ def current_device() -> int:
         DeviceError: there is none.
     """
     return int(_backend().xp.cuda.runtime.getDevice())
-
-
-def synchronize(device: Any = None) -> None:
-    """Waits until all queued work is done; raises as `current_device`."""
-    _backend().synchronize()

@@ -10,9 +10,13 @@ from __future__ import annotations
 import functools
 import warnings
 from collections.abc import Callable
+from contextlib import nullcontext
 from typing import Any
 
+import numpy as np
+
 from penlight.backends import cuda
+from penlight.backends.backend import visiting
 from penlight.backends.cuda import recording
 from penlight.cuda.graph import StepGraph
 from penlight.cuda.static import Inputs
@@ -45,14 +49,16 @@ class CapturedStep:
         backend = cuda.backend()
         leaves, rebuild = flatten((args, kwargs))
         kind = None if mode.autocast is None else mode.autocast.types["cuda"]
-        device = int(backend.xp.cuda.runtime.getDevice())
-        key = _key(leaves), str(rebuild(["*"] * len(leaves))), mode.enabled, kind, device
-        graph = self._graphs.get(key)
-        if graph is None:
-            if len(self._graphs) == self._max_graphs:
-                return self._run_eagerly(args, kwargs)
-            graph = self._graphs[key] = StepGraph(backend, self._step, Inputs(backend, leaves, rebuild), self._warmup)
-        return graph.run(leaves)
+        arrays = [leaf._data for leaf in leaves if isinstance(leaf, Tensor) and type(leaf._data) is not np.ndarray]
+        with visiting(*arrays) if arrays else nullcontext():
+            device = int(backend.xp.cuda.runtime.getDevice())
+            key = _key(leaves), str(rebuild(["*"] * len(leaves))), mode.enabled, kind, device
+            graph = self._graphs.get(key)
+            if graph is None:
+                if len(self._graphs) == self._max_graphs:
+                    return self._run_eagerly(args, kwargs)
+                graph = self._graphs[key] = StepGraph(backend, self._step, Inputs(backend, leaves, rebuild), self._warmup)
+            return graph.run(leaves)
 
     @property
     def graph_count(self) -> int:
@@ -79,7 +85,8 @@ def capture(step: Step | None = None, *, warmup: int = 2, max_graphs: int = 8) -
 
     Each call is a whole step: the first `warmup` calls with new shapes run as they are, the next is captured, later ones replay.
     Tensors among the arguments are copied to where the graph reads them, those on the CPU too, and so `step` gets tensors on the
-    device; other arguments are constants of the graph. Results are copies, outside of the tape.
+    device (that of the arguments, which have to agree; the current one where all are on the CPU); other arguments are constants
+    of the graph. Results are copies, outside of the tape.
 
     Everything that changes from call to call has to live on the device: parameters, their gradients, state of the optimizer, masks
     of dropout and the scale of a GradScaler do. Learning rates may be changed between calls. The step itself must not read

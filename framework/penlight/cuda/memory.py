@@ -9,6 +9,7 @@ from penlight.backends.cuda import backend as _backend
 from penlight.backends.cuda import is_available
 from penlight.backends.cuda.memory import in_words
 from penlight.cuda.holders import largest
+from penlight.cuda.streams import device as on_device
 
 
 def empty_cache() -> None:
@@ -20,20 +21,27 @@ def empty_cache() -> None:
 
 def memory_allocated(device: Any = None) -> int:
     """Returns the bytes that tensors hold."""
-    return _backend().memory.used_bytes() if is_available() else 0
+    if not is_available():
+        return 0
+    with on_device(device):
+        return _backend().memory.used_bytes()
 
 
 def memory_reserved(device: Any = None) -> int:
     """Returns the bytes that tensors hold or that are kept for reuse; those of captured steps are not among them."""
-    return _backend().memory.reserved_bytes() if is_available() else 0
+    if not is_available():
+        return 0
+    with on_device(device):
+        return _backend().memory.reserved_bytes()
 
 
 def max_memory_allocated(device: Any = None) -> int:
-    """Returns the most bytes that tensors held since `reset_peak_memory_stats`, or hold now where it was never called."""
-    if not is_available():
-        return 0
-    peak = _backend().memory.peak_bytes
-    return _backend().memory.used_bytes() if peak is None else peak
+    """Returns the most bytes that tensors held since `reset_peak_memory_stats`, or hold now where it was never called.
+
+    With several devices the peak is that of all together.
+    """
+    peak = _backend().memory.peak_bytes if is_available() else 0
+    return memory_allocated(device) if peak is None else peak
 
 
 def reset_peak_memory_stats(device: Any = None) -> None:
@@ -48,18 +56,20 @@ def mem_get_info(device: Any = None) -> tuple[int, int]:
     Raises:
         DeviceError: there is no CUDA device.
     """
-    return _backend().memory_info()
+    backend = _backend()
+    with on_device(device):
+        return backend.memory_info()
 
 
 def memory_summary(device: Any = None) -> str:
     """Returns how much memory is held, by whom, and how much is free, as lines of text."""
     if not is_available():
         return "no CUDA device"
-    free, total = mem_get_info()
+    free, total = mem_get_info(device)
     lines = [
         f"device     {in_words(free)} free of {in_words(total)}",
-        f"tensors    {in_words(memory_allocated())}, at most {in_words(max_memory_allocated())}",
-        f"reserved   {in_words(memory_reserved())}",
+        f"tensors    {in_words(memory_allocated(device))}, at most {in_words(max_memory_allocated(device))}",
+        f"reserved   {in_words(memory_reserved(device))}",
         *(f"held by    {name}: {in_words(size)}" for name, size in largest(10)),
     ]
     return "\n".join(lines)

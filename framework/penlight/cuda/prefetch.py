@@ -46,19 +46,18 @@ class Prefetch:
         for batch in self.loader:
             ahead.append(self._sent(batch, side))
             if len(ahead) > self.depth:
-                yield _received(*ahead.popleft())
+                yield self._received(*ahead.popleft())
         while ahead:
-            yield _received(*ahead.popleft())
+            yield self._received(*ahead.popleft())
 
     def _sent(self, batch: Any, side: Stream) -> tuple[Any, Event]:
         # Memory of a batch that was dropped comes back here; the work that read it has to be done first.
-        side.wait_stream(current_stream())
+        side.wait_stream(current_stream(self.device))
         leaves, rebuild = flatten(batch)
         with stream(side):
             moved = [t.to(self.device, non_blocking=True) if isinstance(t, Tensor) else t for t in map(pinned, leaves)]
         return rebuild(moved), side.record_event()
 
-
-def _received(batch: Any, event: Event) -> Any:
-    event.wait()
-    return batch
+    def _received(self, batch: Any, event: Event) -> Any:
+        event.wait(current_stream(self.device))
+        return batch

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from penlight.backends.backend import Backend
+from penlight.backends.backend import Backend, visiting
 from penlight.layout import copy_in_order, dims_in_memory
 from penlight.tensor import Tensor, from_array
 from penlight.tree import Rebuild
@@ -54,4 +54,5 @@ def detached_copy(leaf: Any) -> Any:
     if not isinstance(leaf, Tensor):
         return leaf
     dims = None if leaf._data.flags.c_contiguous else dims_in_memory(leaf._data)
-    return from_array(leaf._data.copy() if dims is None else copy_in_order(leaf._data, dims))
+    with visiting(leaf._data):
+        return from_array(leaf._data.copy() if dims is None else copy_in_order(leaf._data, dims))

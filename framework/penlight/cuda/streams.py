@@ -33,34 +33,45 @@ class Event:
     """
 
     def __init__(self, enable_timing: bool = False, blocking: bool = False) -> None:
-        self._event = gpu().Event(block=blocking, disable_timing=not enable_timing)
+        gpu()
+        self._options = {"block": blocking, "disable_timing": not enable_timing}
         self._has_time = enable_timing
+        self._event: Any = None  # made at the first record, on the stream's device
 
     def record(self, stream: Stream | None = None) -> None:
         """Marks the end of what a stream, by default the current one, has queued so far."""
-        self._event.record(_of(stream))
+        stream = current_stream() if stream is None else stream
+        with gpu().Device(stream._device):
+            if self._event is None:
+                self._event = gpu().Event(**self._options)
+            self._event.record(stream._stream)
 
     def wait(self, stream: Stream | None = None) -> None:
         """Lets a stream, by default the current one, go on only when the mark is reached."""
-        _of(stream).wait_event(self._event)
+        stream = current_stream() if stream is None else stream
+        if self._event is not None:
+            stream._stream.wait_event(self._event)
 
     def query(self) -> bool:
         """Whether the mark is reached."""
-        return bool(self._event.done)
+        return self._event is None or bool(self._event.done)
 
     def synchronize(self) -> None:
         """Waits until the mark is reached."""
         recording.refuse_value("Event.synchronize()")
-        self._event.synchronize()
+        if self._event is not None:
+            self._event.synchronize()
 
     def elapsed_time(self, end_event: Event) -> float:
         """Returns the milliseconds between two marks that were reached.
 
         Raises:
-            ArgumentError: one of the events has no time.
+            ArgumentError: one of the events has no time, or was not recorded.
         """
         if not (self._has_time and end_event._has_time):
             raise ArgumentError("elapsed_time: an event has no time; make both with Event(enable_timing=True)")
+        if self._event is None or end_event._event is None:
+            raise ArgumentError("elapsed_time: an event was not recorded; call record() on both, and synchronize()")
         return float(gpu().get_elapsed_time(self._event, end_event._event))
 
 
@@ -76,7 +87,8 @@ class Stream:
     """
 
     def __init__(self, device: Any = None, priority: int = 0) -> None:
-        with gpu().Device(_index(device)):
+        self._device = _index(device)
+        with gpu().Device(self._device):
             self._stream = gpu().Stream(non_blocking=True, priority=priority)
 
     @property
@@ -108,10 +120,10 @@ class Stream:
         self.wait_event(stream.record_event())
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, Stream) and self.cuda_stream == other.cuda_stream
+        return isinstance(other, Stream) and (self._device, self.cuda_stream) == (other._device, other.cuda_stream)
 
     def __hash__(self) -> int:
-        return hash(self.cuda_stream)
+        return hash((self._device, self.cuda_stream))
 
     def __repr__(self) -> str:
         return f"Stream(cuda_stream={self.cuda_stream:#x})"
@@ -119,24 +131,25 @@ class Stream:
 
 def current_stream(device: Any = None) -> Stream:
     """Returns the stream that work is queued on."""
-    return _wrapped(gpu().get_current_stream())
+    index = _index(device)
+    return _wrapped(gpu().get_current_stream(index), index)
 
 
 def default_stream(device: Any = None) -> Stream:
     """Returns the stream that is current where nobody chose another."""
-    return _wrapped(gpu().Stream.null)
+    return _wrapped(gpu().Stream.null, _index(device))
 
 
 @contextmanager
 def stream(stream: Stream | None) -> Iterator[Stream | None]:
-    """Queues the work within it on a stream; None changes nothing.
+    """Queues the work within it on a stream, whose device becomes the current one; None changes nothing.
 
     Memory that one stream made and another reads must outlive that work: let the first wait for the second before it is dropped.
     """
     if stream is None:
         yield None
         return
-    with stream._stream:
+    with gpu().Device(stream._device), stream._stream:
         yield stream
 
 
@@ -147,14 +160,20 @@ def device(device: Any) -> Iterator[None]:
         yield
 
 
-def _wrapped(found: Any) -> Stream:
+def synchronize(device: Any = None) -> None:
+    """Waits until all queued work of a device, by default the current one, is done.
+
+    Raises:
+        DeviceError: there is no CUDA device.
+    """
+    recording.refuse_value("cuda.synchronize()")
+    gpu().Device(_index(device)).synchronize()
+
+
+def _wrapped(found: Any, device: int) -> Stream:
     result = Stream.__new__(Stream)
-    result._stream = found
+    result._stream, result._device = found, device
     return result
-
-
-def _of(stream: Stream | None) -> Any:
-    return gpu().get_current_stream() if stream is None else stream._stream
 
 
 def _index(device: Any) -> int:

@@ -4,10 +4,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
-from penlight.backends.backend import backend_of
+from penlight.backends.backend import backend_of, visiting
 from penlight.tensor import Tensor, from_array, tensor
 
 
@@ -20,11 +20,18 @@ def get_total_norm(gradients: Iterable[Tensor], norm_type: float = 2.0) -> float
     """Returns the norm of all elements of all gradients; infinity as `norm_type` is the largest magnitude."""
     arrays = [gradient._data.reshape(-1) for gradient in gradients]
     if norm_type == math.inf:
-        return max((float(abs(array).max()) for array in arrays if array.size), default=0.0)
+        return max(_each(lambda array: abs(array).max(), [array for array in arrays if array.size]), default=0.0)
     if norm_type == 2:
         # Summed in double precision over arrays: a dot product per array makes no temporary.
-        return math.sqrt(sum(float(array @ array) for array in arrays))
-    return sum(float((abs(array) ** norm_type).sum()) for array in arrays) ** (1 / norm_type)
+        return math.sqrt(sum(_each(lambda array: array @ array, arrays)))
+    return sum(_each(lambda array: (abs(array) ** norm_type).sum(), arrays)) ** (1 / norm_type)
+
+
+def _each(number: Callable[[Any], Any], arrays: Sequence[Any]) -> Iterator[float]:
+    """A number of each array, made where it lies."""
+    for array in arrays:
+        with visiting(array):
+            yield float(number(array))
 
 
 def clip_grad_norm_(
@@ -52,9 +59,10 @@ def _clipped_on_device(parameters: list[Tensor], max_norm: float) -> Tensor | No
     """The same where one device has a kernel for it: the norm stays there, so that nobody waits for it."""
     backends = {id(b): b for b in (backend_of(parameter._data) for parameter in parameters)}
     kernels = [b.kernels.get("clip_grad_norm") for b in backends.values()]
-    if len(kernels) != 1 or kernels[0] is None:
+    if len(kernels) != 1 or kernels[0] is None or len({parameter.device for parameter in parameters}) > 1:
         return None
-    norm = kernels[0]([_own(parameter) for parameter in parameters], max_norm)
+    with visiting(parameters[0]._data):
+        norm = kernels[0]([_own(parameter) for parameter in parameters], max_norm)
     if norm is NotImplemented:
         return None
     for parameter in parameters:
@@ -76,13 +84,15 @@ def clip_grad_value_(parameters: Tensor | Iterable[Tensor], clip_value: float) -
     for parameter in _with_gradients(parameters):
         gradient = parameter.grad
         assert gradient is not None
-        _own(parameter).clip(-clip_value, clip_value, out=gradient._data)
+        with visiting(gradient._data):
+            _own(parameter).clip(-clip_value, clip_value, out=gradient._data)
         gradient.bump_version()
 
 
 def _scale(parameter: Tensor, factor: float) -> None:
-    gradient = _own(parameter)
-    gradient *= gradient.dtype.type(factor)
+    with visiting(parameter._data):
+        gradient = _own(parameter)
+        gradient *= gradient.dtype.type(factor)
     assert parameter.grad is not None
     parameter.grad.bump_version()
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import penlight.nn.functional as F
 import penlight.nn.init as init
+from penlight.backends.backend import visiting
 from penlight.nn.linear import Linear
 from penlight.nn.loss import _Loss
 from penlight.nn.module import Module
@@ -109,7 +110,8 @@ class EmbeddingBag(Module):
         if _weight is not None:
             self.weight = Parameter(_weight)
         elif self.padding_idx is not None:
-            self.weight.detach()._data[self.padding_idx] = 0
+            with visiting(self.weight._data):
+                self.weight.detach()._data[self.padding_idx] = 0
 
     def forward(self, input: Tensor, offsets: Tensor | None = None, per_sample_weights: Tensor | None = None) -> Tensor:
         """Maps (B, L), or (N,) and offsets (B,), to (B, embedding_dim)."""

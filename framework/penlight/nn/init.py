@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from penlight.backends.backend import visiting
 from penlight.random import Generator, rand, randn, randperm
 from penlight.tensor import Tensor, from_numpy
 
@@ -28,7 +29,8 @@ def full(shape: Sequence[int], value: float) -> Tensor:
 def _write(tensor: Tensor, values: Tensor) -> Tensor:
     """Writes float32 draws into a tensor of any device and dtype, outside the tape."""
     target = tensor.detach()
-    target._data[...] = values.to(target.device)._data
+    with visiting(target._data):
+        target._data[...] = values.to(target.device)._data
     target.bump_version()
     return tensor
 
@@ -56,7 +58,8 @@ def trunc_normal_(
 def constant_(tensor: Tensor, val: float) -> Tensor:
     """Fills with one value."""
     target = tensor.detach()
-    target._data[...] = val
+    with visiting(target._data):
+        target._data[...] = val
     target.bump_version()
     return tensor
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import penlight.nn.functional as F
 import penlight.nn.init as init
+from penlight.backends.backend import visiting
 from penlight.errors import ShapeError
 from penlight.nn.module import Module
 from penlight.nn.parameter import Parameter
@@ -84,7 +85,8 @@ class Embedding(Module):
         """Draws the table anew."""
         init.normal_(self.weight)
         if self.padding_idx is not None:
-            self.weight.detach()._data[self.padding_idx] = 0
+            with visiting(self.weight._data):
+                self.weight.detach()._data[self.padding_idx] = 0
 
     def forward(self, indices: Tensor) -> Tensor:
         """Maps (...) integers to (..., embedding_dim)."""

@@ -8,6 +8,7 @@ import itertools
 from collections.abc import Callable, Iterator
 from typing import Any
 
+from penlight.backends.backend import visiting
 from penlight.backends.cuda import recording
 from penlight.dtype import bfloat16, float16, float32, float64
 from penlight.layout import RANKS
@@ -390,7 +391,8 @@ def clear_gradients(parameters: Iterator[Any] | list[Any], set_to_none: bool) ->
             parameter.grad = None
         else:
             parameter.grad = parameter.grad.detach()
-            parameter.grad._data.fill(0)
+            with visiting(parameter.grad._data):
+                parameter.grad._data.fill(0)
 
 
 def _kind(value: Any) -> str:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 import penlight.nn.functional as F
 import penlight.nn.init as init
+from penlight.backends.backend import visiting
 from penlight.nn.module import Module
 from penlight.nn.parameter import Parameter
 from penlight.tensor import Tensor, tensor
@@ -66,7 +67,8 @@ class _BatchNorm(Module):
 
     def _count(self) -> float:
         assert self.num_batches_tracked is not None
-        self.num_batches_tracked._data += 1
+        with visiting(self.num_batches_tracked._data):
+            self.num_batches_tracked._data += 1
         # momentum=None asks for the plain average over all batches so far.
         return 1 / self.num_batches_tracked.item() if self.momentum is None else self.momentum
 

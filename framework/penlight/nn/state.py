@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from penlight.backends.backend import backend_of
+from penlight.backends.backend import backend_of, visiting
 from penlight.errors import StateDictError
 from penlight.nn.parameter import Parameter
 from penlight.tensor import Tensor, from_numpy
@@ -209,7 +209,8 @@ def _assign(module: Any, name: str, value: Any) -> None:
 def _copy(target: Tensor, value: Any) -> None:
     source = value.detach() if isinstance(value, Tensor) else from_numpy(np.asarray(value))
     array = backend_of(target._data).asarray(source._data, target.device)
-    target._data[...] = array
+    with visiting(target._data):
+        target._data[...] = array
     target.bump_version()
 
 

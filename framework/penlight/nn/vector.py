@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from penlight.autograd import no_grad
+from penlight.backends.backend import visiting
 from penlight.nn.module import Module
 from penlight.nn.parameter import Parameter
 from penlight.ops.shape import cat
@@ -32,7 +33,8 @@ def vector_to_parameters(vec: Tensor, parameters: Iterable[Tensor]) -> None:
     start = 0
     for parameter in chosen:
         size = parameter.numel()
-        parameter.detach()._data[...] = vec._data[start : start + size].reshape(parameter._data.shape)
+        with visiting(parameter._data, vec._data):
+            parameter.detach()._data[...] = vec._data[start : start + size].reshape(parameter._data.shape)
         parameter.bump_version()
         start += size
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import math
 
+from penlight.backends.backend import visiting
 from penlight.errors import ShapeError
 from penlight.ops.norm import batch_norm, group_norm, update_running
 from penlight.ops.pool_nd import avg_pool2d
@@ -40,8 +41,9 @@ def instance_norm(
         raise ShapeError(f"instance_norm: expected more than one element per channel, came {tuple(map(int, input.shape))}")
     if running_mean is not None and running_var is not None:
         axes = tuple(range(2, input.ndim))
-        update_running(running_mean, input._data.mean(axes).mean(0), momentum)
-        update_running(running_var, input._data.var(axes, ddof=1).mean(0), momentum)
+        with visiting(input._data):
+            update_running(running_mean, input._data.mean(axes).mean(0), momentum)
+            update_running(running_var, input._data.var(axes, ddof=1).mean(0), momentum)
     return group_norm(input, input.shape[1], weight, bias, eps)
 
 

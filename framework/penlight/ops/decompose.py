@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from penlight.backends.backend import backend_of
+from penlight.backends.backend import backend_of, visiting
 from penlight.ops.arithmetic import where
 from penlight.ops.dispatch import apply
 from penlight.ops.mask import tril, triu
@@ -85,12 +85,13 @@ class Det(_Square):
 def _cofactors(a: Tensor, det: Tensor) -> Tensor:
     """det * inverse.T; by singular values where a matrix has no inverse."""
     data = a._data
-    if not data.size or np.linalg.cond(data).max() < 1e12:
-        return det.unsqueeze((-2, -1)) * apply(Inverse(), a).mT
-    u, s, vh = np.linalg.svd(data)
-    others = np.stack([np.delete(s, k, axis=-1).prod(axis=-1) for k in range(s.shape[-1])], axis=-1)
-    sign = np.linalg.det(u) * np.linalg.det(vh)
-    return from_array(sign[..., None, None] * ((u * others[..., None, :]) @ vh))
+    with visiting(data):
+        if not data.size or np.linalg.cond(data).max() < 1e12:
+            return det.unsqueeze((-2, -1)) * apply(Inverse(), a).mT
+        u, s, vh = np.linalg.svd(data)
+        others = np.stack([np.delete(s, k, axis=-1).prod(axis=-1) for k in range(s.shape[-1])], axis=-1)
+        sign = np.linalg.det(u) * np.linalg.det(vh)
+        return from_array(sign[..., None, None] * ((u * others[..., None, :]) @ vh))
 
 
 @register

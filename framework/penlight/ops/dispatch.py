@@ -15,7 +15,7 @@ from penlight._native import apply as apply
 from penlight._native import run_backward as run_backward
 from penlight._native import run_forward as run_forward
 from penlight.backends import half
-from penlight.backends.backend import backend_of
+from penlight.backends.backend import backend_of, visiting
 from penlight.backends.cpu import CPU, SMALL
 from penlight.dtype import FROM_NUMPY
 from penlight.errors import DeviceError, GradientError, InPlaceError, PenlightError
@@ -57,12 +57,20 @@ def _refuse_forward(operator: Operator, arrays: Sequence[Any], error: Exception)
     raise kind(f"{operator.name}: {error}") from error
 
 
-def _backend_of_all(operator: Operator, arrays: Sequence[Any]) -> Any:
+def _backend_of_all(operator: Operator | None, arrays: Sequence[Any]) -> Any:
+    """The backend of all arrays; where their device is made current for it, a tuple with what ends that."""
     backends = {id(b): b for b in (backend_of(a) for a in arrays if a is not None)} or {0: CPU}
-    if len(backends) > 1:
-        names = " and ".join(sorted(b.name for b in backends.values()))
-        raise DeviceError(f"{operator.name}: all inputs must be on one device, came {names}; move them with .to(device)")
-    return next(iter(backends.values()))
+    backend = next(iter(backends.values()))
+    if len(backends) == 1:
+        try:
+            leave = backend.visit(arrays)
+        except DeviceError:
+            leave = None  # the reason is below, with the operator's name
+        else:
+            return backend if leave is None else (backend, leave)
+    names = " and ".join(sorted({str(backend_of(a).device_of(a)) for a in arrays if a is not None}))
+    name = "backward" if operator is None else operator.name
+    raise DeviceError(f"{name}: all inputs must be on one device, came {names}; move them with .to(device)")
 
 
 def _refuse_complex(operator: Operator) -> None:
@@ -129,7 +137,11 @@ def write(target: Tensor, value: Tensor, operation: str) -> Tensor:
         mode.tracer.record_write(target, value, operation)
     if value._node is not None:
         _keep_old_value(value._node, target)
-    target._data[...] = value._data
+    if type(target._data) is np.ndarray:
+        target._data[...] = value._data
+    else:
+        with visiting(target._data, value._data):
+            target._data[...] = value._data
     target.bump_version()
     if not mode.enabled or not (value.requires_grad or target.requires_grad):
         return target
@@ -150,7 +162,8 @@ def _keep_old_value(node: Node, target: Tensor) -> None:
     """Where the gradient of the operation itself needs what it is about to overwrite, the tape gets a copy."""
     for position, t in enumerate(node.inputs):
         if t is target:
-            old = from_array(target._data.copy())
+            with visiting(target._data):
+                old = from_array(target._data.copy())
             old.requires_grad, old._node, old._index = target.requires_grad, target._node, target._index
             node.inputs = (*node.inputs[:position], old, *node.inputs[position + 1 :])
 

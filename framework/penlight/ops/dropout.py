@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from penlight.backends.backend import backend_of
+from penlight.backends.backend import backend_of, visiting
 from penlight.errors import ArgumentError
 from penlight.ops.convert import keeps_channels_last
 from penlight.random import Generator, default_generator
@@ -54,9 +54,9 @@ def _drop(input: Tensor, p: float, training: bool, shape: tuple[int, ...], gener
 
 def _mask_on_device(input: Tensor, p: float, shape: tuple[int, ...], generator: Generator) -> Tensor | None:
     """The mask where the input's device draws for itself; other numbers than on the CPU."""
-    backend = backend_of(input._data)
-    kernel = backend.kernels.get("dropout_mask")
+    kernel = backend_of(input._data).kernels.get("dropout_mask")
     if kernel is None:
         return None
-    mask = kernel(generator.on_device(input.device, backend.xp), shape, input._data.dtype, p)
+    with visiting(input._data) as xp:
+        mask = kernel(generator.on_device(input.device, xp), shape, input._data.dtype, p)
     return None if mask is NotImplemented else from_array(mask)

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from penlight.backends.backend import backend_of
+from penlight.backends.backend import backend_of, visiting
 from penlight.errors import DTypeError, ShapeError
 from penlight.ops.arithmetic import where
 from penlight.ops.dispatch import apply
@@ -84,12 +84,13 @@ def embedding(
     if padding_idx is not None and padding_idx < 0:
         padding_idx += weight.shape[0]
     if max_norm is not None:
-        renormalise(input, weight, float(max_norm), float(norm_type))
+        with visiting(input._data, weight._data):
+            renormalise(input, weight, float(max_norm), float(norm_type))
     result = apply(Embedding(padding_idx), weight, input)
     if scale_grad_by_freq and result.requires_grad:
-        xp = backend_of(input._data).xp
-        counts = xp.bincount(input._data.reshape(-1), minlength=weight.shape[0])[input._data]
-        frequency = from_array(counts[..., None].astype(weight._data.dtype))
+        with visiting(input._data) as xp:
+            counts = xp.bincount(input._data.reshape(-1), minlength=weight.shape[0])[input._data]
+            frequency = from_array(counts[..., None].astype(weight._data.dtype))
         result.register_hook(lambda grad: grad / frequency)
     return result
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from penlight.backends.backend import backend_of
+from penlight.backends.backend import visiting
 from penlight.dtype import float32
 from penlight.ops.arithmetic import where
 from penlight.ops.broadcast import reduced, unbroadcast
@@ -81,8 +81,8 @@ class FlashAttention(Operator):
     def vjp(self, grad, output, q, k, v, mask):
         scores = matmul(q, k.mT) * self.scale
         if self.is_causal:
-            xp = backend_of(q._data).xp
-            scores = scores + from_array(causal(xp, scores.shape[-2], scores.shape[-1], scores._data.dtype))
+            with visiting(q._data) as xp:
+                scores = scores + from_array(causal(xp, scores.shape[-2], scores.shape[-1], scores._data.dtype))
         if mask is not None:
             scores = scores + mask if mask.dtype.is_floating_point else where(mask, scores, -np.inf)
         sums = where(output[1] == -np.inf, 0.0, output[1]).to(q.dtype)
@@ -107,7 +107,8 @@ _causal_masks: dict[Any, Any] = {}
 
 def causal(xp: Any, rows: int, columns: int, dtype: Any) -> Any:
     """(L, S): 0 on and below the diagonal, -inf above; the last few are kept."""
-    key = (xp.__name__, rows, columns, dtype)
+    place = None if xp is np else int(xp.cuda.runtime.getDevice())
+    key = (place, rows, columns, dtype)
     if key not in _causal_masks:
         if len(_causal_masks) > 16:
             _causal_masks.clear()

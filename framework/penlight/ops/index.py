@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from penlight.backends.backend import visiting
 from penlight.dtype import bool_, int64
 from penlight.errors import ArgumentError, DTypeError, IndexShapeError
 from penlight.ops.broadcast import broadcast_shapes, operand
@@ -383,7 +384,8 @@ def _index_arrays(k: Any, shape: Shape, dim: int) -> list[Tensor]:
         selected = tuple(shape[dim : dim + t.ndim])
         if not all(m in (n, 0) for m, n in zip(t._data.shape, selected, strict=True)):  # size 0 selects nothing anywhere
             raise IndexShapeError(f"index: mask of shape {tuple(t.shape)} does not fit {selected}")
-        return [from_array(i) for i in t._data.nonzero()]
+        with visiting(t._data):
+            return [from_array(i) for i in t._data.nonzero()]
     if t.dtype.kind != 1:
         raise DTypeError(f"index: expected integer or bool arrays, came {t.dtype}")
     if t._traced is None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from penlight.backends.backend import visiting
 from penlight.ops.create import zeros
 from penlight.ops.dispatch import apply
 from penlight.ops.norm import BatchNormTraining, batch_norm, tail_shape, update_running
@@ -60,6 +61,7 @@ def native_batch_norm(
     result, middle, variance = apply(BatchNormTraining(float(eps)), input, weight, bias)
     count = input.numel() // input.shape[1]
     if running_mean is not None and running_var is not None and count:
-        update_running(running_mean, middle._data, momentum)
-        update_running(running_var, variance._data * (count / max(count - 1, 1)), momentum)
+        with visiting(middle._data):
+            update_running(running_mean, middle._data, momentum)
+            update_running(running_var, variance._data * (count / max(count - 1, 1)), momentum)
     return result, middle, (variance + eps).rsqrt()

@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from penlight.backends.backend import visiting
 from penlight.dtype import dtype as DType
 from penlight.dtype import float32
 from penlight.errors import ArgumentError, ShapeError
@@ -318,8 +319,9 @@ def batch_norm(
         raise ShapeError(f"batch_norm: training needs more than one value per channel, came {tuple(map(int, input.shape))}")
     result, mean, var = apply(BatchNormTraining(float(eps)), input, weight, bias)
     if running_mean is not None and running_var is not None and size:  # an empty batch says nothing
-        update_running(running_mean, mean._data, momentum)
-        update_running(running_var, var._data * (size / max(size - 1, 1)), momentum)
+        with visiting(mean._data):
+            update_running(running_mean, mean._data, momentum)
+            update_running(running_var, var._data * (size / max(size - 1, 1)), momentum)
     return result
 
 

@@ -7,8 +7,10 @@ from collections.abc import Callable, Iterable, Mapping
 from contextlib import nullcontext
 from typing import Any
 
+import numpy as np
+
 from penlight.autograd import enable_grad
-from penlight.backends.backend import backend_of
+from penlight.backends.backend import backend_of, visiting
 from penlight.backends.cuda import recording
 from penlight.dtype import float32
 from penlight.errors import StateDictError
@@ -75,10 +77,22 @@ class Optimizer:
             parameters = [parameter for parameter in group["params"] if parameter.grad is not None]
             if parameters:
                 with in_float32(parameters) if any(is_half(p._data) for p in parameters) else nullcontext():
-                    self.update(group, parameters)
+                    self._update(group, parameters)
                 for parameter in parameters:
                     parameter.bump_version()
         return loss
+
+    def _update(self, group: dict[str, Any], parameters: list[Tensor]) -> None:
+        """Updates the parameters of each device while it is the current one."""
+        if all(type(parameter._data) is np.ndarray for parameter in parameters):
+            self.update(group, parameters)
+            return
+        by_device: dict[Any, list[Tensor]] = {}
+        for parameter in parameters:
+            by_device.setdefault(parameter.device, []).append(parameter)
+        for together in by_device.values():
+            with visiting(together[0]._data):
+                self.update(group, together)
 
     def update(self, group: dict[str, Any], parameters: list[Tensor]) -> None:
         """Updates the parameters of one group, all of which have gradients."""
@@ -92,7 +106,7 @@ class Optimizer:
                 if set_to_none or parameter.grad is None:
                     parameter.grad = None
                 else:
-                    parameter.grad = from_array(backend_of(parameter._data).xp.zeros_like(parameter._data))
+                    parameter.grad = from_array(backend_of(parameter._data).filled_like(parameter._data, 0))
 
     def state_dict(self) -> dict[str, Any]:
         """Returns {"state": {index: ...}, "param_groups": [...]}, where parameters are numbered through all groups."""

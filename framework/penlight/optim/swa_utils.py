@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from penlight.autograd import no_grad
+from penlight.backends.backend import visiting
 from penlight.nn.module import Module
 from penlight.nn.norm import _BatchNorm
 from penlight.optim.lr_base import LRScheduler
@@ -31,7 +32,8 @@ def get_ema_multi_avg_fn(decay: float = 0.999) -> MultiAverage:
 
     def average(averaged: list[Tensor], current: list[Tensor], count: int) -> None:
         for mean, new in zip(averaged, current, strict=True):
-            mean._data += (new._data - mean._data) * (1 - decay)
+            with visiting(mean._data, new._data):
+                mean._data += (new._data - mean._data) * (1 - decay)
 
     return average
 
@@ -41,7 +43,8 @@ def get_swa_multi_avg_fn() -> MultiAverage:
 
     def average(averaged: list[Tensor], current: list[Tensor], count: int) -> None:
         for mean, new in zip(averaged, current, strict=True):
-            mean._data += (new._data - mean._data) / (count + 1)
+            with visiting(mean._data, new._data):
+                mean._data += (new._data - mean._data) / (count + 1)
 
     return average
 
@@ -73,19 +76,25 @@ class AveragedModel(Module):
         count = int(self.n_averaged.item())
         if count == 0:
             for mean, new in zip(averaged, current, strict=True):
-                mean._data[...] = new._data
+                _write(mean, new._data)
         else:
             floating = [pair for pair in zip(averaged, current, strict=True) if pair[0].dtype.is_floating_point]
             self.multi_avg_fn([mean for mean, _ in floating], [new for _, new in floating], count)
         if not self.use_buffers:
             for mean, new in zip(self.module.buffers(), model.buffers(), strict=True):
-                mean._data[...] = new._data
+                _write(mean, new._data)
         for mean in averaged:
             mean.bump_version()
-        self.n_averaged._data += 1
+        with visiting(self.n_averaged._data):
+            self.n_averaged._data += 1
 
     def _chosen(self, model: Module) -> list[Tensor]:
         return list(itertools.chain(model.parameters(), model.buffers() if self.use_buffers else ()))
+
+
+def _write(target: Tensor, value: Any) -> None:
+    with visiting(target._data):
+        target._data[...] = value
 
 
 def update_bn(loader: Iterable[Any], model: Module) -> None:
@@ -103,7 +112,7 @@ def update_bn(loader: Iterable[Any], model: Module) -> None:
         statistics = (norm.running_mean, 0), (norm.running_var, 1), (norm.num_batches_tracked, 0)
         for value, start in statistics:
             if value is not None:
-                value._data[...] = start
+                _write(value, start)
         norm.momentum = None  # the plain average over all batches
     model.train()
     with no_grad():

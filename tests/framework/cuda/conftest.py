@@ -11,8 +11,8 @@ from penlight.backends import cuda
 
 @pytest.fixture
 def fake_cuda(monkeypatch):
-    """The stand-in as the one CUDA device; kernels of our own stay out, so that the reference runs."""
-    cupy = stand_in.cupy()
+    """The stand-in as two CUDA devices; kernels of our own stay out, so that the reference runs."""
+    cupy = stand_in.cupy(devices=2)
     monkeypatch.setitem(sys.modules, "cupy", cupy)
     cuda.backend.cache_clear()
     cuda.backend().kernels.clear()

@@ -13,12 +13,12 @@ def test_every_name_of_the_stand_in_is_one_of_cupy():
     cupy = pytest.importorskip("cupy", reason="CuPy is not installed (penlight[cuda13])")
     fake = stand_in.cupy()
     pairs = [
-        (stand_in.Stream, cupy.cuda.Stream, {"ticks", "current", "capturing", "is_capturing"}),
+        (stand_in.Stream, cupy.cuda.Stream, {"ticks", "current", "capturing", "is_capturing", "entered"}),
         (stand_in.Event, cupy.cuda.Event, set()),
         (stand_in.Graph, cupy.cuda.Graph, set()),
         (stand_in.MemoryPool, cupy.cuda.MemoryPool, set()),
         (stand_in.MemoryHook, cupy.cuda.MemoryHook, {"active"}),
-        (stand_in.Device, cupy.cuda.Device, {"current"}),
+        (stand_in.Device, cupy.cuda.Device, {"current", "number"}),
         (stand_in.Array, cupy.ndarray, set()),
         (fake.cuda, cupy.cuda, set()),
         (fake.cuda.runtime, cupy.cuda.runtime, set()),

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -69,11 +69,14 @@ class CudaBackend(Backend):
         if device.type == "cpu" or isinstance(array, np.ndarray):
             recording.refuse_transfer(f"a copy to {device}")
         if device.type == "cpu":
-            return array.get()
-        index = device.index or 0
+            with self.xp.cuda.Device(array.data.device_id):
+                return array.get()
+        index = int(device.index or 0)
         count = self.xp.cuda.runtime.getDeviceCount()
         if index >= count:
             raise DeviceError(f"{device}: this machine has {count} CUDA device(s), numbered from cuda:0; use one of those")
+        if not isinstance(array, np.ndarray) and array.data.device_id != index:
+            return self.memory.copy_across(array, index)
         with self.xp.cuda.Device(index):
             return self.memory.copy_ahead(array) if is_ahead and is_pinned(array) else self.xp.asarray(array)
 
@@ -85,9 +88,30 @@ class CudaBackend(Backend):
         with self.xp.cuda.Device(device.index or 0):
             return make(self.xp)
 
+    def filled_like(self, array: Any, value: float) -> Any:
+        with self.xp.cuda.Device(array.data.device_id):
+            return self.xp.full_like(array, value)
+
+    def visit(self, arrays: Sequence[Any]) -> Callable[[], None] | None:
+        current = self.xp.cuda.runtime.getDevice()
+        for array in arrays:
+            if array is not None and array.data.device_id != current:
+                return self._moved(arrays, current)
+        return None
+
+    def _moved(self, arrays: Sequence[Any], current: int) -> Callable[[], None]:
+        found = {array.data.device_id for array in arrays if array is not None}
+        if len(found) > 1:
+            names = " and ".join(f"cuda:{number}" for number in sorted(found))
+            raise DeviceError(f"cuda: all arrays must be on one device, came {names}; move them with .to(device)")
+        recording.refuse_other_device(current, *found)
+        self.xp.cuda.Device(*found).use()
+        return self.xp.cuda.Device(current).use
+
     def to_numpy(self, array: Any) -> np.ndarray:
         recording.refuse_value("a copy to the host")
-        return array.get()
+        with self.xp.cuda.Device(array.data.device_id):
+            return array.get()
 
     def device_of(self, array: Any) -> Device:
         return Device("cuda", array.device.id)

@@ -31,28 +31,30 @@ class Feed:
 
 
 class Feeds:
-    """The feeds of a backend, one for each key."""
+    """The feeds of a backend, one for each key and device."""
 
     def __init__(self, xp: Any) -> None:
         self._xp = xp
-        self._feeds: dict[Hashable, Feed] = {}
+        self._feeds: dict[Hashable, dict[int, Feed]] = {}
 
     def array(self, key: Hashable, read: Read) -> Any:
-        """The device array with the numbers of `read()`, always of one length for a key.
+        """The array on the current device with the numbers of `read()`, always of one length for a key.
 
         While a step is captured nothing is copied: `read` is called anew before every launch of its graph.
         """
-        feed = self._feeds.get(key)
-        if feed is None:
-            feed = self._feeds[key] = Feed(self._xp, read)
+        device = int(self._xp.cuda.runtime.getDevice()) if hasattr(self._xp, "cuda") else 0
+        feeds = self._feeds.setdefault(key, {})
+        if device not in feeds:
+            feeds[device] = Feed(self._xp, read)
+        feed = feeds[device]
         feed.read = read
         if recording.active is None:
             feed.refresh()
         else:
-            recording.active.refresh(key, feed.refresh)
+            recording.active.refresh((key, device), feed.refresh)
             recording.keep(feed)
         return feed.array
 
     def forget(self, key: Hashable) -> None:
-        """Drops the feed of a key whose owner is gone."""
+        """Drops the feeds of a key whose owner is gone."""
         self._feeds.pop(key, None)

@@ -19,8 +19,9 @@ class Loader:
 
     def __init__(self, cupy: Any) -> None:
         self._cupy = cupy
-        self._modules: dict[tuple[str, str, str], Any] = {}
-        self._functions: dict[tuple[str, str, str], Any] = {}
+        # The last part of a key is the device: a module belongs to the context it was loaded in.
+        self._modules: dict[tuple[str, str, str, int], Any] = {}
+        self._functions: dict[tuple[str, str, int], Any] = {}
         self._lock = threading.Lock()
 
     def launch(self, kernel: source.Kernel, dtype: str, grid: Grid, *values: Any) -> None:
@@ -42,21 +43,21 @@ class Loader:
         return array.data.ptr
 
     def _function(self, kernel: source.Kernel, dtype: str) -> Any:
-        # One key per device: a module belongs to the context it was loaded in.
-        key = (kernel.symbol, dtype, str(self._cupy.cuda.Device().id))
+        device = int(self._cupy.cuda.runtime.getDevice())
+        key = (kernel.symbol, dtype, device)
         function = self._functions.get(key)
         if function is None:
-            function = self._module(kernel, dtype).get_function(kernel.expression(dtype))
+            function = self._module(kernel, dtype, device).get_function(kernel.expression(dtype))
             self._functions[key] = function
         return function
 
-    def _module(self, kernel: source.Kernel, dtype: str) -> Any:
+    def _module(self, kernel: source.Kernel, dtype: str, device: int) -> Any:
         """All plain kernels of a family for one element type, or all of its kernels with one expression of a list."""
-        key = (kernel.family, dtype, kernel.operation)
+        key = (kernel.family, dtype, kernel.operation, device)
         with self._lock:
             module = self._modules.get(key)
             if module is None:
-                together = [other for other, of in source.instances(kernel.family) if (of, other.operation) == key[1:]]
+                together = [other for other, of in source.instances(kernel.family) if (of, other.operation) == key[1:3]]
                 names = tuple(other.expression(dtype) for other in together)
                 options = (*_OPTIONS, f"-I{source.FOLDER}", f"-DPENLIGHT_HEADERS=0x{source.headers_digest()}")
                 module = self._cupy.RawModule(code=source.text(kernel.family), options=options, name_expressions=names)

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from penlight.errors import OutOfMemoryError
+from penlight.layout import dims_in_memory
 
 Allocator = Callable[[int], Any]
 
@@ -75,6 +76,27 @@ class Memory:
             self._in_flight.popleft()
         self._in_flight.append((stream.record(), array))  # the device may still be reading it
         return result
+
+    def copy_across(self, array: Any, index: int) -> Any:
+        """The copy on another device, made in the order of the current streams of both.
+
+        The copy waits for what the first device has queued; the first device waits for the copy, so that memory given back there
+        is not written to before it was read.
+        """
+        gpu = self._xp.cuda
+        dims = dims_in_memory(array) or tuple(range(array.ndim))
+        with gpu.Device(array.data.device_id):
+            outer = gpu.get_current_stream()
+            plain = array.transpose(dims)
+            plain = plain if plain.flags.c_contiguous else plain.copy()
+            is_made = outer.record()
+        with gpu.Device(index):
+            inner = gpu.get_current_stream()
+            inner.wait_event(is_made)
+            result = self._xp.asarray(plain)
+            is_read = inner.record()
+        outer.wait_event(is_read)
+        return result.transpose(sorted(range(len(dims)), key=lambda d: dims[d]))
 
     def used_bytes(self) -> int:
         """Bytes that arrays hold."""

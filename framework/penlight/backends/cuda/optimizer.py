@@ -9,8 +9,10 @@ from typing import Any
 
 import numpy as np
 
+from penlight.backends.backend import backend_of
 from penlight.backends.cuda import launch, source, wrapper
 from penlight.backends.cuda.feeds import Feeds
+from penlight.device import device as Device
 
 # Elements that a block should have to itself: enough work to hide its start.
 _PER_BLOCK = 1 << 14
@@ -51,6 +53,13 @@ class MultiTensor:
                 entries["arrays"][number, : len(group)] = pointers
             blocks = min(max(-(-part[0][0].size // _PER_BLOCK), 1), _MAX_BLOCKS)
             yield entries, len(part), launch.Grid((blocks, len(part), 1), (launch.THREADS, 1, 1))
+
+    def here(self, array: Any) -> Any:
+        """An array of the device, or None, on the device that is the current one."""
+        if array is None or not hasattr(self.xp, "cuda"):
+            return array
+        current = self.xp.cuda.runtime.getDevice()
+        return array if array.data.device_id == current else backend_of(array).asarray(array, Device("cuda", current))
 
     def launch(self, kernel: str, dtype: str, grid: launch.Grid, **values: Any) -> None:
         """Launches one kernel of the family."""
@@ -98,7 +107,7 @@ class Steps:
         dtype = str(parameters[0].dtype)
         lists = (parameters, gradients, averages, square_averages, steps)
         for entries, count, grid in self._run.packs(lists):
-            given = {"settings": settings, "found_inf": found_inf, "entries": entries}
+            given = {"settings": settings, "found_inf": self._run.here(found_inf), "entries": entries}
             corrections = self._run.xp.empty((count, 2), np.float32)
             one = launch.Grid((1, 1, 1), (source.ENTRIES_COUNT, 1, 1))
             self._run.launch("adamw_advance", "float32", one, corrections=corrections, count=count, **given)
@@ -121,7 +130,12 @@ class Steps:
         settings = self._settings(owner, group, lambda: (group["lr"], group["momentum"], group["weight_decay"]))
         lists = (parameters, gradients, buffers or [None] * len(parameters))
         for entries, _, grid in self._run.packs(lists):
-            given = {"settings": settings, "found_inf": found_inf, "entries": entries, "nesterov": int(group["nesterov"])}
+            given = {
+                "settings": settings,
+                "found_inf": self._run.here(found_inf),
+                "entries": entries,
+                "nesterov": int(group["nesterov"]),
+            }
             self._run.launch("sgd_step", str(parameters[0].dtype), grid, **given)
         return None
 

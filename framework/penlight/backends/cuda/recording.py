@@ -85,6 +85,19 @@ def refuse_random(what: str) -> None:
         )
 
 
+def refuse_other_device(captured: int, other: int) -> None:
+    """Refuses work on another device than the one whose stream is captured.
+
+    Raises:
+        CaptureError: a step is being captured.
+    """
+    if active is not None:
+        raise CaptureError(
+            f"{user_line()}: a tensor of cuda:{other} came up while a step on cuda:{captured} is captured, and a graph belongs to "
+            "one device; capture the parts of the step on each device for themselves"
+        )
+
+
 def check_optimizer(optimizer: Any) -> None:
     """Refuses optimizers that count steps or read rates on the host.
 

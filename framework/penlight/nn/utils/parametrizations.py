@@ -9,6 +9,7 @@ import numpy as np
 
 import penlight.nn.init as init
 from penlight.autograd import no_grad
+from penlight.backends.backend import visiting
 from penlight.nn.module import Module
 from penlight.nn.utils.parametrize import register_parametrization
 from penlight.ops.distance import normalize, vector_length
@@ -77,8 +78,9 @@ class _SpectralNorm(Module):
 
     def _iterate(self, matrix: Tensor, count: int) -> None:
         for _ in range(count):
-            self._u._data[...] = normalize(matmul(matrix, self._v), dim=0, eps=self.eps)._data
-            self._v._data[...] = normalize(matmul(matrix.transpose(0, 1), self._u), dim=0, eps=self.eps)._data
+            with visiting(self._u._data):
+                self._u._data[...] = normalize(matmul(matrix, self._v), dim=0, eps=self.eps)._data
+                self._v._data[...] = normalize(matmul(matrix.transpose(0, 1), self._u), dim=0, eps=self.eps)._data
 
     def forward(self, weight: Tensor) -> Tensor:
         if weight.ndim == 1:
