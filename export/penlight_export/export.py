@@ -262,7 +262,7 @@ class _Finish:
         self.weights = weights
         self.part: MethodPart | None = None
         self.file, self.tolerance, self.metadata = file, tolerance, metadata
-        self.model, self.traced = model, model.graph.meta[TRACED]  # the model becomes the edge graph
+        self.model, self.traced = model, model.graph.meta.pop(TRACED)  # the model becomes the edge graph, which outlives the trace
         self.states, self.bounds = [state.initial for state in states_of(model)], integer_bounds(model)
         self.inputs = [_port(value.name, value.spec) for value in graph.inputs]
         outputs = [

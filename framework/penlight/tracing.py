@@ -44,14 +44,14 @@ class TraceValue:
         spec: shape (int or SymInt) and dtype.
         constant: the tensor, of a parameter, a buffer or a computed constant; else None.
         qualified_name: of a parameter or buffer, as in the state_dict: "features.0.weight".
-        home: the graph that computes it, or whose input it is; None for a constant.
+        home: the `key` of the graph that computes it, or whose input it is; None for a constant.
     """
 
     name: str
     spec: Spec
     constant: Tensor | None = None
     qualified_name: str | None = None
-    home: TraceGraph | None = field(default=None, repr=False)
+    home: object = field(default=None, repr=False)
 
 
 @dataclass(eq=False, slots=True)
@@ -90,6 +90,7 @@ class TraceGraph:
         dims: dynamic dimension -> its range.
         output_tree: the result's structure, with the number of the output in place of each tensor.
         states: buffers registered with `export_state` that the program reads or writes.
+        key: what its values know it by; were it the graph itself, only the cycle collector could free a trace.
     """
 
     inputs: list[TraceValue] = field(default_factory=list)
@@ -99,6 +100,7 @@ class TraceGraph:
     dims: dict[str, Dim] = field(default_factory=dict)
     output_tree: Any = None
     states: list[TraceState] = field(default_factory=list)
+    key: object = field(default_factory=object, repr=False)
 
     def all_nodes(self) -> Iterator[TraceNode]:
         """Yields the nodes, each followed by those of its bodies."""
@@ -128,6 +130,7 @@ class Tracer:
                 self._add_state(name, t)
         self.path: list[str] = [""]
         self.constants: dict[int, TraceValue] = {}
+        self.specs: dict[tuple[Any, Any], Spec] = {}  # of constants, by the shape and dtype of their arrays
         self.shared: set[int] = set()  # version counters that views share
         self.stale: dict[int, tuple[weakref.ref[Tensor], str]] = {}  # results of the run before, and who made them
         self.counter = itertools.count()
@@ -162,11 +165,11 @@ class Tracer:
 
     def add_input(self, name: str, t: Tensor, shape: tuple[int, ...]) -> None:
         """Declares an input of the graph."""
-        self._mark(t, TraceValue(name, Spec(shape, t.dtype), home=self.graph))
+        self._mark(t, TraceValue(name, Spec(shape, t.dtype), home=self.graph.key))
         self.graph.inputs.append(t._traced)
 
     def _add_state(self, name: str, t: Tensor) -> None:
-        value = TraceValue(name, Spec(tuple(t._data.shape), t.dtype), home=self.graph)
+        value = TraceValue(name, Spec(tuple(t._data.shape), t.dtype), home=self.graph.key)
         self.states[name] = t, TraceState(name, value, value, from_array(t._data.copy()))
         self._mark(t, value)
 
@@ -180,10 +183,12 @@ class Tracer:
         self, operator: Operator, inputs: Sequence[TraceValue | None], results: Sequence[tuple[Tensor, Spec]]
     ) -> TraceNode:
         """Adds a node whose results are these tensors."""
+        name, home, made = operator.name, self.graph.key, []
         for t, spec in results:
-            self._mark(t, TraceValue(f"{operator.name}_{next(self.counter)}", spec, home=self.graph))
-        made = tuple(t._traced for t, _ in results)
-        node = TraceNode(operator, tuple(inputs), made, self._place(), self.path[-1])
+            value = t._traced = TraceValue(f"{name}_{next(self.counter)}", spec, None, None, home)
+            self.kept.append(t)
+            made.append(value)
+        node = TraceNode(operator, tuple(inputs), tuple(made), self._place(), self.path[-1])
         self.graph.nodes.append(node)
         return node
 
@@ -192,9 +197,10 @@ class Tracer:
         code = user_code_place()
         if code is None:
             return ""
-        if code not in self.places:
-            self.places[code] = place_text(*code)
-        return self.places[code]
+        found = self.places.get(code)
+        if found is None:
+            found = self.places[code] = place_text(*code)
+        return found
 
     def _mark(self, t: Tensor, value: TraceValue) -> None:
         t._traced = value
@@ -210,7 +216,11 @@ class Tracer:
                 return
         if operator.is_random:
             self.refuse_random(operator.name)
-        values = [None if t is None else self.value_of(t) for t in inputs]
+        home = self.graph.key
+        values = [
+            None if t is None else t._traced if t._traced is not None and t._traced.home is home else self.value_of(t)
+            for t in inputs
+        ]
         specs = operator.infer(*[None if v is None else v.spec for v in values])
         outputs = output if isinstance(output, tuple) else (output,)
         results = list(zip(outputs, specs if isinstance(specs, tuple) else (specs,), strict=True))
@@ -223,19 +233,29 @@ class Tracer:
 
     def value_of(self, t: Tensor) -> TraceValue:
         """The value of a tensor; one that no input led to becomes a constant."""
-        if t._traced is not None:
-            if t._traced.home is not self.graph and not any(t._traced.home is graph for graph in self.open):
+        traced = t._traced
+        if traced is not None:
+            if not any(traced.home is graph.key for graph in self.open):
                 self.refuse_leak()
-            return t._traced
-        if id(t) not in self.constants:
+            return traced
+        constant = self.constants.get(id(t))
+        if constant is None:
             made, source = self.stale.get(id(t), (None, ""))
             if made is not None and made() is t:
                 refusal.leak(f"a tensor of shape {tuple(t._data.shape)}", source, self.path[-1])
             name = self.state_names.get(id(t))
-            spec = Spec(tuple(t._data.shape), t.dtype)
-            self.constants[id(t)] = TraceValue(name or f"constant_{next(self.counter)}", spec, t.detach(), name)
+            spec = self._spec(t)
+            constant = self.constants[id(t)] = TraceValue(name or f"constant_{next(self.counter)}", spec, t.detach(), name)
             self.kept.append(t)
-        return self.constants[id(t)]
+        return constant
+
+    def _spec(self, t: Tensor) -> Spec:
+        """Of a constant; the layers of a model have few different ones."""
+        data = t._data
+        found = self.specs.get((data.shape, data.dtype))
+        if found is None:
+            found = self.specs[data.shape, data.dtype] = Spec(tuple(data.shape), t.dtype)
+        return found
 
     def scalar(self, value: Any, dtype: DType) -> Tensor | None:
         """The tensor of a dynamic size that takes part in arithmetic; None for an ordinary number."""
@@ -255,7 +275,7 @@ class Tracer:
             self.refuse_write(target, f"{operation} changes the parameter or buffer {self.state_names[id(target)]!r}")
         if target._version is not None and id(target._version) in self.shared:
             self.refuse_write(target, f"{operation} writes into a tensor that has a view; use x[i] = v on a clone, or cat/where")
-        if target._traced is not None and target._traced.home is not self.graph:
+        if target._traced is not None and target._traced.home is not self.graph.key:
             self.refuse_write(target, f"{operation}, in a function of cond, while_loop or scan, changes a tensor from outside")
         if id(target) in self.constants:  # what was recorded so far used the old content
             self.constants.pop(id(target)).constant = from_array(target._data.copy())

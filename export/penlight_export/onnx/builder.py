@@ -23,6 +23,7 @@ from penlight_export.graph import (
     add_constant,
     fresh_name,
     make_node,
+    shared_shape,
 )
 from penlight_export.onnx.opsets import ir_version
 
@@ -250,7 +251,7 @@ def symbol_text(size: int) -> str | None:
 
 def symbolic_shape(shape: Sequence[int]) -> Shape:
     """A shape whose SymInts are named dimensions."""
-    return Shape([int(size) if symbol_text(size) is None else symbol_text(size) for size in shape])
+    return shared_shape(tuple([size if type(size) is int else symbol_text(size) or int(size) for size in shape]))
 
 
 def onnx_dtype(spec: Any) -> DataType:

@@ -205,7 +205,7 @@ class TraceLowering:
         """The value of an operand; constants become initializers when they are first read."""
         value = self.values.get(id(traced))
         if value is None:
-            array = np.asarray(traced.constant.detach().numpy())
+            array = np.asarray(traced.constant.numpy())
             if is_complex(traced.spec):
                 array = np.stack([array.real, array.imag], -1)
             value = self.builder.weight(array, traced.qualified_name or traced.name)

@@ -154,14 +154,16 @@ def check_graph(graph: Graph, when: str, outer: Set[Value] = frozenset()) -> Pre
     if len(names) != len(own):
         raise PassError(f"{when}: two inputs or initializers have the same name")
     defined = own | outer
+    operators, domains = present
     for node in graph:
         operator, outputs = node.op_type, node.outputs
-        present.operators.add(operator)
-        present.domains.add(node.domain)
-        for body in bodies_of(node) if operator in BODY_OPERATORS else ():
-            inner = check_graph(body, when, defined)
-            present.operators.update(inner.operators)
-            present.domains.update(inner.domains)
+        operators.add(operator)
+        domains.add(node.domain)
+        if operator in BODY_OPERATORS:
+            for body in bodies_of(node):
+                inner = check_graph(body, when, defined)
+                operators |= inner.operators
+                domains |= inner.domains
         for value in node.inputs:
             if value is not None and value not in defined:
                 raise PassError(f"{when}: {operator} {describe(node)} reads '{value.name}' before it is computed")

@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Hashable
 from typing import Any
 
-from penlight_export.graph import Attr, AttributeType, Graph, Model, Node, Value, all_graphs, bodies_of, constant_of
+from penlight_export.graph import Attr, AttributeType, DataType, Graph, Model, Node, Value, all_graphs, bodies_of, elements_of
 from penlight_export.passes.base import Pass
 
 _SMALL = 1024  # bytes of a constant that is worth a look
@@ -30,10 +30,11 @@ def _merge_constants(graph: Graph) -> int:
     merged = 0
     for value in tuple(graph.initializers.values()):
         tensor = value.const_value
-        if tensor is None or value.is_graph_input() or tensor.nbytes > _SMALL or tensor.dtype.is_string():
+        if tensor is None or value.is_graph_input() or tensor.dtype == DataType.STRING:
             continue
-        array = constant_of(value)
-        assert array is not None
+        if elements_of(tensor) * tensor.dtype.itemsize > _SMALL:
+            continue
+        array = tensor.numpy()
         first = seen.setdefault((int(tensor.dtype), array.shape, array.tobytes()), value)
         if first is not value and not value.is_graph_output():
             value.replace_all_uses_with(first)
@@ -43,12 +44,18 @@ def _merge_constants(graph: Graph) -> int:
 
 
 def _merge_nodes(graph: Graph) -> int:
+    alike: dict[Hashable, Node] = {}  # the first one of each operator on the same operands; few have a second
     seen: dict[Hashable, Node] = {}
     merged = 0
     for node in tuple(graph):
         if node.domain != "" or node.op_type in _RANDOM or not node.inputs or bodies_of(node):
             continue
-        first = seen.setdefault(_key(node), node)
+        operands = (node.op_type, len(node.outputs), *map(id, node.inputs))
+        other = alike.setdefault(operands, node)
+        if other is node:
+            continue
+        seen.setdefault((operands, _attributes(other)), other)
+        first = seen.setdefault((operands, _attributes(node)), node)
         if first is not node and not any(output.is_graph_output() for output in node.outputs):
             for kept, output in zip(first.outputs, node.outputs, strict=True):
                 output.replace_all_uses_with(kept)
@@ -57,9 +64,8 @@ def _merge_nodes(graph: Graph) -> int:
     return merged
 
 
-def _key(node: Node) -> Hashable:
-    attributes = tuple(sorted([(name, _frozen(attribute)) for name, attribute in node.attributes.items()]))
-    return (node.op_type, len(node.outputs), *(id(value) for value in node.inputs), attributes)
+def _attributes(node: Node) -> Hashable:
+    return tuple(sorted([(name, _frozen(attribute)) for name, attribute in node.attributes.items()]))
 
 
 def _frozen(attribute: Attr) -> Hashable:

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from penlight_export.errors import PassError
 from penlight_export.graph import (
     FUSED_DOMAIN,
+    DataType,
     Model,
     Node,
     all_nodes,
@@ -64,7 +65,7 @@ class FuseActivation(Pass):
         if producer is None or x is None or producer.domain != "" or producer.op_type not in ("Conv", "Gemm"):
             return False
         function = activation_of(node)
-        if single_consumer(x) is not node or x.dtype is None or x.dtype.name != "FLOAT" or function is None:
+        if single_consumer(x) is not node or x.dtype != DataType.FLOAT or function is None:
             return False
         activation, parameters = function
         producer.domain, producer.op_type, producer.overload = FUSED_DOMAIN, f"Fused{producer.op_type}", activation

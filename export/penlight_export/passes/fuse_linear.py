@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from penlight_export.graph import (
     FUSED_DOMAIN,
+    DataType,
     Model,
     Node,
     Value,
@@ -78,7 +79,7 @@ def _chain(first: Node, last: Node) -> list[Node]:
 
 
 def is_float(value: Value) -> bool:
-    return value.dtype is not None and value.dtype.name == "FLOAT"
+    return value.dtype == DataType.FLOAT
 
 
 def reader_of(node: Node) -> Node:

@@ -11,9 +11,7 @@ from penlight_export.graph import (
     all_nodes,
     constant_size,
     find_attribute,
-    fresh_name,
     graph_of,
-    make_node,
     rank_of,
     replace_node,
 )
@@ -47,19 +45,28 @@ def _fuse(node: Node) -> bool:
     if any(output.uses() or output.is_graph_output() for output in node.outputs[1:]) or not _fits(add, node):
         return False
     graph, is_read = graph_of(add), len(total.uses()) > 1 or total.is_graph_output()
-    names = [fresh_name(graph, f"{value.name}.fused") for value in (node.outputs[0], total)[: 1 + is_read]]
-    attributes = {name: find_attribute(node, name) for name in ("axis", "epsilon") if name in node.attributes}
-    fused = make_node(
-        f"Fused{node.op_type}", [*add.inputs, *node.inputs[1:]], attributes, domain=FUSED_DOMAIN, output_names=names, like=node
-    )
-    fused.overload = norm_overload(fused)
-    graph.insert_before(add, fused)  # not where the normalisation is: others may read the sum before
-    replace_node(node, [], [fused.outputs[0], *[None] * (len(node.outputs) - 1)])
+    graph.remove(node)
+    graph.insert_before(add, node)  # not where the normalisation was: others may read the sum before
+    _become_fused(node, add, is_read)
     if is_read:
-        replace_node(add, [], [fused.outputs[1]])
+        replace_node(add, [], [node.outputs[1]])
     else:
         graph.remove(add, safe=True)
+    node.overload = norm_overload(node)
     return True
+
+
+def _become_fused(node: Node, add: Node, has_sum: bool) -> None:
+    """The normalisation itself gets the addition's operands, which costs half of what a new node does."""
+    inputs = [*add.inputs, *node.inputs[1:]]
+    node.resize_inputs(len(inputs))
+    for index, value in enumerate(inputs):
+        node.replace_input_with(index, value)
+    node.resize_outputs(1)  # without mean and deviation, which nothing reads
+    node.resize_outputs(1 + has_sum)
+    for name in set(node.attributes) - {"axis", "epsilon"}:
+        del node.attributes[name]
+    node.domain, node.op_type = FUSED_DOMAIN, f"Fused{node.op_type}"
 
 
 def norm_overload(node: Node) -> str:

@@ -8,7 +8,7 @@ ONNX's inference, says nothing but that the size is the same wherever it occurs.
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Sequence, Set
 from typing import Union
 
 from penlight.symbolic import Expression, parse_expression
@@ -59,10 +59,12 @@ class KnownSizes:
 
     def is_settled(self, value: Value) -> bool:
         """Every size is a number or known by the inputs' names, so that no rule can say more."""
-        return value.shape is not None and all(
-            isinstance(dim, int) or (dim.value is not None and expression_of_name(dim.value).names <= self._names)
-            for dim in value.shape
-        )
+        if value.shape is None:
+            return False
+        for dim in value.shape:
+            if not isinstance(dim, int) and (dim.value is None or not _names_in(dim.value) <= self._names):
+                return False
+        return True
 
     def written_shape(self, value: Value) -> Shape:
         """A value's sizes as a file holds them; an unknown one keeps the name that it has."""
@@ -110,6 +112,11 @@ def expression_of_name(name: str) -> Expression:
     except ValueError:
         return Expression.symbol(name)
     return parsed if parsed.text == name and parsed.value is None else Expression.symbol(name)
+
+
+@functools.lru_cache(maxsize=1024)
+def _names_in(name: str) -> Set[str]:
+    return frozenset(expression_of_name(name).names)
 
 
 def is_whole(value: Value) -> bool:

@@ -29,6 +29,9 @@ def broadcast_shapes(operator: str, *shapes: Shape) -> Shape:
     Raises:
         ShapeError: two sizes differ and neither is 1.
     """
+    first = tuple(shapes[0])
+    if 1 not in first and shapes.count(first) == len(shapes):
+        return first
     rank = max(len(s) for s in shapes)
     padded = [(1,) * (rank - len(s)) + tuple(s) for s in shapes]
     result: list[int] = []

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 import re
 import typing
@@ -155,6 +156,7 @@ class Operator(OperatorBase, metaclass=OperatorType):
         return {name: getattr(self, name) for name in type(self).field_names}
 
 
+@functools.cache
 def parse_onnx(form: str) -> tuple[str, dict[str, str]]:
     """("LeakyRelu", {"alpha": "slope"}) of "LeakyRelu(alpha=slope)"; a bare name has no attributes."""
     match = re.fullmatch(r"(\w+)(?:\((.*)\))?", form)

@@ -16,7 +16,7 @@ from penlight.tensor import Tensor, from_array
 from penlight.tracing import TraceGraph, Tracer
 from penlight.unify import unify
 from penlight_export.errors import UnsupportedFeatureError
-from penlight_export.onnx.composites.complex_pairs import is_complex, pair_spec, paired
+from penlight_export.onnx.composites.complex_pairs import COMPLEX, pair_spec, paired
 from penlight_export.onnx.composites.registry import find_composite
 
 Bodies = dict[int, TraceGraph]
@@ -39,7 +39,10 @@ def record_bodies(trace: TraceGraph, is_lowered: Callable[[Any], bool]) -> Bodie
 
 def touches_complex(node: Any) -> bool:
     """Whether an input or output is complex, so that the ONNX form of the operator does not do."""
-    return any(map(is_complex, [value.spec for value in (*node.inputs, *node.outputs) if value is not None]))
+    for value in (*node.inputs, *node.outputs):  # noqa: SIM110  any(...) would make a generator for each node of a trace
+        if value is not None and value.spec.dtype.kind == COMPLEX:
+            return True
+    return False
 
 
 def has_composite(operator: Any) -> bool:
