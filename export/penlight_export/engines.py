@@ -17,6 +17,7 @@ import numpy as np
 import onnx
 
 import penlight_runtime
+from penlight.errors import SaveError
 from penlight_export.errors import EngineError
 from penlight_export.onnx.beside import copy_with_weights_beside
 from penlight_export.work import reference_work
@@ -223,12 +224,12 @@ class LargeOnnxEngine(OnnxEngine):
     def __init__(self, path: str, optimize: bool = True) -> None:
         import onnxruntime  # here, as above
 
-        folder = tempfile.mkdtemp()
+        copy, folder = _copy_for_onnxruntime(Path(path))
         remove = weakref.finalize(self, shutil.rmtree, folder, ignore_errors=True)
         options = onnxruntime.SessionOptions()
         options.add_session_config_entry("session.disable_prepacking", "1")  # it copies every weight
         try:
-            super().__init__(os.fspath(copy_with_weights_beside(Path(path), Path(folder))), optimize, options)
+            super().__init__(os.fspath(copy), optimize, options)
         except BaseException:  # the exception keeps this object, and with it gigabytes of a disk
             remove()
             raise
@@ -244,6 +245,34 @@ class LargeOnnxEngine(OnnxEngine):
             return super().run(inputs)
         finally:
             self._session = None
+
+
+def _copy_for_onnxruntime(path: Path) -> tuple[Path, Path]:
+    """What `copy_with_weights_beside` returns, and the new folder of it: beside the file, where there is room for such files; else
+    where the system keeps temporary ones, which may be memory.
+
+    Raises:
+        EngineError: neither can be written.
+    """
+    refused = []
+    for place in (path.parent, Path(tempfile.gettempdir())):
+        try:
+            folder = Path(tempfile.mkdtemp(prefix=".penlight-", dir=place))
+        except OSError as error:
+            refused.append(f"{place}: {error.strerror}")
+            continue
+        try:
+            return copy_with_weights_beside(path, folder), folder
+        except SaveError as error:
+            shutil.rmtree(folder, ignore_errors=True)
+            refused.append(f"{place}: {error}")
+        except BaseException:
+            shutil.rmtree(folder, ignore_errors=True)
+            raise
+    raise EngineError(
+        f"onnxruntime needs a copy of {path} whose weights it can map, {path.stat().st_size:,} bytes, and there is no room for it "
+        f"({'; '.join(refused)}); free some, set TMPDIR to a folder with room, or do without the comparison"
+    )
 
 
 class ReferenceEngine(Engine):

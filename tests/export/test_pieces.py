@@ -17,7 +17,8 @@ from onnx_text import model_from_text
 
 import penlight as pl
 import penlight.nn as nn
-from penlight_export import export, load_onnx
+from penlight.errors import SaveError
+from penlight_export import engines, export, load_onnx
 from penlight_export.edge.lower import lower_program
 from penlight_export.edge.segments import SegmentBuilder
 from penlight_export.engines import LargeOnnxEngine, OnnxEngine
@@ -193,3 +194,61 @@ def test_a_refused_large_file_leaves_no_copy(tmp_path, monkeypatch):
             LargeOnnxEngine(str(path))
         finally:
             assert os.listdir(tmp_path) == ["m.onnx"]
+
+
+@pytest.fixture
+def large_file(tmp_path, monkeypatch):
+    """A file that counts as large, and the system's folder for temporary files."""
+    monkeypatch.setattr(mapped, "LARGEST_IN_MEMORY", 0)
+    (tmp_path / "system").mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "system"))
+    proto = model_from_text(
+        "g (float[N,32] x) => (float[N,32] y) { y = MatMul(x, w) }", weights={"w": np.eye(32, dtype=np.float32)}
+    )
+    (tmp_path / "models").mkdir()
+    path = tmp_path / "models" / "m.onnx"
+    path.write_bytes(proto.SerializeToString())
+    return path
+
+
+def folders_of(path):
+    return {
+        place: [each.name[:10] for each in (path.parents[1] / place).iterdir() if each.is_dir()] for place in ("models", "system")
+    }
+
+
+def test_the_copy_of_a_large_file_lies_beside_it(large_file, monkeypatch):
+    """Temporary folders may be memory. One that cannot be written gives way to the system's."""
+    x = {"x": np.ones((1, 32), np.float32)}
+    engine = LargeOnnxEngine(str(large_file))
+    assert folders_of(large_file) == {"models": [".penlight-"], "system": []}
+    np.testing.assert_array_equal(engine.run(x)["y"], x["x"])
+    del engine
+    make = tempfile.mkdtemp
+
+    def refuse(prefix, dir):
+        if Path(dir) == large_file.parent:
+            raise PermissionError(13, "Permission denied")
+        return make(prefix=prefix, dir=dir)
+
+    monkeypatch.setattr(tempfile, "mkdtemp", refuse)
+    engine = LargeOnnxEngine(str(large_file))
+    assert folders_of(large_file) == {"models": [], "system": [".penlight-"]}
+    np.testing.assert_array_equal(engine.run(x)["y"], x["x"])
+    del engine
+    assert folders_of(large_file) == {"models": [], "system": []}
+
+
+def test_full_disks_are_explained(large_file, monkeypatch):
+    def full(path, folder):
+        (folder / "weights.data").write_bytes(b"some")
+        raise SaveError("the disk is full")
+
+    monkeypatch.setattr(engines, "copy_with_weights_beside", full)
+    with pytest.raises(EngineError, match=r"a copy of .*models: the disk is full; .*system: the disk is full\); free some"):
+        LargeOnnxEngine(str(large_file))
+    assert folders_of(large_file) == {"models": [], "system": []}
+    monkeypatch.setattr(engines, "copy_with_weights_beside", lambda path, folder: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        LargeOnnxEngine(str(large_file))
+    assert folders_of(large_file) == {"models": [], "system": []}
