@@ -44,17 +44,18 @@ penlight_status describe_value(const penlight_program* program, size_t method, P
   const FlatTable table = program->method(method);
   const FlatVector<uint32_t> operands = table.get(side);
   if (index + method_state_count(table) >= operands.count()) return PENLIGHT_INVALID_ARGUMENT;
-  const FlatTable value = table.get(PenMethod::kValues)[operands[index]];
-  const FlatTables dims = value.get(PenValue::kShape);
+  const FlatTable value = table.get(PenMethod::kValues, operands[index]);
+  Shape shape;
+  declared_shape(value, &shape);
   *info = penlight_tensor_info{};
   info->name = value.get(PenValue::kName);
   info->dtype = static_cast<penlight_dtype>(value.get(PenValue::kDtype));
-  info->rank = static_cast<uint32_t>(dims.count());
-  for (size_t i = 0; i < dims.count(); ++i) {
-    const bool varies = dims[i].get(PenDim::kUnknown) || dims[i].get(PenDim::kTerms).count() > 0;
-    const int64_t symbol = declared_symbol(dims[i]);
-    info->shape[i] = varies ? -1 : dims[i].get(PenDim::kConstant);
-    if (varies) info->symbols[i] = symbol < 0 ? "" : program->symbol(static_cast<size_t>(symbol)).get(PenSymbol::kName);
+  info->rank = static_cast<uint32_t>(shape.rank);
+  memcpy(info->shape, shape.dims, sizeof(info->shape));
+  for (int i = 0; i < shape.rank; ++i) {
+    if (shape.dims[i] >= 0) continue;
+    const int64_t symbol = declared_symbol(value.get(PenValue::kShape, static_cast<size_t>(i)));
+    info->symbols[i] = symbol < 0 ? "" : program->symbol(static_cast<size_t>(symbol)).get(PenSymbol::kName);
   }
   return PENLIGHT_OK;
 }

@@ -24,7 +24,7 @@ Status refuse_input(const penlight_session& session, size_t input, const Shape& 
 
 /// The size that a symbol must have for `constant + coefficient * symbol` to be `size`.
 bool solve_symbol(FlatTable dim, int64_t size, int64_t* symbol_size) {
-  const int64_t coefficient = dim.get(PenDim::kTerms)[0].get(PenDimTerm::kCoefficient);
+  const int64_t coefficient = dim.get(PenDim::kTerms, 0).get(PenDimTerm::kCoefficient);
   int64_t rest = 0;
   if (__builtin_sub_overflow(size, dim.get(PenDim::kConstant), &rest) || rest == INT64_MIN || rest % coefficient != 0) return false;
   *symbol_size = rest / coefficient;
@@ -32,8 +32,8 @@ bool solve_symbol(FlatTable dim, int64_t size, int64_t* symbol_size) {
 }
 
 Status bind_symbol(penlight_session& session, size_t input, size_t index, const Shape& shape, penlight_error& error) {
-  const FlatTable dim = session.value(session.inputs[input]).get(PenValue::kShape)[index];
-  const uint32_t symbol = dim.get(PenDim::kTerms)[0].get(PenDimTerm::kSymbol);
+  const FlatTable dim = session.value(session.inputs[input]).get(PenValue::kShape, index);
+  const uint32_t symbol = dim.get(PenDim::kTerms, 0).get(PenDimTerm::kSymbol);
   if (session.symbols[symbol] != kUnbound) return Status::kOk;
   const FlatTable table = session.program->symbol(symbol);
   const int64_t minimum = table.get(PenSymbol::kMinimum);

@@ -1,4 +1,5 @@
 // Bodies of nodes: each is a session of its own that runs inside of the one around it. SPDX-License-Identifier: Apache-2.0
+#include "core/declared.h"
 #include "core/platform.h"
 #include "core/session.h"
 
@@ -124,14 +125,10 @@ Tensor NodeBody::output(int i) const {
 Tensor NodeBody::declared_output(int i) const {
   const penlight_session& body = as_session(session_);
   const FlatTable value = body.value(body.outputs[static_cast<size_t>(i)]);
-  const FlatTables dims = value.get(PenValue::kShape);
   Tensor result;
   result.dtype = static_cast<DType>(value.get(PenValue::kDtype));
-  result.shape.rank = static_cast<int>(dims.count());
-  for (size_t j = 0; j < dims.count(); ++j) {
-    const bool fixed = !dims[j].get(PenDim::kUnknown) && dims[j].get(PenDim::kTerms).count() == 0;
-    result.shape.dims[j] = fixed ? dims[j].get(PenDim::kConstant) : 0;
-  }
+  declared_shape(value, &result.shape);
+  for (int64_t& size : result.shape.dims) size = size < 0 ? 0 : size;
   return result;
 }
 

@@ -3,14 +3,28 @@
 
 namespace penlight {
 
-bool declared_constant_shape(FlatTable value, Shape* shape) {
+bool declared_shape(FlatTable value, Shape* shape) {
   const FlatTables dims = value.get(PenValue::kShape);
-  if (!value.declares(PenValue::kShape.slot) || dims.count() > kMaxRank) return false;
+  if (dims.count() > kMaxRank) return false;
   shape->rank = static_cast<int>(dims.count());
+  bool constant = true;
   for (size_t i = 0; i < dims.count(); ++i) {
-    if (dims[i].get(PenDim::kUnknown) || dims[i].get(PenDim::kTerms).count() != 0) return false;
-    shape->dims[i] = dims[i].get(PenDim::kConstant);
+    const FlatTable dim = dims[i];
+    const bool varies = dim.get(PenDim::kUnknown) || dim.get(PenDim::kTerms).count() != 0;
+    shape->dims[i] = varies ? -1 : dim.get(PenDim::kConstant);
+    constant = constant && !varies;
   }
+  return constant;
+}
+
+bool declared_constant_shape(FlatTable value, Shape* shape) {
+  return value.declares(PenValue::kShape.slot) && declared_shape(value, shape);
+}
+
+bool read_sizes(FlatVector<int64_t> sizes, Shape* shape) {
+  if (sizes.count() > static_cast<size_t>(kMaxRank)) return false;
+  shape->rank = static_cast<int>(sizes.count());
+  for (size_t i = 0; i < sizes.count(); ++i) shape->dims[i] = sizes[i];
   return true;
 }
 

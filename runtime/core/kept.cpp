@@ -36,13 +36,7 @@ Status keep(penlight_session& session, size_t index, penlight_error& error) {
   return Status::kOk;
 }
 
-bool state_shape(FlatTable state, Shape* shape) {
-  const FlatVector<int64_t> sizes = state.get(PenState::kShape);
-  if (sizes.count() > static_cast<size_t>(kMaxRank)) return false;
-  shape->rank = static_cast<int>(sizes.count());
-  for (size_t i = 0; i < sizes.count(); ++i) shape->dims[i] = sizes[i];
-  return true;
-}
+bool state_shape(FlatTable state, Shape* shape) { return read_sizes(state.get(PenState::kShape), shape); }
 
 /// The caller's inputs and behind them the states; null after a failure.
 const penlight_tensor* all_inputs(penlight_session& session, const penlight_tensor* inputs, size_t count, penlight_error& error) {

@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+#include "core/declared.h"
 #include "core/session.h"
 #include "kernels/selection.h"
 
@@ -33,9 +34,7 @@ void prepare_constant(penlight_session& session, size_t index) {
   if (!value.declares(PenValue::kConstant.slot)) return;
   Tensor& tensor = session.tensors[index];
   tensor.dtype = static_cast<DType>(value.get(PenValue::kDtype));
-  const FlatTables dims = value.get(PenValue::kShape);
-  tensor.shape.rank = static_cast<int>(dims.count());
-  for (size_t i = 0; i < dims.count(); ++i) tensor.shape.dims[i] = dims[i].get(PenDim::kConstant);
+  declared_shape(value, &tensor.shape);
   // Kernels only read their inputs; the cast does not open the file for writing.
   tensor.data = const_cast<unsigned char*>(session.program->span_data(value.get(PenValue::kConstant)));
   session.places[index] = Place::kConstant;

@@ -44,11 +44,11 @@ struct penlight_program {
   penlight::FlatTable root;
   penlight::Array<const penlight::Kernel*> kernels;  // one per operator of the file
 
-  penlight::FlatTable method(size_t i) const { return root.get(penlight::PenProgram::kMethods)[i]; }
-  penlight::FlatTable body(size_t i) const { return root.get(penlight::PenProgram::kBodies)[i]; }
-  penlight::FlatTable symbol(size_t i) const { return root.get(penlight::PenProgram::kSymbols)[i]; }
-  penlight::FlatTable state(size_t i) const { return root.get(penlight::PenProgram::kStates)[i]; }
-  penlight::FlatTable golden(size_t i) const { return root.get(penlight::PenProgram::kGolden)[i]; }
+  penlight::FlatTable method(size_t i) const { return root.get(penlight::PenProgram::kMethods, i); }
+  penlight::FlatTable body(size_t i) const { return root.get(penlight::PenProgram::kBodies, i); }
+  penlight::FlatTable symbol(size_t i) const { return root.get(penlight::PenProgram::kSymbols, i); }
+  penlight::FlatTable state(size_t i) const { return root.get(penlight::PenProgram::kStates, i); }
+  penlight::FlatTable golden(size_t i) const { return root.get(penlight::PenProgram::kGolden, i); }
   /// The bytes of a span that `verify_program` has seen.
   const unsigned char* span_data(penlight::FlatTable span) const;
 };

@@ -175,18 +175,15 @@ void describe_tensor(const Tensor& tensor, penlight_tensor* to) {
 
 /// Sizes that the file does not fix are -1. The bytes are those of the upper bound, 0 when there is none.
 void describe_late(const penlight_session& session, size_t value, penlight_tensor* to) {
-  const FlatTables dims = session.value(value).get(PenValue::kShape);
-  to->dtype = static_cast<penlight_dtype>(session.value(value).get(PenValue::kDtype));
-  to->rank = static_cast<uint32_t>(dims.count());
-  Shape shape;
-  for (size_t i = 0; i < dims.count(); ++i) {
-    const bool fixed = !dims[i].get(PenDim::kUnknown) && dims[i].get(PenDim::kTerms).count() == 0;
-    to->shape[i] = fixed ? dims[i].get(PenDim::kConstant) : -1;
-  }
+  const FlatTable declared = session.value(value);
+  Tensor known;
+  known.dtype = static_cast<DType>(declared.get(PenValue::kDtype));
+  const bool constant = declared_shape(declared, &known.shape) && declared.declares(PenValue::kShape.slot);
+  describe_tensor(known, to);
   if (session.places[value] == Place::kBounded)
     to->size_bytes = static_cast<size_t>(bytes_of(session.tensors[value]));
-  else if (declared_constant_shape(session.value(value), &shape) && shape_fits(shape))
-    to->size_bytes = static_cast<size_t>(tensor_bytes(static_cast<DType>(to->dtype), shape));
+  else if (constant && shape_fits(known.shape))
+    to->size_bytes = static_cast<size_t>(bytes_of(known));
 }
 
 /// A run starts with what its planned nodes take; a run of a body adds to that of the root.

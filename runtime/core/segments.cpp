@@ -80,6 +80,6 @@ bool shape_fits(const Shape& shape) {
 }  // namespace penlight
 
 const unsigned char* penlight_program::span_data(penlight::FlatTable span) const {
-  const auto segment = root.get(penlight::PenProgram::kSegments)[span.get(penlight::PenSpan::kSegment)];
+  const auto segment = root.get(penlight::PenProgram::kSegments, span.get(penlight::PenSpan::kSegment));
   return data + segment_base + segment.get(penlight::PenSegment::kOffset) + span.get(penlight::PenSpan::kOffset);
 }

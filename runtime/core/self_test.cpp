@@ -4,6 +4,7 @@
 #include <math.h>
 #include <string.h>
 
+#include "core/declared.h"
 #include "core/kept.h"
 
 namespace penlight {
@@ -125,17 +126,18 @@ Status test_sample(const penlight_program& program, size_t golden, penlight_erro
 penlight_tensor golden_tensor(const penlight_program& program, size_t golden, GoldenSide side, size_t index) {
   const FlatTable table = program.golden(golden);
   const bool input = side == GoldenSide::kInput;
-  const FlatTable tensor = table.get(input ? PenGolden::kInputs : PenGolden::kOutputs)[index];
+  const FlatTable tensor = table.get(input ? PenGolden::kInputs : PenGolden::kOutputs, index);
   const FlatTable method = program.method(table.get(PenGolden::kMethod));
   const uint32_t value = method.get(input ? PenMethod::kInputs : PenMethod::kOutputs)[index];
-  const FlatVector<int64_t> sizes = tensor.get(PenGoldenTensor::kShape);
+  Shape shape;
+  read_sizes(tensor.get(PenGoldenTensor::kShape), &shape);
   const FlatTable span = tensor.get(PenGoldenTensor::kData);
   penlight_tensor result = {};
   result.data = const_cast<unsigned char*>(program.span_data(span));  // read only, as the header says of inputs
   result.size_bytes = static_cast<size_t>(span.get(PenSpan::kSizeBytes));
-  result.dtype = static_cast<penlight_dtype>(method.get(PenMethod::kValues)[value].get(PenValue::kDtype));
-  result.rank = static_cast<uint32_t>(sizes.count());
-  for (size_t i = 0; i < sizes.count(); ++i) result.shape[i] = sizes[i];
+  result.dtype = static_cast<penlight_dtype>(method.get(PenMethod::kValues, value).get(PenValue::kDtype));
+  result.rank = static_cast<uint32_t>(shape.rank);
+  memcpy(result.shape, shape.dims, sizeof(result.shape));
   return result;
 }
 

@@ -120,8 +120,8 @@ struct penlight_session {
 
   char kernel_message[400] = {};  // what the running kernel said
 
-  penlight::FlatTable value(size_t i) const { return method.get(penlight::PenMethod::kValues)[i]; }
-  penlight::FlatTable node(size_t i) const { return method.get(penlight::PenMethod::kNodes)[i]; }
+  penlight::FlatTable value(size_t i) const { return method.get(penlight::PenMethod::kValues, i); }
+  penlight::FlatTable node(size_t i) const { return method.get(penlight::PenMethod::kNodes, i); }
   const int32_t* node_inputs(const penlight::NodeRecord& n) const { return operands.data() + n.first_operand; }
   const int32_t* node_outputs(const penlight::NodeRecord& n) const { return node_inputs(n) + n.input_count; }
 };

@@ -7,15 +7,11 @@ namespace {
 
 /// The tensor has the value's rank and fixed sizes, and its bytes fill its shape.
 bool sample_fits(const penlight_program& program, FlatTable tensor, FlatTable value) {
-  const FlatVector<int64_t> sizes = tensor.get(PenGoldenTensor::kShape);
-  const FlatTables dims = value.get(PenValue::kShape);
-  if (sizes.count() != dims.count()) return false;
-  Shape shape;
-  shape.rank = static_cast<int>(sizes.count());
-  for (size_t i = 0; i < sizes.count(); ++i) {
-    const bool fixed = !dims[i].get(PenDim::kUnknown) && dims[i].get(PenDim::kTerms).count() == 0;
-    if (fixed && sizes[i] != dims[i].get(PenDim::kConstant)) return false;
-    shape.dims[i] = sizes[i];
+  Shape shape, declared;
+  declared_shape(value, &declared);
+  if (!read_sizes(tensor.get(PenGoldenTensor::kShape), &shape) || shape.rank != declared.rank) return false;
+  for (int i = 0; i < shape.rank; ++i) {
+    if (declared.dims[i] != -1 && shape.dims[i] != declared.dims[i]) return false;
   }
   const DType dtype = static_cast<DType>(value.get(PenValue::kDtype));
   return shape_fits(shape) && span_fits(program, tensor.get(PenGoldenTensor::kData), tensor_bytes(dtype, shape), dtype_size(dtype));

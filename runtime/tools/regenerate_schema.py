@@ -97,18 +97,37 @@ def kind_of(field: Field, schema: Schema) -> tuple[str, str, int, int, str]:
 
 
 def declare_table(name: str, fields: tuple[Field, ...], schema: Schema) -> list[str]:
-    """Returns the C++ lines of one table: typed field constants, then the rows of the structural verifier."""
+    """Returns the C++ lines of one table: typed field constants."""
     lines = [f"struct Pen{name} {{"]
-    rows = []
     for field in fields:
-        type_, kind, size, limit, child = kind_of(field, schema)
+        type_, kind, *_ = kind_of(field, schema)
         fallback = f", {literal(field, schema)}" if kind == "kScalar" else ""
         lines.append(f"  static constexpr {type_} {field.constant}{{{field.slot}{fallback}}};")
-        pointer = f"&kPen{child}Schema" if child else "nullptr"
-        required = "true" if field.required else "false"
-        rows.append(f"    {{{field.slot}, PenKind::{kind}, {size}, {limit}, {required}, {pointer}}},")
-    lines += ["};", f"constexpr PenFieldSchema kPen{name}Fields[] = {{", *rows, "};"]
-    return [*lines, f'constexpr PenTableSchema kPen{name}Schema = {{"{name}", kPen{name}Fields, {len(fields)}}};', ""]
+    return [*lines, "};", ""]
+
+
+def verifier_rows(schema: Schema) -> list[str]:
+    """Returns the C++ lines of what the structural verifier reads: all fields, then the tables as runs of them."""
+    order = children_first(schema)
+    rows, tables = [], []
+    for name in order:
+        tables.append(f'    {{PENLIGHT_TABLE_NAME("{name}"), {{{len(rows)}}}, {len(schema.tables[name])}}},')
+        for field in schema.tables[name]:
+            _, kind, size, limit, child = kind_of(field, schema)
+            required = "true" if field.required else "false"
+            index = order.index(child) if child else 0
+            rows.append(f"    {{{field.slot}, PenKind::{kind}, {size}, {limit}, {required}, {{{index}}}}},")
+    return [
+        "// clang-format off",
+        *("inline constexpr PenFieldSchema kPenFields[] = {", *rows, "};"),
+        *("inline constexpr PenTableSchema kPenTables[] = {", *tables, "};"),
+        "// clang-format on",
+        f"inline constexpr const PenTableSchema& kPenProgramSchema = kPenTables[{order.index('Program')}];",
+        "",
+        "inline const PenTableSchema& PenTableIndex::operator*() const { return kPenTables[index]; }",
+        "inline const PenFieldSchema& PenFieldRange::operator[](size_t i) const { return kPenFields[first + i]; }",
+        "",
+    ]
 
 
 def literal(field: Field, schema: Schema) -> str:
@@ -157,6 +176,7 @@ def cpp_fields(schema: Schema) -> str:
     lines.append("")
     for name in children_first(schema):
         lines += declare_table(name, schema.tables[name], schema)
+    lines += verifier_rows(schema)
     return "\n".join([*lines, "}  // namespace penlight", ""])
 
 

@@ -15,46 +15,23 @@ struct PenSymbol {
   static constexpr PenScalar<int64_t> kMinimum{6, 1};
   static constexpr PenScalar<int64_t> kMaximum{8, INT64_MAX};
 };
-constexpr PenFieldSchema kPenSymbolFields[] = {
-    {4, PenKind::kString, 4, 0, true, nullptr},
-    {6, PenKind::kScalar, 8, 0, false, nullptr},
-    {8, PenKind::kScalar, 8, 0, false, nullptr},
-};
-constexpr PenTableSchema kPenSymbolSchema = {"Symbol", kPenSymbolFields, 3};
 
 struct PenDimTerm {
   static constexpr PenScalar<uint32_t> kSymbol{4, 0};
   static constexpr PenScalar<int64_t> kCoefficient{6, 1};
 };
-constexpr PenFieldSchema kPenDimTermFields[] = {
-    {4, PenKind::kScalar, 4, 0, false, nullptr},
-    {6, PenKind::kScalar, 8, 0, false, nullptr},
-};
-constexpr PenTableSchema kPenDimTermSchema = {"DimTerm", kPenDimTermFields, 2};
 
 struct PenDim {
   static constexpr PenScalar<int64_t> kConstant{4, 0};
   static constexpr PenChildren kTerms{6};
   static constexpr PenScalar<bool> kUnknown{8, false};
 };
-constexpr PenFieldSchema kPenDimFields[] = {
-    {4, PenKind::kScalar, 8, 0, false, nullptr},
-    {6, PenKind::kChildren, 4, 0, false, &kPenDimTermSchema},
-    {8, PenKind::kScalar, 1, 1, false, nullptr},
-};
-constexpr PenTableSchema kPenDimSchema = {"Dim", kPenDimFields, 3};
 
 struct PenSpan {
   static constexpr PenScalar<uint32_t> kSegment{4, 0};
   static constexpr PenScalar<uint64_t> kOffset{6, 0};
   static constexpr PenScalar<uint64_t> kSizeBytes{8, 0};
 };
-constexpr PenFieldSchema kPenSpanFields[] = {
-    {4, PenKind::kScalar, 4, 0, false, nullptr},
-    {6, PenKind::kScalar, 8, 0, false, nullptr},
-    {8, PenKind::kScalar, 8, 0, false, nullptr},
-};
-constexpr PenTableSchema kPenSpanSchema = {"Span", kPenSpanFields, 3};
 
 struct PenSegment {
   static constexpr PenScalar<uint64_t> kOffset{4, 0};
@@ -62,13 +39,6 @@ struct PenSegment {
   static constexpr PenScalar<uint32_t> kCrc32c{8, 0};
   static constexpr PenScalar<uint32_t> kAlignment{10, 64};
 };
-constexpr PenFieldSchema kPenSegmentFields[] = {
-    {4, PenKind::kScalar, 8, 0, false, nullptr},
-    {6, PenKind::kScalar, 8, 0, false, nullptr},
-    {8, PenKind::kScalar, 4, 0, false, nullptr},
-    {10, PenKind::kScalar, 4, 0, false, nullptr},
-};
-constexpr PenTableSchema kPenSegmentSchema = {"Segment", kPenSegmentFields, 4};
 
 struct PenValue {
   static constexpr PenString kName{4};
@@ -76,25 +46,12 @@ struct PenValue {
   static constexpr PenChildren kShape{8};
   static constexpr PenChild kConstant{10};
 };
-constexpr PenFieldSchema kPenValueFields[] = {
-    {4, PenKind::kString, 4, 0, true, nullptr},
-    {6, PenKind::kScalar, 1, 13, false, nullptr},
-    {8, PenKind::kChildren, 4, 0, false, &kPenDimSchema},
-    {10, PenKind::kChild, 4, 0, false, &kPenSpanSchema},
-};
-constexpr PenTableSchema kPenValueSchema = {"Value", kPenValueFields, 4};
 
 struct PenOperator {
   static constexpr PenString kDomain{4};
   static constexpr PenString kName{6};
   static constexpr PenScalar<uint32_t> kVersion{8, 0};
 };
-constexpr PenFieldSchema kPenOperatorFields[] = {
-    {4, PenKind::kString, 4, 0, true, nullptr},
-    {6, PenKind::kString, 4, 0, true, nullptr},
-    {8, PenKind::kScalar, 4, 0, false, nullptr},
-};
-constexpr PenTableSchema kPenOperatorSchema = {"Operator", kPenOperatorFields, 3};
 
 struct PenAttribute {
   static constexpr PenString kName{4};
@@ -108,19 +65,6 @@ struct PenAttribute {
   static constexpr PenScalar<uint32_t> kTensor{20, 0};
   static constexpr PenScalar<uint32_t> kBody{22, 0};
 };
-constexpr PenFieldSchema kPenAttributeFields[] = {
-    {4, PenKind::kString, 4, 0, true, nullptr},
-    {6, PenKind::kScalar, 1, 8, false, nullptr},
-    {8, PenKind::kScalar, 8, 0, false, nullptr},
-    {10, PenKind::kScalar, 8, 0, false, nullptr},
-    {12, PenKind::kString, 4, 0, false, nullptr},
-    {14, PenKind::kNumbers, 8, 0, false, nullptr},
-    {16, PenKind::kNumbers, 8, 0, false, nullptr},
-    {18, PenKind::kStrings, 4, 0, false, nullptr},
-    {20, PenKind::kScalar, 4, 0, false, nullptr},
-    {22, PenKind::kScalar, 4, 0, false, nullptr},
-};
-constexpr PenTableSchema kPenAttributeSchema = {"Attribute", kPenAttributeFields, 10};
 
 struct PenNode {
   static constexpr PenScalar<uint32_t> kOperator{4, 0};
@@ -131,16 +75,6 @@ struct PenNode {
   static constexpr PenString kModulePath{14};
   static constexpr PenString kSource{16};
 };
-constexpr PenFieldSchema kPenNodeFields[] = {
-    {4, PenKind::kScalar, 4, 0, false, nullptr},
-    {6, PenKind::kNumbers, 4, 0, true, nullptr},
-    {8, PenKind::kNumbers, 4, 0, true, nullptr},
-    {10, PenKind::kChildren, 4, 0, false, &kPenAttributeSchema},
-    {12, PenKind::kString, 4, 0, false, nullptr},
-    {14, PenKind::kString, 4, 0, false, nullptr},
-    {16, PenKind::kString, 4, 0, false, nullptr},
-};
-constexpr PenTableSchema kPenNodeSchema = {"Node", kPenNodeFields, 7};
 
 struct PenState {
   static constexpr PenString kName{4};
@@ -148,13 +82,6 @@ struct PenState {
   static constexpr PenNumbers<int64_t> kShape{8};
   static constexpr PenChild kInitial{10};
 };
-constexpr PenFieldSchema kPenStateFields[] = {
-    {4, PenKind::kString, 4, 0, true, nullptr},
-    {6, PenKind::kScalar, 1, 13, false, nullptr},
-    {8, PenKind::kNumbers, 8, 0, false, nullptr},
-    {10, PenKind::kChild, 4, 0, false, &kPenSpanSchema},
-};
-constexpr PenTableSchema kPenStateSchema = {"State", kPenStateFields, 4};
 
 struct PenMethod {
   static constexpr PenString kName{4};
@@ -164,25 +91,11 @@ struct PenMethod {
   static constexpr PenChildren kNodes{12};
   static constexpr PenNumbers<uint32_t> kStates{14};
 };
-constexpr PenFieldSchema kPenMethodFields[] = {
-    {4, PenKind::kString, 4, 0, true, nullptr},
-    {6, PenKind::kChildren, 4, 0, true, &kPenValueSchema},
-    {8, PenKind::kNumbers, 4, 0, true, nullptr},
-    {10, PenKind::kNumbers, 4, 0, true, nullptr},
-    {12, PenKind::kChildren, 4, 0, true, &kPenNodeSchema},
-    {14, PenKind::kNumbers, 4, 0, false, nullptr},
-};
-constexpr PenTableSchema kPenMethodSchema = {"Method", kPenMethodFields, 6};
 
 struct PenSymbolBinding {
   static constexpr PenScalar<uint32_t> kSymbol{4, 0};
   static constexpr PenScalar<int64_t> kSize{6, 0};
 };
-constexpr PenFieldSchema kPenSymbolBindingFields[] = {
-    {4, PenKind::kScalar, 4, 0, false, nullptr},
-    {6, PenKind::kScalar, 8, 0, false, nullptr},
-};
-constexpr PenTableSchema kPenSymbolBindingSchema = {"SymbolBinding", kPenSymbolBindingFields, 2};
 
 struct PenResources {
   static constexpr PenScalar<uint32_t> kMethod{4, 0};
@@ -192,25 +105,11 @@ struct PenResources {
   static constexpr PenScalar<uint64_t> kMacs{12, 0};
   static constexpr PenNumbers<uint64_t> kNodeMacs{14};
 };
-constexpr PenFieldSchema kPenResourcesFields[] = {
-    {4, PenKind::kScalar, 4, 0, false, nullptr},
-    {6, PenKind::kChildren, 4, 0, false, &kPenSymbolBindingSchema},
-    {8, PenKind::kScalar, 8, 0, false, nullptr},
-    {10, PenKind::kScalar, 8, 0, false, nullptr},
-    {12, PenKind::kScalar, 8, 0, false, nullptr},
-    {14, PenKind::kNumbers, 8, 0, false, nullptr},
-};
-constexpr PenTableSchema kPenResourcesSchema = {"Resources", kPenResourcesFields, 6};
 
 struct PenGoldenTensor {
   static constexpr PenNumbers<int64_t> kShape{4};
   static constexpr PenChild kData{6};
 };
-constexpr PenFieldSchema kPenGoldenTensorFields[] = {
-    {4, PenKind::kNumbers, 8, 0, false, nullptr},
-    {6, PenKind::kChild, 4, 0, true, &kPenSpanSchema},
-};
-constexpr PenTableSchema kPenGoldenTensorSchema = {"GoldenTensor", kPenGoldenTensorFields, 2};
 
 struct PenGolden {
   static constexpr PenScalar<uint32_t> kMethod{4, 0};
@@ -219,24 +118,11 @@ struct PenGolden {
   static constexpr PenScalar<float> kAtol{10, 0.0f};
   static constexpr PenScalar<float> kRtol{12, 0.0f};
 };
-constexpr PenFieldSchema kPenGoldenFields[] = {
-    {4, PenKind::kScalar, 4, 0, false, nullptr},
-    {6, PenKind::kChildren, 4, 0, true, &kPenGoldenTensorSchema},
-    {8, PenKind::kChildren, 4, 0, true, &kPenGoldenTensorSchema},
-    {10, PenKind::kScalar, 4, 0, false, nullptr},
-    {12, PenKind::kScalar, 4, 0, false, nullptr},
-};
-constexpr PenTableSchema kPenGoldenSchema = {"Golden", kPenGoldenFields, 5};
 
 struct PenKeyValue {
   static constexpr PenString kKey{4};
   static constexpr PenString kValue{6};
 };
-constexpr PenFieldSchema kPenKeyValueFields[] = {
-    {4, PenKind::kString, 4, 0, true, nullptr},
-    {6, PenKind::kString, 4, 0, true, nullptr},
-};
-constexpr PenTableSchema kPenKeyValueSchema = {"KeyValue", kPenKeyValueFields, 2};
 
 struct PenProgram {
   static constexpr PenChildren kOperators{4};
@@ -249,17 +135,108 @@ struct PenProgram {
   static constexpr PenChildren kBodies{18};
   static constexpr PenChildren kStates{20};
 };
-constexpr PenFieldSchema kPenProgramFields[] = {
-    {4, PenKind::kChildren, 4, 0, true, &kPenOperatorSchema},
-    {6, PenKind::kChildren, 4, 0, false, &kPenSymbolSchema},
-    {8, PenKind::kChildren, 4, 0, true, &kPenMethodSchema},
-    {10, PenKind::kChildren, 4, 0, false, &kPenSegmentSchema},
-    {12, PenKind::kChildren, 4, 0, false, &kPenResourcesSchema},
-    {14, PenKind::kChildren, 4, 0, false, &kPenGoldenSchema},
-    {16, PenKind::kChildren, 4, 0, false, &kPenKeyValueSchema},
-    {18, PenKind::kChildren, 4, 0, false, &kPenMethodSchema},
-    {20, PenKind::kChildren, 4, 0, false, &kPenStateSchema},
+
+// clang-format off
+inline constexpr PenFieldSchema kPenFields[] = {
+    {4, PenKind::kString, 4, 0, true, {0}},
+    {6, PenKind::kScalar, 8, 0, false, {0}},
+    {8, PenKind::kScalar, 8, 0, false, {0}},
+    {4, PenKind::kScalar, 4, 0, false, {0}},
+    {6, PenKind::kScalar, 8, 0, false, {0}},
+    {4, PenKind::kScalar, 8, 0, false, {0}},
+    {6, PenKind::kChildren, 4, 0, false, {1}},
+    {8, PenKind::kScalar, 1, 1, false, {0}},
+    {4, PenKind::kScalar, 4, 0, false, {0}},
+    {6, PenKind::kScalar, 8, 0, false, {0}},
+    {8, PenKind::kScalar, 8, 0, false, {0}},
+    {4, PenKind::kScalar, 8, 0, false, {0}},
+    {6, PenKind::kScalar, 8, 0, false, {0}},
+    {8, PenKind::kScalar, 4, 0, false, {0}},
+    {10, PenKind::kScalar, 4, 0, false, {0}},
+    {4, PenKind::kString, 4, 0, true, {0}},
+    {6, PenKind::kScalar, 1, 13, false, {0}},
+    {8, PenKind::kChildren, 4, 0, false, {2}},
+    {10, PenKind::kChild, 4, 0, false, {3}},
+    {4, PenKind::kString, 4, 0, true, {0}},
+    {6, PenKind::kString, 4, 0, true, {0}},
+    {8, PenKind::kScalar, 4, 0, false, {0}},
+    {4, PenKind::kString, 4, 0, true, {0}},
+    {6, PenKind::kScalar, 1, 8, false, {0}},
+    {8, PenKind::kScalar, 8, 0, false, {0}},
+    {10, PenKind::kScalar, 8, 0, false, {0}},
+    {12, PenKind::kString, 4, 0, false, {0}},
+    {14, PenKind::kNumbers, 8, 0, false, {0}},
+    {16, PenKind::kNumbers, 8, 0, false, {0}},
+    {18, PenKind::kStrings, 4, 0, false, {0}},
+    {20, PenKind::kScalar, 4, 0, false, {0}},
+    {22, PenKind::kScalar, 4, 0, false, {0}},
+    {4, PenKind::kScalar, 4, 0, false, {0}},
+    {6, PenKind::kNumbers, 4, 0, true, {0}},
+    {8, PenKind::kNumbers, 4, 0, true, {0}},
+    {10, PenKind::kChildren, 4, 0, false, {7}},
+    {12, PenKind::kString, 4, 0, false, {0}},
+    {14, PenKind::kString, 4, 0, false, {0}},
+    {16, PenKind::kString, 4, 0, false, {0}},
+    {4, PenKind::kString, 4, 0, true, {0}},
+    {6, PenKind::kScalar, 1, 13, false, {0}},
+    {8, PenKind::kNumbers, 8, 0, false, {0}},
+    {10, PenKind::kChild, 4, 0, false, {3}},
+    {4, PenKind::kString, 4, 0, true, {0}},
+    {6, PenKind::kChildren, 4, 0, true, {5}},
+    {8, PenKind::kNumbers, 4, 0, true, {0}},
+    {10, PenKind::kNumbers, 4, 0, true, {0}},
+    {12, PenKind::kChildren, 4, 0, true, {8}},
+    {14, PenKind::kNumbers, 4, 0, false, {0}},
+    {4, PenKind::kScalar, 4, 0, false, {0}},
+    {6, PenKind::kScalar, 8, 0, false, {0}},
+    {4, PenKind::kScalar, 4, 0, false, {0}},
+    {6, PenKind::kChildren, 4, 0, false, {11}},
+    {8, PenKind::kScalar, 8, 0, false, {0}},
+    {10, PenKind::kScalar, 8, 0, false, {0}},
+    {12, PenKind::kScalar, 8, 0, false, {0}},
+    {14, PenKind::kNumbers, 8, 0, false, {0}},
+    {4, PenKind::kNumbers, 8, 0, false, {0}},
+    {6, PenKind::kChild, 4, 0, true, {3}},
+    {4, PenKind::kScalar, 4, 0, false, {0}},
+    {6, PenKind::kChildren, 4, 0, true, {13}},
+    {8, PenKind::kChildren, 4, 0, true, {13}},
+    {10, PenKind::kScalar, 4, 0, false, {0}},
+    {12, PenKind::kScalar, 4, 0, false, {0}},
+    {4, PenKind::kString, 4, 0, true, {0}},
+    {6, PenKind::kString, 4, 0, true, {0}},
+    {4, PenKind::kChildren, 4, 0, true, {6}},
+    {6, PenKind::kChildren, 4, 0, false, {0}},
+    {8, PenKind::kChildren, 4, 0, true, {10}},
+    {10, PenKind::kChildren, 4, 0, false, {4}},
+    {12, PenKind::kChildren, 4, 0, false, {12}},
+    {14, PenKind::kChildren, 4, 0, false, {14}},
+    {16, PenKind::kChildren, 4, 0, false, {15}},
+    {18, PenKind::kChildren, 4, 0, false, {10}},
+    {20, PenKind::kChildren, 4, 0, false, {9}},
 };
-constexpr PenTableSchema kPenProgramSchema = {"Program", kPenProgramFields, 9};
+inline constexpr PenTableSchema kPenTables[] = {
+    {PENLIGHT_TABLE_NAME("Symbol"), {0}, 3},
+    {PENLIGHT_TABLE_NAME("DimTerm"), {3}, 2},
+    {PENLIGHT_TABLE_NAME("Dim"), {5}, 3},
+    {PENLIGHT_TABLE_NAME("Span"), {8}, 3},
+    {PENLIGHT_TABLE_NAME("Segment"), {11}, 4},
+    {PENLIGHT_TABLE_NAME("Value"), {15}, 4},
+    {PENLIGHT_TABLE_NAME("Operator"), {19}, 3},
+    {PENLIGHT_TABLE_NAME("Attribute"), {22}, 10},
+    {PENLIGHT_TABLE_NAME("Node"), {32}, 7},
+    {PENLIGHT_TABLE_NAME("State"), {39}, 4},
+    {PENLIGHT_TABLE_NAME("Method"), {43}, 6},
+    {PENLIGHT_TABLE_NAME("SymbolBinding"), {49}, 2},
+    {PENLIGHT_TABLE_NAME("Resources"), {51}, 6},
+    {PENLIGHT_TABLE_NAME("GoldenTensor"), {57}, 2},
+    {PENLIGHT_TABLE_NAME("Golden"), {59}, 5},
+    {PENLIGHT_TABLE_NAME("KeyValue"), {64}, 2},
+    {PENLIGHT_TABLE_NAME("Program"), {66}, 9},
+};
+// clang-format on
+inline constexpr const PenTableSchema& kPenProgramSchema = kPenTables[16];
+
+inline const PenTableSchema& PenTableIndex::operator*() const { return kPenTables[index]; }
+inline const PenFieldSchema& PenFieldRange::operator[](size_t i) const { return kPenFields[first + i]; }
 
 }  // namespace penlight
