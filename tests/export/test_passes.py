@@ -591,3 +591,33 @@ def test_passes_are_chosen_by_name():
     assert len(without) == len(passes.DEFAULT) - 3  # attention stands there twice, for .pen files once more
     with pytest.raises(OptionError, match="pass 'magic': there is none of this name; there are constants-to-initializers, "):
         passes.select_passes(["magic"])
+
+
+PROMISES = [  # a model, the pass that fuses something in it, and how a mistake would look
+    ("m = MatMul(x, w) a = Add(m, b) y = Relu(a)", passes.FuseLinear(), lambda node: setattr(node, "overload", "Relu")),
+    ("m = MatMul(x, w) y = Add(m, x)", passes.FuseLinear(), lambda node: node.replace_input_with(3, None)),
+    ("s = Add(x, r) y = LayerNormalization(s, b)", passes.FuseNorm(), lambda node: setattr(node, "overload", "Sum")),
+    ("s = Add(x, r) y = RMSNormalization(s, b)", passes.FuseNorm(), lambda node: node.replace_input_with(2, None)),
+    ("g = Gemm(x, w, b) y = Add(g, r)", passes.FuseResidual(), lambda node: node.replace_input_with(3, None)),
+    ("g = Gemm(x, w) a = Add(g, r) y = Relu(a)", passes.FuseResidual(), lambda node: node.attributes.pop("activation")),
+    ("g = Gemm(x, w) y = Tanh(g)", passes.FuseActivation(), lambda node: setattr(node, "overload", "Relu")),
+    ("m = MatMul(x, w) y = Add(m, b)", passes.FuseMatMulAdd(), lambda node: setattr(node.inputs[0], "shape", g.Shape([2, 3, 4]))),
+    ("k = Transpose(x) s = MatMul(x, k) f = Softmax(s) y = MatMul(f, x)", passes.FuseAttention(), None),
+]
+
+
+@pytest.mark.parametrize(("body", "each", "spoil"), PROMISES)
+def test_fusions_keep_what_they_promise(body, each, spoil):
+    weights = {"w": f32(4, 4), "b": f32(4)}
+    shape = "float[n,4]"
+    if spoil is None:
+        shape, body = "float[2,3,n,4]", body.replace("Transpose", "Transpose<perm = [0, 1, 3, 2]>")
+    used = {name: array for name, array in weights.items() if f" {name}" in body.replace("(", " ")}
+    proto = model_from_text(f"g ({shape} x, {shape} r) => ({shape} y) {{ {body} }}", 23, weights=used)
+    model = g.from_proto(proto)
+    g.infer_shapes(model)
+    assert passes.run_passes(model, (each,))[0].changes == 1
+    (node,) = (node for node in model.graph if node.domain or node.op_type in ("Gemm", "Attention"))
+    (spoil or (lambda node: setattr(node.inputs[0], "shape", g.Shape([2, 3, 4]))))(node)
+    with pytest.raises(PassError, match=f"; not so {node.op_type} |, which has no body"):
+        each.ensures(model)

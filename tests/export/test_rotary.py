@@ -11,6 +11,7 @@ from onnx_text import model_from_text, run_onnx
 import penlight_runtime
 from penlight_export import convert, passes
 from penlight_export import graph as g
+from penlight_export.errors import PassError
 
 RNG = np.random.default_rng(5)
 BATCH, HEADS, TIME, SIZE, ROWS = 2, 3, 5, 8, 16
@@ -132,6 +133,14 @@ def test_positions_choose_rows_of_tables(form):
     assert [value.name for value in node.inputs][3] == "ids"
     assert [g.static_shape(value) for value in node.inputs[1:3]] == [(ROWS, SIZE // 2)] * 2
     assert len(list(model.graph)) == 1
+
+
+def test_the_result_is_checked():
+    model, _ = fused(written_out(*FORMS["halves"][:2]))
+    (node,) = rotary_nodes(model)
+    node.replace_input_with(3, None)
+    with pytest.raises(PassError, match="rotary embedding: heads and positions are known; not so RotaryEmbedding"):
+        passes.FuseRotary().ensures(model)
 
 
 def test_older_operator_sets_keep_it_written_out(tmp_path):

@@ -20,3 +20,7 @@ class Again(Pass):
     def run(self, model: Model) -> int:
         """Returns the inner pass's changes."""
         return self.inner.run(model)
+
+    def ensures(self, model: Model) -> None:
+        """What the inner pass promises."""
+        self.inner.ensures(model)

@@ -26,7 +26,7 @@ from penlight_export.graph import (
     replace_node,
     single_consumer,
 )
-from penlight_export.passes.base import Pass, require_opset
+from penlight_export.passes.base import Pass, made_by, require_made, require_opset
 from penlight_export.passes.formula import scalar_of
 from penlight_export.passes.transposes import permutation_of
 
@@ -79,6 +79,16 @@ class FuseAttention(Pass):
         nodes = tuple(all_nodes(model.graph))
         return sum(_fuse(node, self.one_row) for node in nodes if node.op_type == "MatMul" and node.domain == "")
 
+    def ensures(self, model: Model) -> None:
+        """Queries, keys and values have their heads apart, or the node says how many there are."""
+        require_made(self, model, _knows_its_heads, "heads lie apart or are counted")
+
+
+def _knows_its_heads(node: Node) -> bool:
+    ranks = {rank_of(value) for value in node.inputs[:3]} - {None}
+    counted = find_attribute(node, "q_num_heads", 0) > 0 and find_attribute(node, "kv_num_heads", 0) > 0
+    return ranks <= {4} or (ranks <= {3} and counted)
+
 
 def _fuse(node: Node, one_row: bool) -> bool:
     softmax, guarded = _softmax_before(node)
@@ -100,7 +110,8 @@ def _fuse(node: Node, one_row: bool) -> bool:
     if q.split and k.split and v.split and _replace_split(node, (q, k, v), scores.mask, attributes):
         return True
     inputs = [_heads_first(side, node) for side in (q, k, v)]
-    new = make_node("Attention", [*inputs, *([scores.mask] if scores.mask is not None else [])], attributes, like=node)
+    operands = [*inputs, *([scores.mask] if scores.mask is not None else [])]
+    new = made_by(FuseAttention, make_node("Attention", operands, attributes, like=node))
     replace_node(node, [new], new.outputs)
     return True
 
@@ -329,7 +340,7 @@ def _replace_split(node: Node, sides: tuple[_Side, ...], mask: Value | None, att
     attributes = attributes | {"q_num_heads": heads[0], "kv_num_heads": heads[1]}
     name = fresh_name(graph, f"{node.outputs[0].name}.joined")
     inputs = [*flat, *([mask] if mask is not None else [])]
-    new = make_node("Attention", inputs, attributes, output_names=[name], like=node)
+    new = made_by(FuseAttention, make_node("Attention", inputs, attributes, output_names=[name], like=node))
     new.outputs[0].type = node.outputs[0].type
     batch = sides[0].value.shape
     assert batch is not None

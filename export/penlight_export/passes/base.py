@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Set
+from collections.abc import Callable, Iterable, Set
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -15,6 +15,7 @@ from penlight_export.graph import (
     NO_BODIES,
     Graph,
     Model,
+    Node,
     Value,
     all_graphs,
     all_nodes,
@@ -24,6 +25,8 @@ from penlight_export.graph import (
     remove_unused_constants,
     separate_names,
 )
+
+_MADE_BY = "penlight.made_by"
 
 
 class Pass(ABC):
@@ -52,6 +55,29 @@ class Pass(ABC):
 
     def ensures(self, model: Model) -> None:  # noqa: B027  # as above
         """Raises PassError when the result lacks what the pass promises."""
+
+
+def require_fused(model: Model, operators: Iterable[str], holds: Callable[[Node], bool], promise: str) -> None:
+    """For `ensures`: raises PassError unless the promise holds for each node of these operators of domain ai.penlight."""
+    names = frozenset(operators)
+    _require((node for node in all_nodes(model.graph) if node.op_type in names and node.domain == FUSED_DOMAIN), holds, promise)
+
+
+def made_by(made: Pass | type[Pass], node: Node) -> Node:
+    """Notes in the node's meta which pass wrote it, for `require_made`: others of its operator are the user's, right or wrong."""
+    node.meta[_MADE_BY] = made.name
+    return node
+
+
+def require_made(made: Pass, model: Model, holds: Callable[[Node], bool], promise: str) -> None:
+    """The same for each node of ONNX's operators that this pass wrote."""
+    _require((node for node in all_nodes(model.graph) if node.meta.get(_MADE_BY) == made.name), holds, f"{made.name}: {promise}")
+
+
+def _require(nodes: Iterable[Node], holds: Callable[[Node], bool], promise: str) -> None:
+    for node in nodes:
+        if not holds(node):
+            raise PassError(f"{promise}; not so {node.op_type} {describe(node)}")
 
 
 def require_opset(model: Model, minimum: int, name: str) -> None:

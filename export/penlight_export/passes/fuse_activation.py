@@ -56,7 +56,7 @@ class FuseActivation(Pass):
     def ensures(self, model: Model) -> None:
         """Every fused node says which activation it applies, in a way that has a function body."""
         for node in all_nodes(model.graph):
-            if node.domain == FUSED_DOMAIN and node.op_type in self.kernels and not _says_what_it_applies(node):
+            if node.domain == FUSED_DOMAIN and node.op_type in self.kernels and not says_what_it_applies(node):
                 raise PassError(f"activation fusion: {describe(node)} applies '{node.overload}', which has no body")
 
     def _fuse(self, node: Node) -> bool:
@@ -74,7 +74,8 @@ class FuseActivation(Pass):
         return True
 
 
-def _says_what_it_applies(node: Node) -> bool:
+def says_what_it_applies(node: Node) -> bool:
+    """The overload of a fused layer is its activation's name, behind that of a residual."""
     activation = node.overload.removeprefix(RESIDUAL)
     known = activation in ACTIVATIONS or (activation == "" and activation != node.overload)
     return known and find_attribute(node, "activation", "") == activation

@@ -11,6 +11,7 @@ from penlight_export.graph import (
     Value,
     all_nodes,
     constant_size,
+    find_attribute,
     graph_of,
     make_node,
     rank_of,
@@ -18,8 +19,8 @@ from penlight_export.graph import (
     single_consumer,
     static_shape,
 )
-from penlight_export.passes.base import Pass
-from penlight_export.passes.fuse_activation import activation_of
+from penlight_export.passes.base import Pass, require_fused
+from penlight_export.passes.fuse_activation import ACTIVATIONS, activation_of
 
 
 class FuseLinear(Pass):
@@ -36,6 +37,17 @@ class FuseLinear(Pass):
         if fused:
             model.graph.opset_imports[FUSED_DOMAIN] = 1
         return fused
+
+    def ensures(self, model: Model) -> None:
+        """The overload of each fused product says which operands and which activation it has, as its body reads them."""
+        require_fused(model, self.kernels, _says_what_it_has, f"{self.name}: overloads name what a product has")
+
+
+def _says_what_it_has(node: Node) -> bool:
+    has = [index < len(node.inputs) and node.inputs[index] is not None for index in range(4)]
+    activation = find_attribute(node, "activation", "")
+    alone = activation in ACTIVATIONS and not has[3] if activation else True
+    return all(has[:2]) and alone and node.overload == "Bias" * has[2] + "Residual" * has[3] + activation
 
 
 def _fuse(product: Node) -> bool:

@@ -15,7 +15,7 @@ from penlight_export.graph import (
     rank_of,
     replace_node,
 )
-from penlight_export.passes.base import Pass
+from penlight_export.passes.base import Pass, require_fused
 from penlight_export.passes.fuse_linear import is_float, is_known
 
 _NORMS = ("LayerNormalization", "RMSNormalization")
@@ -35,6 +35,14 @@ class FuseNorm(Pass):
         if fused:
             model.graph.opset_imports[FUSED_DOMAIN] = 1
         return fused
+
+    def ensures(self, model: Model) -> None:
+        """The overload of each fused norm says which operands and results it has, as its body reads them."""
+        require_fused(model, self.kernels, _says_what_it_has, f"{self.name}: overloads name what a norm has")
+
+
+def _says_what_it_has(node: Node) -> bool:
+    return len(node.inputs) > 2 and None not in node.inputs[:3] and len(node.outputs) < 3 and node.overload == norm_overload(node)
 
 
 def _fuse(node: Node) -> bool:

@@ -17,8 +17,8 @@ from penlight_export.graph import (
     make_node,
     replace_node,
 )
-from penlight_export.passes.base import Pass
-from penlight_export.passes.fuse_activation import RESIDUAL
+from penlight_export.passes.base import Pass, require_fused
+from penlight_export.passes.fuse_activation import RESIDUAL, says_what_it_applies
 from penlight_export.passes.fuse_linear import activation_behind, is_float, reader_of, residual_behind
 
 _FUSED = ("Conv", "Gemm")
@@ -38,6 +38,15 @@ class FuseResidual(Pass):
         if fused:
             model.graph.opset_imports[FUSED_DOMAIN] = 1
         return fused
+
+    def ensures(self, model: Model) -> None:
+        """A fourth operand is there where the overload says so, and the activation is the one that it names."""
+        require_fused(model, self.kernels, _says_what_it_adds, f"{self.name}: overloads name what a layer adds")
+
+
+def _says_what_it_adds(node: Node) -> bool:
+    adds = len(node.inputs) > 3 and node.inputs[3] is not None
+    return adds == node.overload.startswith(RESIDUAL) and says_what_it_applies(node)
 
 
 def _fuse(node: Node) -> bool:

@@ -15,7 +15,7 @@ from penlight_export.graph import (
     single_consumer,
     static_shape,
 )
-from penlight_export.passes.base import Pass
+from penlight_export.passes.base import Pass, made_by, require_made
 
 
 class FuseMatMulAdd(Pass):
@@ -28,6 +28,14 @@ class FuseMatMulAdd(Pass):
         """Returns the number of fused pairs."""
         return sum(_fuse(node) for node in tuple(all_nodes(model.graph)) if node.op_type == "Add" and node.domain == "")
 
+    def ensures(self, model: Model) -> None:
+        """Gemm takes matrices alone, where MatMul takes anything."""
+        require_made(self, model, _takes_matrices, "Gemm takes matrices")
+
+
+def _takes_matrices(gemm: Node) -> bool:
+    return all(rank_of(value) in (None, 2) for value in gemm.inputs[:2])
+
 
 def _fuse(add: Node) -> bool:
     for side in (0, 1):
@@ -37,7 +45,7 @@ def _fuse(add: Node) -> bool:
             continue
         a, weight = matmul.inputs
         if single_consumer(product) is add and rank_of(a) == 2 and _is_matrix(weight) and _is_row(bias, weight):
-            gemm = make_node("Gemm", [a, weight, bias], like=matmul)
+            gemm = made_by(FuseMatMulAdd, make_node("Gemm", [a, weight, bias], like=matmul))
             replace_node(add, [gemm], gemm.outputs)
             matmul_graph = matmul.graph
             assert matmul_graph is not None

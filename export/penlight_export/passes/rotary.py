@@ -28,7 +28,7 @@ from penlight_export.graph import (
     single_consumer,
 )
 from penlight_export.passes.attention import flat_heads
-from penlight_export.passes.base import Pass
+from penlight_export.passes.base import Pass, made_by, require_made
 from penlight_export.passes.rotary_caches import Caches, Layout, cache_layout
 from penlight_export.passes.selected_parts import Part, flattened_pairs, last_size, part_of, same_part, splits_last, whole_of
 
@@ -60,6 +60,16 @@ class FuseRotary(Pass):
         if model.opset_imports.get("", 1) < ROTARY_OPSET:
             return 0
         return sum(_fuse_in(graph) for graph in all_graphs(model.graph))
+
+    def ensures(self, model: Model) -> None:
+        """Heads lie apart or are counted, and the caches are tables only where positions choose their rows."""
+        require_made(self, model, _is_whole, "heads and positions are known")
+
+
+def _is_whole(node: Node) -> bool:
+    x, caches = rank_of(node.inputs[0]), {rank_of(value) for value in node.inputs[1:3]} - {None}
+    chosen = len(node.inputs) > 3 and node.inputs[3] is not None
+    return (x in (None, 4) or (x == 3 and find_attribute(node, "num_heads", 0) > 0)) and caches <= {2 if chosen else 3}
 
 
 def _fuse_in(graph: Graph) -> int:
@@ -174,7 +184,7 @@ def _replace(turn: _Turn, caches: Caches) -> bool:
     if turned != size:
         attributes["rotary_embedding_dim"] = turned
     if layout.heads_first:
-        new = make_node("RotaryEmbedding", [x.as_value(turn.root), *operands], attributes, like=turn.root)
+        new = made_by(FuseRotary, make_node("RotaryEmbedding", [x.as_value(turn.root), *operands], attributes, like=turn.root))
         replace_node(turn.root, [new], new.outputs)
     else:
         _replace_flat(turn.root, layout, operands, attributes)
@@ -191,7 +201,7 @@ def _replace_flat(root: Node, layout: Layout, operands: list[Value], attributes:
     graph, heads, size = graph_of(root), layout.heads, layout.size
     flat = flat_heads(graph, root, layout.value, heads * size) if rank_of(layout.value) == 4 else layout.value
     name = root.outputs[0].name or "turned"
-    new = make_node("RotaryEmbedding", [flat, *operands], {**attributes, "num_heads": heads}, like=root)
+    new = made_by(FuseRotary, make_node("RotaryEmbedding", [flat, *operands], {**attributes, "num_heads": heads}, like=root))
     if rank_of(layout.value) == 3:
         replace_node(root, [new], new.outputs)
         return
