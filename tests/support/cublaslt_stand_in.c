@@ -38,8 +38,14 @@ typedef struct {
   int reserved[4];
 } Result;
 
-static int heuristics, products, is_open, compute, refuses;
+static int heuristics, products, is_open, compute, refuses, alive, calls_to_failure;
 static void* stream_seen;
+
+/// Objects that were made and not destroyed.
+int stand_in_alive(void) { return alive; }
+/// Lets the call of this number from now on fail; those that make a product and the handle do not count.
+void stand_in_fail(int call) { calls_to_failure = call; }
+static int fails(void) { return calls_to_failure > 0 && --calls_to_failure == 0; }
 
 int stand_in_heuristics(void) { return heuristics; }
 int stand_in_products(void) { return products; }
@@ -56,6 +62,8 @@ int cublasLtCreate(void** handle) {
 int cublasLtDestroy(void* handle) { return handle == &is_open ? OK : INVALID; }
 
 int cublasLtMatmulDescCreate(Desc** desc, int kind, int scale) {
+  if (fails()) return INVALID;
+  ++alive;
   *desc = calloc(1, sizeof(Desc));
   (*desc)->compute = kind;
   (*desc)->scale = scale;
@@ -64,6 +72,7 @@ int cublasLtMatmulDescCreate(Desc** desc, int kind, int scale) {
 }
 int cublasLtMatmulDescDestroy(Desc* desc) {
   free(desc);
+  --alive;
   return OK;
 }
 
@@ -74,6 +83,7 @@ static int take(void* to, size_t size, const void* value, size_t bytes) {
 }
 
 int cublasLtMatmulDescSetAttribute(Desc* d, int attribute, const void* value, size_t bytes) {
+  if (fails()) return INVALID;
   switch (attribute) {
     case 3:
       return take(&d->trans_a, 4, value, bytes);
@@ -94,28 +104,36 @@ int cublasLtMatmulDescSetAttribute(Desc* d, int attribute, const void* value, si
 
 int cublasLtMatrixLayoutCreate(Layout** layout, int type, uint64_t rows, uint64_t columns, int64_t ld) {
   if (ld < (int64_t)rows) return INVALID;
+  if (fails()) return INVALID;
+  ++alive;
   *layout = calloc(1, sizeof(Layout));
   **layout = (Layout){type, rows, columns, ld, 1, 0};
   return OK;
 }
 int cublasLtMatrixLayoutDestroy(Layout* layout) {
   free(layout);
+  --alive;
   return OK;
 }
 int cublasLtMatrixLayoutSetAttribute(Layout* layout, int attribute, const void* value, size_t bytes) {
+  if (fails()) return INVALID;
   if (attribute == 5) return take(&layout->batch, 4, value, bytes);
   return attribute == 6 ? take(&layout->stride, 8, value, bytes) : INVALID;
 }
 
 int cublasLtMatmulPreferenceCreate(Preference** preference) {
+  if (fails()) return INVALID;
+  ++alive;
   *preference = calloc(1, sizeof(Preference));
   return OK;
 }
 int cublasLtMatmulPreferenceDestroy(Preference* preference) {
   free(preference);
+  --alive;
   return OK;
 }
 int cublasLtMatmulPreferenceSetAttribute(Preference* p, int attribute, const void* value, size_t bytes) {
+  if (fails()) return INVALID;
   if (attribute == 1) return take(&p->workspace, 8, value, bytes);
   if (attribute < 5 || attribute > 8) return INVALID;
   int status = take(&p->aligned[attribute - 5], 4, value, bytes);
@@ -161,6 +179,7 @@ int cublasLtMatmulAlgoGetHeuristic(void* handle, Desc* d, Layout* a, Layout* b, 
                                    Result* results, int* found) {
   ++heuristics;
   *found = 0;
+  if (fails()) return INVALID;
   if (handle != &is_open || wanted < 1 || c != e || !fits(d, a, b, c)) return INVALID;
   if ((c->type == F64) != (d->compute == 70) || (d->scale == F64) != (d->compute == 70)) return UNSUPPORTED;
   for (int i = 0; i < 4; ++i)

@@ -7,6 +7,8 @@
 #include <nanobind/stl/vector.h>
 
 #include <array>
+#include <limits>
+#include <memory>
 #include <stdexcept>
 #include <string>
 #include <unordered_map>
@@ -94,6 +96,7 @@ class Library {
     const Problem problem = {
         m,        n,        k,    trans_a, trans_b,  lda,    ldb,          ldd,          batch,        stride_a,
         stride_b, stride_d, type, compute, epilogue, aux_ld, alignment(a), alignment(b), alignment(d), workspace_bytes};
+    if (batch > std::numeric_limits<int32_t>::max()) return false;  // the library counts batches in 32 bits
     Plan& plan = planned(problem);
     if (!plan.is_supported) return false;
     set(plan.desc, kBiasPointer, bias);
@@ -145,26 +148,31 @@ class Library {
     check(functions_.MatmulPreferenceSetAttribute(preference, attribute, &value, sizeof value), "MatmulPreferenceSetAttribute");
   }
 
-  MatrixLayout layout(int64_t type, int64_t rows, int64_t columns, int64_t ld, int64_t batch, int64_t stride) {
-    MatrixLayout made = nullptr;
-    check(functions_.MatrixLayoutCreate(&made, static_cast<int>(type), static_cast<uint64_t>(rows), static_cast<uint64_t>(columns),
+  /// `made` belongs to the plan from the start, which is released where a call fails.
+  void layout(int64_t type, int64_t rows, int64_t columns, int64_t ld, int64_t batch, int64_t stride, MatrixLayout* made) {
+    check(functions_.MatrixLayoutCreate(made, static_cast<int>(type), static_cast<uint64_t>(rows), static_cast<uint64_t>(columns),
                                         ld),
           "MatrixLayoutCreate");
     if (batch > 1) {
       const int32_t count = static_cast<int32_t>(batch);
-      check(functions_.MatrixLayoutSetAttribute(made, kBatchCount, &count, sizeof count), "MatrixLayoutSetAttribute");
-      check(functions_.MatrixLayoutSetAttribute(made, kBatchStride, &stride, sizeof stride), "MatrixLayoutSetAttribute");
+      check(functions_.MatrixLayoutSetAttribute(*made, kBatchCount, &count, sizeof count), "MatrixLayoutSetAttribute");
+      check(functions_.MatrixLayoutSetAttribute(*made, kBatchStride, &stride, sizeof stride), "MatrixLayoutSetAttribute");
     }
-    return made;
   }
 
+  /// A plan is kept only when the library has answered: after an error the next call asks again.
   Plan& planned(const Problem& problem) {
     const auto found = plans_.find(problem);
     if (found != plans_.end()) return found->second;
-    Plan& plan = plans_[problem];
-    describe(problem, &plan);
-    choose(problem, &plan);
-    return plan;
+    Plan plan;
+    try {
+      describe(problem, &plan);
+      choose(problem, &plan);
+    } catch (...) {
+      release(plan);
+      throw;
+    }
+    return plans_[problem] = plan;
   }
 
   void describe(const Problem& p, Plan* plan) {
@@ -174,14 +182,16 @@ class Library {
     set(plan->desc, kTransB, static_cast<int32_t>(p.trans_b));
     set(plan->desc, kEpilogue, static_cast<uint32_t>(p.epilogue));
     if (p.aux_ld > 0) set(plan->desc, kAuxLd, p.aux_ld);
-    plan->a = layout(p.type, p.trans_a ? p.k : p.m, p.trans_a ? p.m : p.k, p.lda, p.batch, p.stride_a);
-    plan->b = layout(p.type, p.trans_b ? p.n : p.k, p.trans_b ? p.k : p.n, p.ldb, p.batch, p.stride_b);
-    plan->d = layout(p.type, p.m, p.n, p.ldd, p.batch, p.stride_d);
+    layout(p.type, p.trans_a ? p.k : p.m, p.trans_a ? p.m : p.k, p.lda, p.batch, p.stride_a, &plan->a);
+    layout(p.type, p.trans_b ? p.n : p.k, p.trans_b ? p.k : p.n, p.ldb, p.batch, p.stride_b, &plan->b);
+    layout(p.type, p.m, p.n, p.ldd, p.batch, p.stride_d, &plan->d);
   }
 
   void choose(const Problem& p, Plan* plan) {
-    Preference preference = nullptr;
-    check(functions_.MatmulPreferenceCreate(&preference), "MatmulPreferenceCreate");
+    Preference made = nullptr;
+    check(functions_.MatmulPreferenceCreate(&made), "MatmulPreferenceCreate");
+    const std::unique_ptr<PreferenceOpaque, Status (*)(Preference)> owner(made, functions_.MatmulPreferenceDestroy);
+    Preference const preference = owner.get();
     prefer(preference, kMaxWorkspace, static_cast<uint64_t>(p.workspace));
     prefer(preference, kAlignmentA, static_cast<uint32_t>(p.aligned_a));
     prefer(preference, kAlignmentB, static_cast<uint32_t>(p.aligned_b));
@@ -191,7 +201,6 @@ class Library {
     int count = 0;
     const Status status =
         functions_.MatmulAlgoGetHeuristic(handle_, plan->desc, plan->a, plan->b, plan->d, plan->d, preference, 1, &result, &count);
-    functions_.MatmulPreferenceDestroy(preference);
     if (status != kNotSupported) check(status, "MatmulAlgoGetHeuristic");
     plan->is_supported = status == kSuccess && count > 0 && result.state == kSuccess;
     plan->algo = result.algo;

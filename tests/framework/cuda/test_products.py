@@ -2,6 +2,7 @@
 """Products through cuBLASLt, against a library with the same C interface that computes on the CPU."""
 
 import ctypes
+import re
 import shutil
 import subprocess
 import weakref
@@ -141,6 +142,37 @@ def test_where_the_library_has_no_sum_of_gradients_they_are_summed_apart(library
     call = MORE["linear"][0]
     for ours, reference in zip(run("linear", call, "float32", "cuda"), run("linear", call, "float32", "cpu"), strict=True):
         np.testing.assert_allclose(ours, reference, rtol=1e-6, atol=1e-6)
+
+
+def test_a_failed_description_leaves_nothing_behind_and_is_tried_again(library, fake_cuda):
+    """Each of the library's calls for a plan fails once; the product after it works, and no object is lost."""
+    a, b, d = (np.ones((2, 3, 3), np.float32) for _ in range(3))
+    sides = [Matrix(x.ctypes.data, 3, False, 9) for x in (a, b, d)]
+    alive, messages = library.stand_in_alive(), [""]
+    while messages[-1] is not None:
+        unit = Products(fake_cuda, Pointers())
+        library.stand_in_fail(len(messages))
+        messages.append(_error_of(lambda unit=unit: unit.multiply("float32", (2, 3, 3, 3), *sides)))
+        assert library.stand_in_alive() == alive + 4 * unit.plan_count  # a description and three layouts
+        library.stand_in_fail(0)
+        assert unit.multiply("float32", (2, 3, 3, 3), *sides) and unit.plan_count == 1
+        del unit
+        assert library.stand_in_alive() == alive
+    assert len(messages) > 15 and all(re.fullmatch(r"cublasLt\w+: status 7", message) for message in messages[1:-1])
+
+
+def _error_of(call):
+    try:
+        assert call()
+    except RuntimeError as error:
+        return str(error)
+    return None
+
+
+def test_more_products_than_the_library_can_count_are_declined(library, fake_cuda):
+    side = Matrix(16, 1, False, 0)
+    unit = Products(fake_cuda, Pointers())
+    assert unit.multiply("float32", (2**31, 1, 1, 1), side, side, side) is False and unit.plan_count == 0
 
 
 M, N, K, LD = 6, 10, 5, 128
