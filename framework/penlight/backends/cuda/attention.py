@@ -25,7 +25,7 @@ def table(xp: Any, launcher: wrapper.Launcher) -> dict[str, wrapper.Wrapper]:
 
 
 @dataclass(frozen=True)
-class _Heads:
+class Heads:
     """How the leading dimensions of a call become batch and heads; `group` heads of q read one head of k and v."""
 
     lead: tuple[int, ...]
@@ -104,13 +104,13 @@ class FlashAttention:
         variant = kernel.of(next(number for number in kernel.operations if int(number) >= array.shape[3]))
         wrapper.launch(self._launcher, variant, str(array.dtype), grid, values)
 
-    def _values(self, operator: Any, heads: _Heads, arrays: dict[str, Any], mask: Any) -> dict[str, Any]:
+    def _values(self, operator: Any, heads: Heads, arrays: dict[str, Any], mask: Any) -> dict[str, Any]:
         q, k = arrays["q"], arrays["k"]
         values = {**self._described(arrays), "queries": q.shape[2], "keys": k.shape[2], "width": q.shape[3], "group": heads.group}
         values.update(is_causal=operator.is_causal, scale=operator.scale, **self._mask(heads, mask, q.shape[2], k.shape[2]))
         return values
 
-    def _mask(self, heads: _Heads, mask: Any, queries: int, keys: int) -> dict[str, Any]:
+    def _mask(self, heads: Heads, mask: Any, queries: int, keys: int) -> dict[str, Any]:
         values: dict[str, Any] = {"mask": None, "allowed": None, "mask_of": None}
         strides = [0, 0, 0, 0]
         if mask is not None:
@@ -167,23 +167,24 @@ def _strides(array: Any) -> tuple[int, ...]:
     return tuple(stride // array.itemsize for stride in array.strides[:3])
 
 
-def _heads(q: Any, k: Any, v: Any, mask: Any) -> _Heads | None:
+def _heads(q: Any, k: Any, v: Any, mask: Any) -> Heads | None:
     """None for what the kernels do not take."""
     if not wrapper.takes(q, k, v) or q.itemsize != 2 or 0 in (q.size, k.size) or q.shape[-1] > 128 or v.shape != k.shape:
         return None
     if mask is not None and str(mask.dtype) not in ("bool", str(q.dtype)):
         return None
-    found = _lead(q.shape[:-2], k.shape[:-2])
+    found = heads_of(q.shape[:-2], k.shape[:-2])
     return found if found and max(found.batch, found.heads) <= _MAX_GRID else None
 
 
 @functools.lru_cache(maxsize=256)
-def _lead(queries: tuple[int, ...], keys: tuple[int, ...]) -> _Heads | None:
+def heads_of(queries: tuple[int, ...], keys: tuple[int, ...]) -> Heads | None:
+    """How leading dimensions of q and of k become batch and heads; None where keys are shared in another way."""
     if len(keys) > len(queries):
         return None
     keys = (1,) * (len(queries) - len(keys)) + keys
     for split in range(len(queries), -1, -1):
         if keys[:split] == queries[:split] and set(keys[split:]) <= {1}:
             batch = queries[0] if len(queries) > 1 and split > 0 else 1
-            return _Heads(queries, batch, math.prod(queries) // batch, math.prod(queries[split:]))
+            return Heads(queries, batch, math.prod(queries) // batch, math.prod(queries[split:]))
     return None

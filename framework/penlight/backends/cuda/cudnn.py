@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from penlight.backends.cuda import precision, wrapper
+from penlight.backends.cuda.attention import Heads, heads_of
 from penlight.backends.cuda.cudnn_graphs import Graphs
 from penlight.layout import channels_last, is_in_format
 
@@ -115,16 +116,22 @@ class Convolution:
 
 
 class Attention:
-    """`flash_attention` of 16-bit types over (B, H, L, D) without a mask; keys may have fewer heads than queries."""
+    """`flash_attention` of 16-bit types without a mask; keys may have 1 in the last leading dimensions, where queries have more.
+
+    Such heads of the queries read one head of the keys, which cuDNN takes as heads that are a multiple of those of the keys
+    (https://docs.nvidia.com/deeplearning/cudnn/frontend/latest/operations/Attention.html).
+    """
 
     def __init__(self, xp: Any, graphs: Graphs) -> None:
         self._xp, self._graphs = xp, graphs
 
     def forward(self, operator: Any, q: Any, k: Any, v: Any, mask: Any = None) -> Any:
         """The result, and log(sum(exp(scores))) of each row in float32."""
-        if mask is not None or not self._takes(q, k, v):
+        heads = None if mask is not None else self._heads(q, k, v)
+        if heads is None:
             return NotImplemented
-        q, k, v = map(self._xp.ascontiguousarray, (q, k, v))
+        shape = q.shape[:-1]
+        q, k, v = map(self._xp.ascontiguousarray, (heads.queries(q), heads.keys(k), heads.keys(v)))
         output, sums = self._xp.empty((*q.shape[:3], v.shape[3]), q.dtype), self._xp.empty((*q.shape[:3], 1), np.float32)
 
         def build(frontend: Any, graph: Any) -> None:
@@ -136,14 +143,20 @@ class Attention:
             self._graphs.output(stats, 5, sums)
 
         key = "sdpa", _described(q, k, v), operator.scale, operator.is_causal
-        return (output, sums[..., 0]) if self._graphs.run(key, build, (q, k, v, output, sums)) else NotImplemented
+        if not self._graphs.run(key, build, (q, k, v, output, sums)):
+            return NotImplemented
+        return output.reshape(*shape, v.shape[-1]), sums.reshape(shape)
 
     def backward(self, operator: Any, needs: Any, grad: Any, output: Any, q: Any, k: Any, v: Any, mask: Any = None) -> Any:
         """Gradients of q, k and v."""
-        if mask is not None or grad[0] is None or grad[1] is not None or not self._takes(q, k, v, grad[0], output[0]):
+        if mask is not None or grad[0] is None or grad[1] is not None:
             return NotImplemented
-        result, sums = self._xp.ascontiguousarray(output[0]), self._xp.ascontiguousarray(output[1])[..., None]
-        q, k, v, g = map(self._xp.ascontiguousarray, (q, k, v, grad[0]))
+        heads = self._heads(q, k, v, grad[0], output[0])
+        if heads is None:
+            return NotImplemented
+        shapes, contiguous = (q.shape, k.shape, v.shape), self._xp.ascontiguousarray
+        result, sums = contiguous(heads.queries(output[0])), contiguous(heads.queries(output[1][..., None]))
+        q, k, v, g = map(contiguous, (heads.queries(q), heads.keys(k), heads.keys(v), heads.queries(grad[0])))
         gradients = [self._xp.empty(array.shape, array.dtype) for array in (q, k, v)]
         given = (q, k, v, result, g, sums)
 
@@ -157,16 +170,19 @@ class Attention:
         key = "sdpa_backward", _described(*given), operator.scale, operator.is_causal
         if not self._graphs.run(key, build, (*given, *gradients)):
             return NotImplemented
-        return (*(g if need else None for g, need in zip(gradients, needs, strict=False)), None)[:4]
+        found = zip(gradients, shapes, needs, strict=False)
+        return (*(g.reshape(shape) if need else None for g, shape, need in found), None)
 
-    def _takes(self, *arrays: Any) -> bool:
+    def _heads(self, *arrays: Any) -> Heads | None:
+        """None for what the library does not take."""
         q, k, v = arrays[:3]
         dtypes = {str(getattr(array, "dtype", None)) for array in arrays}
-        if len(dtypes) != 1 or not dtypes <= set(_HALVES) or any(array.ndim != 4 or not array.size for array in arrays):
-            return False
-        fits = q.shape[0] == k.shape[0] == v.shape[0] and q.shape[1] % k.shape[1] == 0 and k.shape[:3] == v.shape[:3]
-        widths = q.shape[3], v.shape[3]
-        return fits and q.shape[3] == k.shape[3] and all(w % 8 == 0 and w <= _MAX_WIDTH for w in widths) and self._graphs.is_there()
+        if len(dtypes) != 1 or not dtypes <= set(_HALVES) or any(array.ndim < 4 or not array.size for array in arrays):
+            return None
+        widths = q.shape[-1], v.shape[-1]
+        if k.shape[:-1] != v.shape[:-1] or q.shape[-1] != k.shape[-1] or any(w % 8 or w > _MAX_WIDTH for w in widths):
+            return None
+        return heads_of(q.shape[:-2], k.shape[:-2]) if self._graphs.is_there() else None
 
 
 def _band(frontend: Any, operator: Any) -> dict[str, Any]:
