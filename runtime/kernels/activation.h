@@ -9,7 +9,7 @@
 namespace penlight {
 
 /// Reads `activation`, `activation_alpha` and `activation_beta`; absent means none. The numbers mean what the attributes of the
-/// operator of that name do; Clip has its limits in them.
+/// operator of that name do; Clip has its limits in them, Gelu whether an error function near the exact one will do.
 inline Status read_activation(Context& context, Activation* activation) {
   struct Named {
     const char* name;
@@ -32,6 +32,7 @@ inline Status read_activation(Context& context, Activation* activation) {
     if (!function_selected(known.function) || strcmp(name, known.name) != 0) continue;
     activation->function = known.function;
     activation->parameters.alpha = static_cast<float>(context.attributes->real("activation_alpha", known.alpha));
+    if (known.function == Unary::kGelu) activation->parameters.alpha = context.deterministic ? 0.0f : 1.0f;
     activation->parameters.beta = static_cast<float>(context.attributes->real("activation_beta", known.beta));
     return Status::kOk;
   }

@@ -76,7 +76,8 @@ constexpr int64_t kGemmUnit = 12;        // a multiple of every tile's rows, for
 constexpr int64_t kGemmGrain = 1 << 17;  // multiply-adds worth a thread
 constexpr int64_t kGemmDirectRows = 4;   // up to so many rows, packing B costs more than it saves
 constexpr int64_t kGemmDotRows = 2;
-constexpr int64_t kGemmAhead = 8;  // short runs far apart, which the processor does not foresee, that are fetched ahead
+constexpr int64_t kGemmNearFloats = 6 << 10;  // of a right side that stays in the first cache
+constexpr int64_t kGemmAhead = 8;             // short runs far apart, which the processor does not foresee, that are fetched ahead
 
 const GemmTable& gemm_table(bool deterministic) {
   return deterministic ? *table_for_isa(kExactGemmTables) : *table_for_isa(kGemmTables);
@@ -325,7 +326,9 @@ void gemm_block(const GemmBlock& block) {
   const int64_t width = (block.rows == 1 ? table.wide_vectors : table.vectors) * table.lanes;
   for (int64_t k = 0; k == 0 || k < block.depth; k += kGemmDepth) {
     GemmTile tile = tile_of_block(block, k, gemm_min(kGemmDepth, block.depth - k));
-    const int64_t step = gemm_row_block(block.rows, tile.depth);
+    // along a few rows of C where all of B stays near, else down its columns
+    const bool along = tile.depth * block.columns <= kGemmNearFloats;
+    const int64_t step = along ? table.rows : gemm_row_block(block.rows, tile.depth);
     for (int64_t i = 0; i < block.rows; i += step)
       for (tile.column = 0; tile.column < block.columns; tile.column += width) {
         tile.columns = gemm_min(width, block.columns - tile.column);

@@ -55,8 +55,8 @@ PENLIGHT_INLINE Vf unary_vector(Vf x, float a, float b) {
       return x * vector_tanh(vector_softplus(x));
     case Unary::kSilu:
       return x * vector_sigmoid(a * x);
-    case Unary::kGelu:
-      return 0.5f * x * (1.0f + vector_erf(x * 0.707106781f));
+    case Unary::kGelu:  // `a` is of fused operators, activation.h
+      return 0.5f * x * (1.0f + (a != 0.0f ? vector_erf_near(x * 0.707106781f) : vector_erf(x * 0.707106781f)));
     case Unary::kGeluTanh:
       return 0.5f * x * (1.0f + vector_tanh(0.797884561f * madd(x * x * x, splat(0.044715f), x)));
     case Unary::kClip:

@@ -91,6 +91,23 @@ PENLIGHT_INLINE Vf vector_erf(Vf x) {
   return select(x != x, x, select(t > 0.927734375f, far, near));
 }
 
+/// Within 4.5e-7 of erf, and in [-1, 1]: a quotient of polynomials (Eigen's), which takes a third of the time.
+PENLIGHT_INLINE Vf vector_erf_near(Vf x) {
+  const Vf t = at_most(at_least(x, splat(-4.0f)), splat(4.0f));
+  const Vf s = t * t;
+  Vf p = madd(splat(-2.72614225801306e-10f), s, 2.77068142495902e-08f);
+  p = madd(p, s, -2.10102402082508e-06f);
+  p = madd(p, s, -5.69250639462346e-05f);
+  p = madd(p, s, -7.34990630326855e-04f);
+  p = madd(p, s, -2.95459980854025e-03f);
+  p = madd(p, s, -1.60960333262415e-02f);
+  Vf q = madd(splat(-1.45660718464996e-05f), s, -2.13374055278905e-04f);
+  q = madd(q, s, -1.68282697438203e-03f);
+  q = madd(q, s, -7.37332916720468e-03f);
+  q = madd(q, s, -1.42647390514189e-02f);
+  return at_most(at_least(t * p / q, splat(-1.0f)), splat(1.0f));
+}
+
 /// 1 / (1 + exp(-x)), by exp(-|x|), which does not overflow.
 PENLIGHT_INLINE Vf vector_sigmoid(Vf x) {
   const Vf e = vector_exp(-magnitude(x));

@@ -1,10 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """Products, convolutions, pools, norms, reductions and movements against NumPy in float64, on several threads."""
 
+import math
+
 import ml_dtypes
 import numpy as np
 import pytest
-from kernel_runner import check, one, rand, run_node
+from kernel_runner import check, node_program, one, rand, run_node
 
 import penlight_runtime
 
@@ -21,6 +23,8 @@ PRODUCTS = [
     (100, 3, 1),
     (4, 7, 0),
     (0, 3, 4),
+    (23, 48, 128),  # the whole right side stays in the first cache
+    (23, 49, 128),  # it does not
 ]
 
 
@@ -40,6 +44,18 @@ def test_products(m, n, k, threads):
     limits = {"activation": "Clip", "activation_alpha": -1.0, "activation_beta": 2.0}
     check("FusedGemm", [a, b], np.clip(wanted, -1, 2).astype(np.float32), rtol=1e-5, atol=1e-4, **limits, **fused)
     check("FusedGemm", [a, b], np.tanh(wanted).astype(np.float32), rtol=1e-5, atol=1e-4, activation="Tanh", **fused)
+
+
+def test_gelu_after_a_product():
+    """In the fast profile it is near the exact one, in the deterministic one it has the bits of the operator on its own."""
+    x = np.concatenate([np.linspace(-6, 6, 4001), [-1e6, -100, 100, 1e6, 3e38]]).astype(np.float32).reshape(-1, 1)
+    wanted = 0.5 * x.astype(np.float64) * (1 + np.vectorize(math.erf)(x / math.sqrt(2)))
+    fused = {"domain": "ai.penlight", "version": 1, "activation": "Gelu"}
+    operands = [x, np.ones((1, 1), np.float32)]
+    check("FusedGemm", operands, wanted.astype(np.float32), rtol=1e-6, atol=2e-6, **fused)
+    programs = node_program("FusedGemm", operands, [x], **fused), node_program("Gelu", [x], [x], version=20)
+    same = [penlight_runtime.Program(p).session(deterministic=True).run(f) for p, f in zip(programs, (operands, [x]), strict=True)]
+    np.testing.assert_array_equal(*[y.view(np.uint32) for outputs in same for y in outputs.values()])
 
 
 @pytest.mark.parametrize(
@@ -195,6 +211,14 @@ def test_pools(shape, window):
     check("MaxPool", [x], largest, **attributes)
     check("AveragePool", [x], (total / count).astype(np.float32), **attributes)
     check("AveragePool", [x], (total / kernel**2).astype(np.float32), count_include_pad=1, **attributes)
+
+
+@pytest.mark.parametrize("size", [1, 7, 8, 9, 49, 1000])
+def test_means_of_planes(size):
+    for dtype, tolerance in ((np.float32, 1e-6), (np.float64, 1e-14), (np.float16, 2e-3)):
+        x = rand(2, 3, size, dtype=dtype)
+        wanted = x.astype(np.float64).mean(axis=2, keepdims=True).astype(dtype)
+        check("GlobalAveragePool", [x], wanted, rtol=tolerance, atol=tolerance, threads=2)
 
 
 @pytest.mark.parametrize("shape", [(3, 7), (5, 1), (2, 16), (1, 100), (64, 33), (4, 3, 5)])
