@@ -45,7 +45,7 @@ penlight_tensor to_argument(const Tensor& tensor) {
 /// Getting a body ready for other shapes costs about as much as its nodes.
 Status spend_on_prepare(penlight_session& body, penlight_error& error) {
   if (session_shapes_match(body, body.arguments.data(), body.arguments.count())) return Status::kOk;
-  return session_spend(body, 4 * kBodyNodeCost * (body.nodes.count() + 1), error);
+  return session_spend(body, 4 * body.body_cost(), error);
 }
 
 uint64_t rest_of_budget(const penlight_session& root) {

@@ -120,6 +120,12 @@ Status Context::fail(Status status, const char* format, ...) {
 }
 #endif
 
+Status Context::spend(uint64_t work) {
+  penlight_error error = {};
+  const Status status = session_spend(*static_cast<penlight_session*>(core), work, error);
+  return status == Status::kOk ? status : fail(status, "%s", error.message);
+}
+
 void Context::parallel(size_t count, void (*task)(void* argument, size_t index), void* argument) {
   const penlight_thread_pool& pool = static_cast<penlight_session*>(core)->threads;
   if (pool.run != nullptr && pool.threads > 1 && count > 1) return pool.run(pool.context, count, task, argument);

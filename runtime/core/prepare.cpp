@@ -15,6 +15,7 @@ void prepare_reset(penlight_session& session) {
   session.outputs_in_arena = false;
   session.arena_bytes = 0;
   session.macs = 0;
+  if (!session.is_body()) session.spent = 0;
   session_release_blocks(session);
   session.has_late = false;
   session.has_run = false;

@@ -190,7 +190,7 @@ void describe_late(const penlight_session& session, size_t value, penlight_tenso
 Status start_budget(penlight_session& session, penlight_error& error) {
   if (!session.is_body()) session.spent = 0;
   uint64_t work = session.macs;
-  if (session.is_body() && __builtin_add_overflow(work, kBodyNodeCost * (session.nodes.count() + 1), &work)) work = UINT64_MAX;
+  if (session.is_body() && __builtin_add_overflow(work, session.body_cost(), &work)) work = UINT64_MAX;
   return session_spend(session, work, error);
 }
 

@@ -59,7 +59,8 @@ struct AttributeSource {
 };
 
 constexpr uint32_t kNoItem = UINT32_MAX;
-constexpr uint64_t kBodyNodeCost = 64;  // what a node of a body counts against the budget beside its work: loops of nothing end too
+// What a node and a value of a body count against the budget beside the node's work: loops of nothing end too.
+constexpr uint64_t kBodyNodeCost = 64, kBodyValueCost = 8;
 
 }  // namespace penlight
 
@@ -96,6 +97,7 @@ struct penlight_session {
   penlight::Array<unsigned char*> kept;  // the keeper's, by index in the file; null: no method that was opened has it
   size_t visible_outputs = 0;            // those in front of the states'
   bool is_body() const { return root != this; }
+  uint64_t body_cost() const { return penlight::kBodyNodeCost * (nodes.count() + 1) + penlight::kBodyValueCost * tensors.count(); }
 
   // Set by prepare.
   bool prepared = false;

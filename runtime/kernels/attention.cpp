@@ -252,9 +252,13 @@ Status attention_outputs(Context& context, const AttentionState& s) {
   if (!(plain ? attention_head_floats(s.total, s.size, s.value_size, &numbers) : checked_add(s.total, s.value_size, &numbers)) ||
       !checked_mul(numbers, slices, &numbers) || !add_scratch(context, numbers, plain ? sizeof(float) : sizeof(double)))
     return scratch_too_large(context);
-  context.macs = saturating_mul(static_cast<uint64_t>(s.batch), static_cast<uint64_t>(s.heads));
-  context.macs = saturating_mul(context.macs, saturating_mul(static_cast<uint64_t>(s.queries), static_cast<uint64_t>(s.total)));
-  context.macs = saturating_mul(context.macs, static_cast<uint64_t>(s.size) + static_cast<uint64_t>(s.value_size));
+  // Per score two products and a part of the softmax; per row of the cache a copy of it.
+  const uint64_t width = static_cast<uint64_t>(s.size) + static_cast<uint64_t>(s.value_size);
+  const uint64_t row = saturating_add(saturating_mul(static_cast<uint64_t>(s.total), width + 4), 64);
+  const uint64_t rows =
+      saturating_mul(static_cast<uint64_t>(s.batch) * static_cast<uint64_t>(s.heads), static_cast<uint64_t>(s.queries));
+  const uint64_t present = saturating_mul(static_cast<uint64_t>(s.batch * s.kv_heads), static_cast<uint64_t>(s.total));
+  context.macs = saturating_add(saturating_mul(rows, row), saturating_mul(present, context.output_count > 1 ? width + 1 : 1));
   return Status::kOk;
 }
 

@@ -154,7 +154,7 @@ Status lrn_infer(Context& context) {
   const int64_t size = context.attributes->integer("size", 0);
   if (size < 1 || size > INT32_MAX) return context.fail(Status::kInvalidProgram, "size must be 1 or more");
   PENLIGHT_TRY(axis_view_infer(context, 1, &context.state_as<AxisView>()));
-  context.macs = saturating_mul(context.macs, static_cast<uint64_t>(size));
+  context.macs = saturating_mul(context.macs, static_cast<uint64_t>(size) + 16);  // a power for each
   return Status::kOk;
 }
 

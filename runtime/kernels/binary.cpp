@@ -142,8 +142,10 @@ Status broadcast_infer(Context& context, DType out) {
   PENLIGHT_TRY(broadcast_shapes(context, context.input(0).shape, context.input(1).shape, &shape));
   PENLIGHT_TRY(set_output(context, 0, out, shape));
   const Shape* shapes[] = {&context.input(0).shape, &context.input(1).shape};
-  context.state_as<Broadcast>() = plan_broadcast(shape, shapes, 2);
-  context.macs = static_cast<uint64_t>(shape.count());
+  const Broadcast& plan = context.state_as<Broadcast>() = plan_broadcast(shape, shapes, 2);
+  const auto count = static_cast<uint64_t>(shape.count());
+  const uint64_t starts = count == 0 ? 0 : 8 * (count / static_cast<uint64_t>(plan.dims[plan.rank - 1]));  // of rows
+  context.macs = count > starts ? count : starts;
   return Status::kOk;
 }
 

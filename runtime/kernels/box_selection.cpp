@@ -86,7 +86,10 @@ Status non_max_suppression_infer(Context& context) {
   if (!checked_mul(s.batches, s.classes, &out[0]) || !checked_mul(out[0], per_class, &out[0]))
     return context.fail(Status::kShapeMismatch, "the output does not fit");
   context.sized_by_data = true;
-  context.macs = saturating_mul(static_cast<uint64_t>(scores.count()), static_cast<uint64_t>(per_class) + 1);
+  uint64_t depth = 1;  // of sorting
+  while (s.boxes >> depth != 0) ++depth;
+  context.macs = saturating_mul(static_cast<uint64_t>(scores.count()), static_cast<uint64_t>(per_class) + 4 * depth);
+  context.macs = saturating_add(context.macs, saturating_mul(static_cast<uint64_t>(s.batches), static_cast<uint64_t>(s.classes)));
   if (!add_scratch(context, s.boxes, sizeof(int64_t))) return scratch_too_large(context);
   return set_output(context, 0, DType::kI64, make_shape(out, 2));
 }

@@ -11,6 +11,7 @@ size_t flow_bytes(const Tensor& tensor) { return static_cast<size_t>(tensor.shap
 
 /// Output i becomes a copy of a tensor.
 Status flow_copy(Context& context, int i, const Tensor& from) {
+  PENLIGHT_TRY(context.spend(static_cast<uint64_t>(from.shape.count())));
   PENLIGHT_TRY(context.resize_output(i, from.dtype, from.shape));
   if (flow_bytes(from) > 0) memcpy(context.output(i).data, from.data, flow_bytes(from));
   return Status::kOk;
@@ -89,6 +90,7 @@ Status loop_iterate(Context& context, const FlowLoop& loop, int64_t iteration, b
     if (iteration > 0 && !flow_row_fits(context.output(i), row, 0))
       return context.fail(Status::kInvalidValue, "output %d changes its shape at iteration %lld", i,
                           static_cast<long long>(iteration));
+    PENLIGHT_TRY(context.spend(static_cast<uint64_t>(row.shape.count())));
     PENLIGHT_TRY(context.resize_output(i, row.dtype, all));
     const size_t bytes = flow_bytes(row);
     if (bytes > 0) memcpy(context.output(i).as<char>() + static_cast<size_t>(iteration) * bytes, row.data, bytes);
@@ -195,6 +197,7 @@ Status scan_collect(Context& context, const FlowScan& scan, int64_t iteration) {
     if (!flow_row_fits(context.output(output), row, axis))
       return context.fail(Status::kInvalidValue, "output %d changes its shape at slice %lld", output,
                           static_cast<long long>(iteration));
+    PENLIGHT_TRY(context.spend(static_cast<uint64_t>(row.shape.count())));
     const int64_t at = scan.output_reversed[i] != 0 ? scan.length - 1 - iteration : iteration;
     scan_copy_slice(context.output(output), axis, at, row.as<char>(), true);
   }
@@ -208,6 +211,7 @@ Status scan_iterate(Context& context, const FlowScan& scan, int64_t iteration) {
   for (int i = 0; i < scan.scanned; ++i) {
     const Tensor& x = scan.input(context, i);
     const int axis = static_cast<int>(scan.input_axes[i]);
+    PENLIGHT_TRY(context.spend(static_cast<uint64_t>(scan_slice_shape(x.shape, axis).count())));
     scan_copy_slice(x, axis, scan.input_reversed[i] != 0 ? scan.length - 1 - iteration : iteration, room, false);
     arguments[scan.carried + i] = Tensor{x.dtype, scan_slice_shape(x.shape, axis), room};
     room += scan_slice_room(x, axis);

@@ -76,6 +76,22 @@ uint64_t conv_macs(uint64_t outputs, const Shape& weight) {
                         static_cast<uint64_t>(dims_product(weight, 2, weight.rank)));
 }
 
+constexpr uint64_t kCallWork = 64;  // of an image and a group, beside its taps
+
+/// Where few taps stand in much padding, copying what they see is the work.
+uint64_t conv_work(const Conv2d& conv, uint64_t macs, uint64_t moved) {
+  const uint64_t calls = static_cast<uint64_t>(conv.batch) * static_cast<uint64_t>(conv.groups);
+  const uint64_t least = saturating_add(moved, saturating_mul(kCallWork, calls > 0 ? calls - 1 : 0));
+  return macs > least ? macs : least;
+}
+
+/// Elements of images of `sizes` with borders on both sides.
+uint64_t padded_elements(const Window& window, int64_t planes, const int64_t* sizes, const int64_t* before, const int64_t* behind) {
+  uint64_t count = static_cast<uint64_t>(planes);
+  for (int d = 0; d < window.rank; ++d) count = saturating_mul(count, static_cast<uint64_t>(sizes[d] + before[d] + behind[d]));
+  return count;
+}
+
 constexpr int64_t kMostPhases = 1 << 12;  // of a transposed convolution that the float kernel takes: it looks at each
 
 /// Whether there is something to compute, in a number of phases that is no matter.
@@ -128,7 +144,7 @@ void conv_pack(Context& context, void* packed) {
 Status conv_memory(Context& context, ConvState* state) {
   const bool may_pack = (context.constant_inputs >> 1 & 1) != 0 && context.input(0).data == nullptr;
   int64_t floats = 0;
-  state->tile = may_pack ? winograd_tile(state->conv) : 0;
+  state->tile = !PENLIGHT_SMALL && may_pack ? winograd_tile(state->conv) : 0;
   if (state->tile == 0) {
     const bool fits = conv2d_scratch_floats(state->conv, context.threads(), &floats);
     return fits && add_scratch(context, floats, sizeof(float)) ? Status::kOk : scratch_too_large(context);
@@ -164,7 +180,8 @@ Status conv_shapes(Context& context, const Activation& activation) {
   conv_of_window(window, &conv);
   state.fast = window.rank <= 2 && context.input(0).dtype == DType::kF32;
   PENLIGHT_TRY(set_output(context, 0, context.input(0).dtype, window_output_shape(window, conv.batch, conv.filters)));
-  context.macs = conv_macs(static_cast<uint64_t>(context.output(0).shape.count()), weight);
+  const uint64_t padded = padded_elements(window, conv.batch * conv.channels, window.in, window.pad_begin, window.pad_end);
+  context.macs = conv_work(conv, conv_macs(static_cast<uint64_t>(context.output(0).shape.count()), weight), padded);
   return state.fast && context.output(0).shape.count() > 0 ? conv_memory(context, &state) : Status::kOk;
 }
 
@@ -190,7 +207,7 @@ Status conv_run(Context& context) {
   if (y.shape.count() == 0) return Status::kOk;
   Conv2d conv = state.conv;
   if (state.fast && residual.present()) conv.residual = residual.as<float>();
-  if (state.tile != 0) {
+  if (!PENLIGHT_SMALL && state.tile != 0) {  // small builds are without it
     winograd_f32(conv, state.tile, x.as<float>(), static_cast<const float*>(context.packed),
                  bias.present() ? bias.as<float>() : nullptr, y.as<float>(), static_cast<float*>(context.scratch),
                  context_parallel(context));
@@ -239,7 +256,12 @@ Status conv_transpose_infer(Context& context) {
   conv_of_window(window, &conv);
   const int64_t places = dims_product(x, 2, x.rank), filters = conv.filters > 0 ? conv.filters : 1;
   const Shape& y = context.output(0).shape;
-  context.macs = y.count() == 0 ? 0 : conv_macs(static_cast<uint64_t>(conv.batch * filters * places), weight);
+  int64_t reach[kWindowRank];
+  for (int d = 0; d < window.rank; ++d) reach[d] = (window.kernel[d] - 1) * window.dilation[d];
+  const uint64_t moved = saturating_add(padded_elements(window, conv.batch * filters, window.out, reach, reach),
+                                        saturating_mul(2, static_cast<uint64_t>(y.count())));
+  const uint64_t macs = conv_macs(static_cast<uint64_t>(conv.batch * filters * places), weight);
+  context.macs = y.count() == 0 ? 0 : conv_work(conv, macs, moved);
   state.fast = window.rank <= 2 && context.input(0).dtype == DType::kF32 && transposed_is_fast(conv, x, y, weight);
   int64_t floats = 0;
   if (!state.fast) return Status::kOk;

@@ -120,7 +120,13 @@ Status deform_conv_infer(Context& context) {
   for (int64_t i = 0; i < s.parts; ++i)
     if (!add_scratch(context, s.column, sizeof(float))) return scratch_too_large(context);
   PENLIGHT_TRY(set_output(context, 0, context.input(0).dtype, window_output_shape(s.window, s.batch, s.outputs)));
-  context.macs = saturating_mul(static_cast<uint64_t>(context.output(0).shape.count()), static_cast<uint64_t>(s.column) + 1);
+  // Every place gathers its column, four pixels an element, and every output multiplies it.
+  const auto columns =
+      saturating_mul(4, saturating_add(static_cast<uint64_t>(s.column),
+                                       saturating_mul(static_cast<uint64_t>(s.offset_groups), static_cast<uint64_t>(s.taps))));
+  const auto work = saturating_mul(static_cast<uint64_t>(s.outputs), static_cast<uint64_t>(s.column) + 1);
+  context.macs = saturating_mul(saturating_mul(static_cast<uint64_t>(s.batch), static_cast<uint64_t>(s.places)),
+                                saturating_add(columns, work));
   return Status::kOk;
 }
 

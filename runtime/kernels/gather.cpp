@@ -65,7 +65,7 @@ Status gather_elements_infer(Context& context) {
       return context.fail(Status::kShapeMismatch, "the indices have size %lld along dimension %d, the data has %lld",
                           static_cast<long long>(indices.dims[d]), d, static_cast<long long>(x.dims[d]));
   context.state_as<GatherState>() = GatherState{axis, 0, 0};
-  context.macs = static_cast<uint64_t>(indices.count());
+  context.macs = saturating_mul(static_cast<uint64_t>(indices.count()), static_cast<uint64_t>(x.rank) / 2 + 1);  // its place
   return set_output(context, 0, context.input(0).dtype, indices);
 }
 
@@ -100,7 +100,7 @@ Status gather_nd_infer(Context& context) {
   for (int i = tail; i < x.rank; ++i) out.dims[out.rank++] = x.dims[i];
   context.state_as<GatherState>() = GatherState{0, static_cast<int>(batch), static_cast<int>(tuple)};
   PENLIGHT_TRY(set_output(context, 0, context.input(0).dtype, out));
-  context.macs = static_cast<uint64_t>(out.count());
+  context.macs = saturating_add(static_cast<uint64_t>(out.count()), static_cast<uint64_t>(indices.count()));
   return Status::kOk;
 }
 

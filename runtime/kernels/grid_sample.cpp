@@ -173,7 +173,7 @@ Status grid_sample_infer(Context& context) {
   int64_t count = 0;
   if (!checked_count(out, &count) || (x.count() == 0 && count > 0))
     return context.fail(Status::kShapeMismatch, "the input is empty");
-  context.macs = saturating_mul(static_cast<uint64_t>(count), uint64_t{1} << (s.mode == GridMode::kCubic ? 2 * s.rank : s.rank));
+  context.macs = saturating_mul(static_cast<uint64_t>(count), uint64_t{2} << (s.mode == GridMode::kCubic ? 2 * s.rank : s.rank));
   return Status::kOk;
 }
 

@@ -42,6 +42,10 @@ inline uint64_t saturating_mul(uint64_t a, uint64_t b) {
   uint64_t result = 0;
   return __builtin_mul_overflow(a, b, &result) ? UINT64_MAX : result;
 }
+inline uint64_t saturating_add(uint64_t a, uint64_t b) {
+  uint64_t result = 0;
+  return __builtin_add_overflow(a, b, &result) ? UINT64_MAX : result;
+}
 
 enum class Status : uint8_t {  // the numbers of penlight_status
   kOk = 0,
@@ -139,7 +143,7 @@ class Context {
 
   // `infer` fills these: dtype and shape of every output, and
   size_t scratch_bytes = 0;     // memory that `run` needs beside its outputs, 64-byte aligned
-  uint64_t macs = 0;            // multiply-accumulates; for data movement the elements moved
+  uint64_t macs = 0;            // at most so many multiply-accumulates, or what takes as long; for data movement the elements moved
   bool shapes_suffice = false;  // `run` reads no input's data (Shape, Size), so that the core may run it while preparing
   bool needs_values = false;    // `infer` fails, but only since an input's data is not known yet: the core asks again while running
   bool sized_by_data = false;   // the outputs' shapes are upper bounds, and `run` writes the real ones, which are not larger
@@ -182,6 +186,8 @@ class Context {
   NodeBody body(const char* attribute) const;
   /// Gives output i this dtype and shape, with the bytes that it had so far as its first. Only where `shaped_by_run` is set.
   Status resize_output(int i, DType dtype, const Shape& shape);
+  /// Counts work that only values tell, beside `macs`; kBudgetExceeded when it is more than the session may do. Only `run`.
+  Status spend(uint64_t work);
   /// Calls task(argument, i) for i in [0, count), on several threads when the session has them.
   void parallel(size_t count, void (*task)(void* argument, size_t index), void* argument);
   size_t threads() const;

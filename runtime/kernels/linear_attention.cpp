@@ -168,7 +168,7 @@ Status linear_attention_infer(Context& context) {
   if (!checked_mul(s.key_size + 1, s.value_size, &numbers) || !checked_mul(s.batch, s.kv_heads, &tasks) ||
       !checked_mul(numbers, tasks, &numbers) || !add_scratch(context, numbers, sizeof(double)))
     return scratch_too_large(context);
-  context.macs = saturating_mul(saturating_mul(static_cast<uint64_t>(s.steps), static_cast<uint64_t>(s.heads)),
+  context.macs = saturating_mul(saturating_add(saturating_mul(static_cast<uint64_t>(s.steps), static_cast<uint64_t>(s.heads)), 1),
                                 saturating_mul(static_cast<uint64_t>(numbers), 4));
   return Status::kOk;
 }

@@ -184,8 +184,11 @@ Status global_lp_pool_infer(Context& context) {
   PENLIGHT_TRY(read_lp(context, &p));
   Shape out = context.input(0).shape;
   for (int d = 2; d < out.rank; ++d) out.dims[d] = 1;
-  context.macs = saturating_mul(static_cast<uint64_t>(context.input(0).shape.count()), lp_term_macs(p));
-  return set_output(context, 0, context.input(0).dtype, out);
+  PENLIGHT_TRY(set_output(context, 0, context.input(0).dtype, out));
+  const Shape& x = context.input(0).shape;
+  context.macs =
+      saturating_mul(saturating_add(static_cast<uint64_t>(x.count()), static_cast<uint64_t>(out.count())), lp_term_macs(p));
+  return Status::kOk;
 }
 
 Status global_lp_pool_run(Context& context) {
@@ -227,7 +230,8 @@ Status max_unpool_infer(Context& context) {
   }
   PENLIGHT_TRY(set_output(context, 0, context.input(0).dtype, out));
   int64_t count = 0;
-  context.macs = checked_count(out, &count) ? static_cast<uint64_t>(count) : UINT64_MAX;
+  const auto n = static_cast<uint64_t>(context.input(0).shape.count());  // each looks for its place
+  context.macs = checked_count(out, &count) ? saturating_add(static_cast<uint64_t>(count), saturating_mul(n, 4)) : UINT64_MAX;
   return Status::kOk;
 }
 
@@ -267,8 +271,11 @@ Status col2im_infer(Context& context) {
   out.dims[0] = x.dims[0];
   out.dims[1] = x.dims[1] / s.taps;
   for (int d = 0; d < s.rank; ++d) out.dims[2 + d] = s.image[d];
-  context.macs = static_cast<uint64_t>(x.count());
-  return set_output(context, 0, context.input(0).dtype, out);
+  PENLIGHT_TRY(set_output(context, 0, context.input(0).dtype, out));
+  // A place has one step for each dimension, and the image is cleared.
+  context.macs = saturating_add(saturating_mul(static_cast<uint64_t>(x.count()), 1 + 2 * static_cast<uint64_t>(s.rank)),
+                                static_cast<uint64_t>(out.count()));
+  return Status::kOk;
 }
 
 Status col2im_run(Context& context) {

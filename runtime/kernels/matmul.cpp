@@ -131,7 +131,11 @@ void matmul_offsets(const MatMulState& state, int64_t index, int64_t* a, int64_t
 
 Status declare_matmul_work(Context& context, int64_t m, int64_t n, int64_t k, int64_t batches) {
   const uint64_t rows = saturating_mul(static_cast<uint64_t>(batches), static_cast<uint64_t>(m));
-  context.macs = saturating_mul(saturating_mul(rows, static_cast<uint64_t>(n)), static_cast<uint64_t>(k > 0 ? k : 1));
+  const uint64_t macs = saturating_mul(saturating_mul(rows, static_cast<uint64_t>(n)), static_cast<uint64_t>(k > 0 ? k : 1));
+  // Small matrices take a call each, and a line has a start.
+  const uint64_t others = batches > 1 ? static_cast<uint64_t>(batches) - 1 : 0;
+  const uint64_t calls = saturating_add(saturating_mul(64, others), saturating_mul(4, rows));
+  context.macs = macs > calls ? macs : calls;
   return Status::kOk;
 }
 

@@ -117,9 +117,10 @@ Status tf_idf_infer(Context& context) {
   }
   if (!checked_add(largest, 1, &s.columns)) return context.fail(Status::kInvalidProgram, "ngram_indexes is out of range");
   if (!add_scratch(context, s.pool + s.sizes + 2 * s.ngrams, sizeof(int64_t))) return scratch_too_large(context);
-  const uint64_t work =
-      saturating_mul(static_cast<uint64_t>(s.length) * static_cast<uint64_t>(s.rows), static_cast<uint64_t>(s.pool) + 1);
-  context.macs = saturating_mul(work, static_cast<uint64_t>(s.most_skips < 0 ? 0 : s.most_skips) + 1);
+  const uint64_t places = saturating_mul(static_cast<uint64_t>(s.length) + 1, static_cast<uint64_t>(s.rows));
+  const uint64_t work = saturating_mul(places, static_cast<uint64_t>(s.pool) + static_cast<uint64_t>(s.sizes) + 1);
+  context.macs = saturating_add(saturating_mul(work, static_cast<uint64_t>(s.most_skips < 0 ? 0 : s.most_skips) + 1),
+                                saturating_mul(static_cast<uint64_t>(s.rows), static_cast<uint64_t>(s.columns)));
   const int64_t out[] = {s.rows, s.columns};
   return set_output(context, 0, DType::kF32, x.rank == 2 ? make_shape(out, 2) : make_shape(out + 1, 1));
 }

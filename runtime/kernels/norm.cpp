@@ -43,7 +43,7 @@ Status row_norm_infer(Context& context, int operands) {
   for (int d = axis; d < x.rank; ++d) statistics.dims[d] = 1;
   for (int i = 1; i < context.output_count; ++i)
     if (context.output_wanted(i)) PENLIGHT_TRY(set_output(context, i, DType::kF32, statistics));
-  context.macs = saturating_mul(static_cast<uint64_t>(x.count()), 4);
+  context.macs = norm_work(x.count(), dims_product(x, 0, axis));
   return set_output(context, 0, DType::kF32, x);
 }
 
@@ -85,7 +85,8 @@ Status batch_norm_infer(Context& context) {
   for (int i = 1; i < 5; ++i) PENLIGHT_TRY(check_norm_vector(context, i, x.rank > 1 ? x.dims[1] : 1, kNames[i]));
   for (int i = 1; i < context.output_count; ++i)
     if (context.output_wanted(i)) return context.fail(Status::kUnsupportedOperator, "only the first output is computed");
-  context.macs = static_cast<uint64_t>(x.count());
+  context.macs = saturating_add(static_cast<uint64_t>(x.count()),
+                                saturating_mul(8, static_cast<uint64_t>(dims_product(x, 0, x.rank > 1 ? 2 : 1))));
   return set_output(context, 0, DType::kF32, x);
 }
 
@@ -145,7 +146,7 @@ Status instance_norm_infer(Context& context) {
   const Shape& x = context.input(0).shape;
   PENLIGHT_TRY(check_norm_vector(context, 1, x.dims[1], "scale"));
   PENLIGHT_TRY(check_norm_vector(context, 2, x.dims[1], "bias"));
-  context.macs = saturating_mul(static_cast<uint64_t>(x.count()), 4);
+  context.macs = norm_work(x.count(), dims_product(x, 0, 2));
   return set_output(context, 0, DType::kF32, x);
 }
 
@@ -169,7 +170,7 @@ Status group_norm_infer(Context& context) {
   const int64_t entries = context.version < 21 ? groups : x.dims[1];
   PENLIGHT_TRY(check_norm_vector(context, 1, entries, "scale"));
   PENLIGHT_TRY(check_norm_vector(context, 2, entries, "bias"));
-  context.macs = saturating_mul(static_cast<uint64_t>(x.count()), 4);
+  context.macs = norm_work(x.count(), dims_product(x, 0, 2));
   return set_output(context, 0, DType::kF32, x);
 }
 

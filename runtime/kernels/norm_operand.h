@@ -1,4 +1,4 @@
-// The shape that the scale and the bias of a row norm must have. SPDX-License-Identifier: Apache-2.0
+// The shape that the scale and the bias of a row norm must have, and its work. SPDX-License-Identifier: Apache-2.0
 #pragma once
 
 #include "shape_rules.h"
@@ -14,6 +14,13 @@ inline Status check_normalised_shape(Context& context, int i, const Shape& x, in
   if (fits) return Status::kOk;
   return context.fail(Status::kUnsupportedOperator, "input %d must have the shape of the %d normalised dimensions", i,
                       x.rank - axis);
+}
+
+/// The work of norms of `rows` with `count` elements in all.
+inline uint64_t norm_work(int64_t count, int64_t rows) {
+  return count == 0
+             ? 0
+             : saturating_add(saturating_mul(static_cast<uint64_t>(count), 4), saturating_mul(static_cast<uint64_t>(rows), 32));
 }
 
 }  // namespace penlight

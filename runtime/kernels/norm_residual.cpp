@@ -34,7 +34,7 @@ Status norm_of_sum_infer(Context& context) {
     PENLIGHT_TRY(check_same_dtype(context, i, 0));
     PENLIGHT_TRY(check_normalised_shape(context, i, x, axis));
   }
-  context.macs = saturating_mul(static_cast<uint64_t>(x.count()), 5);
+  context.macs = saturating_add(norm_work(x.count(), state.rows), static_cast<uint64_t>(x.count()));
   if (context.output_wanted(1)) PENLIGHT_TRY(set_output(context, 1, DType::kF32, x));
   return set_output(context, 0, DType::kF32, x);
 }

@@ -126,7 +126,7 @@ Status top_k_infer(Context& context) {
   s.k = k;
   Shape out = x;
   out.dims[axis] = k;
-  context.macs = saturating_mul(static_cast<uint64_t>(x.count()), static_cast<uint64_t>(k > 0 ? k : 1));
+  context.macs = saturating_mul(static_cast<uint64_t>(x.count()), static_cast<uint64_t>(k > 0 ? k : 1) + 1);
   PENLIGHT_TRY(set_output(context, 0, context.input(0).dtype, out));
   if (context.output_count > 1) PENLIGHT_TRY(set_output(context, 1, DType::kI64, out));
   return add_scratch(context, k, sizeof(int64_t)) ? Status::kOk : scratch_too_large(context);

@@ -90,7 +90,9 @@ Status pairwise_coupling_infer(Context& context) {
     return context.fail(Status::kInvalidProgram, "the number of pairs does not fit that of classes");
   const int64_t out[] = {context.input(0).shape.dims[0], classes};
   if (!add_scratch(context, 2 * (twice + classes) + classes, sizeof(float))) return scratch_too_large(context);
-  context.macs = saturating_mul(static_cast<uint64_t>(out[0]), saturating_mul(4, static_cast<uint64_t>(twice)));
+  // A step takes two products with the matrix, and mostly a few steps are enough.
+  context.macs =
+      saturating_mul(static_cast<uint64_t>(out[0]), saturating_mul(4 + 2 * kCouplingSteps, static_cast<uint64_t>(twice + classes)));
   return set_output(context, 0, DType::kF32, make_shape(out, 2));
 }
 

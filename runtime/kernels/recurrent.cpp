@@ -201,8 +201,9 @@ Status recurrent_infer(Context& context, Recurrence kind) {
   const uint64_t taps = static_cast<uint64_t>(s.features) + static_cast<uint64_t>(s.hidden);
   int64_t lines = 0, tasks = 0, floats = 0;
   if (!checked_mul(s.directions, s.batch, &tasks)) return scratch_too_large(context);
+  // A gate has a curve beside its taps; steps of little or nothing count too.
   context.macs = saturating_mul(saturating_mul(static_cast<uint64_t>(s.steps), static_cast<uint64_t>(tasks)),
-                                saturating_mul(static_cast<uint64_t>(s.gates * s.hidden), taps > 0 ? taps : 1));
+                                saturating_add(saturating_mul(static_cast<uint64_t>(s.gates * s.hidden), taps + 8), 64));
   s.fast = dtype == DType::kF32 && usual_gates(s, kind) && s.clip <= 0.0 && !s.input_forget && !context.input(4).present() &&
            !(kind == Recurrence::kLstm && context.input(7).present());
   if (s.fast) {

@@ -258,9 +258,13 @@ Status reduce_infer(Context& context, uint32_t dtypes) {
     const bool reduced = (mask >> i & 1u) != 0;
     if (!reduced || keep) out.dims[out.rank++] = reduced ? 1 : x.dims[i];
   }
-  context.state_as<ReduceState>() = plan_reduction(x, mask);
-  context.macs = static_cast<uint64_t>(x.count());
-  return set_output(context, 0, context.input(0).dtype, out);
+  const ReduceState s = context.state_as<ReduceState>() = plan_reduction(x, mask);
+  PENLIGHT_TRY(set_output(context, 0, context.input(0).dtype, out));
+  // Sums of nothing and of little count too.
+  const uint64_t work = saturating_mul(static_cast<uint64_t>(out.count()), s.inner > 1 ? 1 : 16),
+                 count = static_cast<uint64_t>(x.count());
+  context.macs = count > work ? count : work;
+  return Status::kOk;
 }
 
 constexpr uint32_t kReduceTypes = (kNumericTypes & ~dtype_bit(DType::kU64));
@@ -295,7 +299,11 @@ Status run_reduce(Context& context, Reduction reduction) {
 
 Status reduce_number_infer(Context& context) { return reduce_infer(context, kReduceTypes); }
 Status reduce_extremum_infer(Context& context) { return reduce_infer(context, kReduceTypes | dtype_bit(DType::kBool)); }
-Status reduce_log_infer(Context& context) { return reduce_infer(context, kFloatTypes); }
+Status reduce_log_infer(Context& context) {
+  PENLIGHT_TRY(reduce_infer(context, kFloatTypes));
+  context.macs = saturating_mul(context.macs, 4);  // an exponential for each, as in a softmax
+  return Status::kOk;
+}
 
 Status reduce_sum_run(Context& context) { return run_reduce(context, Reduction::kSum); }
 Status reduce_mean_run(Context& context) { return run_reduce(context, Reduction::kMean); }

@@ -66,11 +66,43 @@ RoiBox roi_box(const RoiState& s, const T* roi) {
   return box;
 }
 
+struct RoiRange {
+  int64_t begin, end;
+  int64_t size() const { return end - begin; }
+};
+
+/// The samples of a bin that may lie in the image, along one dimension; all others count as zeros.
+RoiRange roi_range(double first, double size, int64_t bin, int64_t samples, int64_t extent) {
+  if (samples == 1 || !(size > 0.0)) return {0, samples};
+  if (!(fabs(first) < __builtin_inf() && size < __builtin_inf())) return {0, 0};
+  const double n = static_cast<double>(samples), before = static_cast<double>(bin);
+  const double low = ((-1.0 - first) / size - before) * n - 2.0;
+  const double high = ((static_cast<double>(extent) - first) / size - before) * n + 2.0;
+  return {!(low > 0.0) ? 0
+          : low < n    ? static_cast<int64_t>(low)
+                       : samples,
+          !(high > 0.0) ? 0
+          : high < n    ? static_cast<int64_t>(high)
+                        : samples};
+}
+
+/// Samples of all bins that are looked at along one dimension.
+uint64_t roi_looked_at(double first, double size, int64_t bins, int64_t samples, int64_t extent) {
+  uint64_t sum = 0;
+  for (int64_t bin = 0; bin < bins; ++bin) {
+    const RoiRange range = roi_range(first, size, bin, samples, extent);
+    if (range.end > range.begin) sum += static_cast<uint64_t>(range.size());
+  }
+  return sum;
+}
+
 template <typename T>
 double roi_bin(const RoiState& s, const RoiBox& box, const T* plane, int64_t height, int64_t width, int64_t row, int64_t column) {
-  double sum = 0, largest = -__builtin_inf();
-  for (int64_t i = 0; i < box.rows; ++i)
-    for (int64_t j = 0; j < box.columns; ++j) {
+  const RoiRange rows = roi_range(box.top, box.bin_height, row, box.rows, height);
+  const RoiRange columns = roi_range(box.left, box.bin_width, column, box.columns, width);
+  double sum = 0, largest = rows.size() < box.rows || columns.size() < box.columns ? 0.0 : -__builtin_inf();
+  for (int64_t i = rows.begin; i < rows.end; ++i)
+    for (int64_t j = columns.begin; j < columns.end; ++j) {
       const double y =
           box.top + (static_cast<double>(row) + (static_cast<double>(i) + 0.5) / static_cast<double>(box.rows)) * box.bin_height;
       const double x =
@@ -84,6 +116,19 @@ double roi_bin(const RoiState& s, const RoiBox& box, const T* plane, int64_t hei
       }
     }
   return s.maximum ? largest : sum / static_cast<double>(box.rows * box.columns);
+}
+
+/// Where the file does not say how many samples a bin has, the boxes do.
+template <typename T>
+Status roi_spend(Context& context, const RoiState& s) {
+  const Shape& x = context.input(0).shape;
+  uint64_t work = 0;
+  for (int64_t r = 0; r < context.output(0).shape.dims[0]; ++r) {
+    const RoiBox box = roi_box(s, context.input(1).as<T>() + r * 4);
+    work = saturating_add(work, saturating_mul(roi_looked_at(box.top, box.bin_height, s.height, box.rows, x.dims[2]),
+                                               roi_looked_at(box.left, box.bin_width, s.width, box.columns, x.dims[3])));
+  }
+  return context.spend(saturating_mul(work, 4 * static_cast<uint64_t>(x.dims[1])));
 }
 
 /// Determinant of a copy, by elimination with the largest pivot.
@@ -149,7 +194,7 @@ Status roi_align_infer(Context& context) {
   int64_t count = 0;
   if (!checked_count(make_shape(out, 4), &count) || (count > 0 && x.count() == 0))
     return context.fail(Status::kShapeMismatch, "the image is empty");
-  const uint64_t samples = s.ratio > 0 ? static_cast<uint64_t>(4 * s.ratio * s.ratio) : 16;
+  const uint64_t samples = s.ratio > 0 ? static_cast<uint64_t>(4 * s.ratio * s.ratio) : 4;  // else `run` counts the others
   context.macs = saturating_mul(static_cast<uint64_t>(count), samples);
   return Status::kOk;
 }
@@ -163,8 +208,11 @@ Status roi_align_run(Context& context) {
     if (image < 0 || image >= x.dims[0])
       return context.fail(Status::kInvalidValue, "batch index %lld is out of range", static_cast<long long>(image));
   }
+  Status status = Status::kOk;
   with_region_type(context.input(0).dtype, [&](auto tag) {
     using T = typename decltype(tag)::Type;
+    if (s.ratio == 0) status = roi_spend<T>(context, s);
+    if (status != Status::kOk) return;
     parallel_for(context_parallel(context), static_cast<size_t>(out.dims[0] * out.dims[1]), [&](size_t i) {
       const int64_t plane = static_cast<int64_t>(i), r = plane / out.dims[1];
       const RoiBox box = roi_box(s, context.input(1).as<T>() + r * 4);
@@ -175,7 +223,7 @@ Status roi_align_run(Context& context) {
                                       k / s.width, k % s.width));
     });
   });
-  return Status::kOk;
+  return status;
 }
 
 Status affine_grid_infer(Context& context) {
@@ -232,8 +280,11 @@ Status det_infer(Context& context) {
   int64_t numbers = 0;
   if (x.dims[x.rank - 2] != n) return context.fail(Status::kShapeMismatch, "the matrices are not square");
   if (!checked_mul(n, n, &numbers) || !add_scratch(context, numbers, sizeof(double))) return scratch_too_large(context);
-  context.macs = saturating_mul(static_cast<uint64_t>(x.count()), static_cast<uint64_t>(n));
-  return set_output(context, 0, context.input(0).dtype, make_shape(x.dims, x.rank - 2));
+  const Shape out = make_shape(x.dims, x.rank - 2);
+  PENLIGHT_TRY(set_output(context, 0, context.input(0).dtype, out));
+  context.macs = saturating_add(saturating_mul(static_cast<uint64_t>(x.count()), static_cast<uint64_t>(n)),
+                                static_cast<uint64_t>(out.count()));
+  return Status::kOk;
 }
 
 Status det_run(Context& context) {

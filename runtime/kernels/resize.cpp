@@ -175,7 +175,10 @@ Status resize_infer(Context& context) {
     if (state.taps[i] == 0 || !checked_mul(out.dims[i], state.taps[i], &own) || !checked_add(entries, own, &entries))
       return scratch_too_large(context);
   }
-  context.macs = saturating_mul(static_cast<uint64_t>(out.count()), taps);
+  // A tap has one step for each dimension.
+  context.macs = saturating_add(
+      saturating_mul(static_cast<uint64_t>(out.count()), saturating_mul(taps, static_cast<uint64_t>(x.rank) / 2 + 1)),
+      saturating_mul(4, static_cast<uint64_t>(out.count() == 0 ? 0 : entries)));
   return add_scratch(context, entries, sizeof(ResizeTap)) ? Status::kOk : scratch_too_large(context);
 }
 

@@ -29,7 +29,9 @@ Status scatter_operands(Context& context, ScatterState* state) {
     }
   if (text != nullptr) return context.fail(Status::kInvalidProgram, "reduction '%s' is not known", text);
   if (state->reduction != ScatterReduction::kNone) PENLIGHT_TRY(check_dtype(context, 0, kNumericTypes));
-  context.macs = static_cast<uint64_t>(context.input(0).shape.count());
+  const auto updates =
+      saturating_add(static_cast<uint64_t>(context.input(1).shape.count()), static_cast<uint64_t>(context.input(2).shape.count()));
+  context.macs = saturating_add(static_cast<uint64_t>(context.input(0).shape.count()), saturating_mul(2, updates));
   return set_output(context, 0, context.input(0).dtype, context.input(0).shape);
 }
 

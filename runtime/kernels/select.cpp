@@ -31,7 +31,7 @@ Status non_zero_infer(Context& context) {
   const Tensor& x = context.input(0);
   const int64_t out[] = {x.shape.rank, x.shape.count()};
   context.sized_by_data = true;
-  context.macs = static_cast<uint64_t>(x.shape.count());
+  context.macs = saturating_mul(static_cast<uint64_t>(x.shape.count()), static_cast<uint64_t>(x.shape.rank) + 1);
   return set_output(context, 0, DType::kI64, make_shape(out, 2));
 }
 
@@ -76,7 +76,7 @@ Status compress_infer(Context& context) {
   if (s.axis < 0) out.rank = 1;
   out.dims[s.axis < 0 ? 0 : s.axis] = entries < s.size ? entries : s.size;
   context.sized_by_data = true;
-  context.macs = static_cast<uint64_t>(x.count());
+  context.macs = saturating_add(static_cast<uint64_t>(x.count()), static_cast<uint64_t>(entries));
   return set_output(context, 0, context.input(0).dtype, out);
 }
 
@@ -94,7 +94,7 @@ Status compress_run(Context& context) {
   context.output(0).shape.dims[s.axis < 0 ? 0 : s.axis] = found;
   const size_t row = static_cast<size_t>(s.inner) * dtype_size(context.input(0).dtype);
   char* to = context.output(0).as<char>();
-  for (int64_t o = 0; row > 0 && o < s.outer; ++o) {
+  for (int64_t o = 0; row > 0 && found > 0 && o < s.outer; ++o) {
     int64_t written = 0;
     for (int64_t i = 0; i < condition.shape.dims[0] && written < found; ++i) {
       if (condition.as<uint8_t>()[i] == 0 || i >= s.size) continue;

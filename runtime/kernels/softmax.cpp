@@ -70,7 +70,8 @@ Status softmax_infer(Context& context) {
   s.outer = dims_product(x, 0, axis);
   s.width = x.rank == 0 ? 1 : dims_product(x, axis, flattens ? x.rank : axis + 1);
   s.inner = flattens ? 1 : dims_product(x, axis + 1, x.rank);
-  context.macs = saturating_mul(static_cast<uint64_t>(x.count()), 4);
+  const uint64_t lines = x.count() == 0 ? 0 : static_cast<uint64_t>(s.outer * s.inner);
+  context.macs = saturating_add(saturating_mul(static_cast<uint64_t>(x.count()), 4), saturating_mul(lines, 32));
   return set_output(context, 0, context.input(0).dtype, x);
 }
 

@@ -54,7 +54,7 @@ bool read_integer(const char* text, int64_t* value) {
 
 Status to_number_infer(Context& context, DType dtype) {
   PENLIGHT_TRY(check_texts(context, 0));
-  context.macs = static_cast<uint64_t>(context.input(0).shape.count());
+  context.macs = saturating_mul(2, text_work(context.input(0)));
   return set_output(context, 0, dtype, text_shape(context.input(0)));
 }
 

@@ -73,7 +73,9 @@ Status string_case_infer(Context& context) {
   Shape out = text_shape(context.input(0));
   int64_t width = text_width(context.input(0));
   if (!checked_add(width, width / 2, &width)) return context.fail(Status::kShapeMismatch, "the strings are too wide");
-  context.macs = static_cast<uint64_t>(context.input(0).shape.count());
+  uint64_t depth = 1;  // of the search for a character's range
+  while (context.input(1).shape.dims[0] >> depth != 0) ++depth;
+  context.macs = saturating_mul(text_work(context.input(0)), depth);
   PENLIGHT_TRY(append_dim(context, &out, width));
   return set_output(context, 0, DType::kU8, out);
 }
@@ -113,7 +115,7 @@ Status string_match_infer(Context& context) {
   const Shape& table = context.input(1).shape;
   if (context.input(2).shape.count() != 256 || context.input(3).shape.count() != table.dims[0] || table.dims[0] < 1)
     return context.fail(Status::kInvalidProgram, "the automaton's tables have sizes that do not fit together");
-  context.macs = static_cast<uint64_t>(context.input(0).shape.count());
+  context.macs = text_work(context.input(0));
   return set_output(context, 0, DType::kBool, text_shape(context.input(0)));
 }
 

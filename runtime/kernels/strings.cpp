@@ -19,7 +19,7 @@ Status pair_infer(Context& context, Shape* out) {
 
 uint64_t pair_cost(const Context& context, int64_t pairs) {
   const uint64_t bytes = static_cast<uint64_t>(text_width(context.input(0))) + static_cast<uint64_t>(text_width(context.input(1)));
-  return saturating_mul(static_cast<uint64_t>(pairs), bytes);
+  return saturating_mul(static_cast<uint64_t>(pairs), bytes + kTextWork);
 }
 
 /// Calls body(output number, string of x, string of y).
@@ -194,7 +194,8 @@ Status string_split_infer(Context& context) {
   PENLIGHT_TRY(append_dim(context, &out, s.pieces));
   PENLIGHT_TRY(append_dim(context, &out, width));
   PENLIGHT_TRY(set_output(context, 0, DType::kU8, out));
-  context.macs = saturating_mul(2, static_cast<uint64_t>(context.input(0).shape.count()));
+  // At each place the separator may be compared to its end.
+  context.macs = saturating_mul(2 + static_cast<uint64_t>(separator.size) / 8, text_work(context.input(0)));
   return Status::kOk;
 }
 

@@ -41,6 +41,13 @@ inline void write_text(uint8_t* to, int64_t width, const Text& text) {
 /// The shape of a tensor of strings without their bytes.
 inline Shape text_shape(const Tensor& texts) { return make_shape(texts.shape.dims, texts.shape.rank - 1); }
 
+constexpr uint64_t kTextWork = 4;  // to find a string and its end, in bytes
+
+/// What looking at all strings counts: one for each byte, and more for each string.
+inline uint64_t text_work(const Tensor& texts) {
+  return saturating_mul(static_cast<uint64_t>(text_shape(texts).count()), static_cast<uint64_t>(text_width(texts)) + kTextWork);
+}
+
 /// `shape` with one more dimension; refuses more than kMaxRank.
 inline Status append_dim(Context& context, Shape* shape, int64_t dim) {
   if (shape->rank >= kMaxRank) return context.fail(Status::kShapeMismatch, "output 0 has more than %d dimensions", kMaxRank);

@@ -47,6 +47,41 @@ Status check_trees(Context& context, const TreeState& s) {
   return Status::kOk;
 }
 
+/// The steps to the leaf of one tree that takes longest, its weights among them; all nodes where the tree is deeper than usual.
+/// `left`: nodes to visit in all, for trees may share some.
+uint64_t tree_steps(Context& context, const TreeState& s, int32_t root, int64_t* left) {
+  constexpr int kMostWaiting = 64;
+  struct Waiting {
+    int32_t node;
+    uint32_t depth;
+  } waiting[kMostWaiting + 1];
+  const auto *children = context.input(kChildren).as<int32_t>(), *starts = context.input(kStarts).as<int32_t>();
+  uint64_t longest = 1;
+  int count = 0;
+  waiting[count++] = {root, 1};
+  while (count > 0) {
+    const Waiting at = waiting[--count];
+    if (count + 2 > kMostWaiting || --*left < 0)
+      return static_cast<uint64_t>(s.nodes) + static_cast<uint64_t>(context.input(kTargets).shape.count());
+    if ((context.input(kModes).as<uint8_t>()[at.node] & ~kMissingIsTrue) != kLeaf) {
+      for (int side = 0; side < 2; ++side) waiting[count++] = {children[2 * at.node + side], at.depth + 1};
+      continue;
+    }
+    const uint64_t steps = uint64_t{at.depth} + static_cast<uint64_t>(starts[at.node + 1] - starts[at.node]);
+    longest = steps > longest ? steps : longest;
+  }
+  return longest;
+}
+
+/// Of one row.
+uint64_t ensemble_steps(Context& context, const TreeState& s) {
+  uint64_t sum = static_cast<uint64_t>(s.targets);
+  int64_t left = 2 * s.nodes + s.trees;
+  for (int64_t i = 0; i < s.trees; ++i)
+    sum = saturating_add(sum, tree_steps(context, s, context.input(kRoots).as<int32_t>()[i], &left));
+  return sum;
+}
+
 Status check_tree_tables(Context& context, const TreeState& s) {
   const int64_t sizes[] = {0,  s.nodes, s.nodes, 2 * s.nodes, s.nodes, s.nodes + 1, context.input(kWeights).shape.count(),
                            -1, s.trees};
@@ -149,7 +184,7 @@ Status tree_ensemble_infer(Context& context) {
   int64_t scratch = 0;
   if (!checked_mul(tree_tasks(s), 2 * s.targets, &scratch) || !add_scratch(context, scratch, sizeof(double)))
     return scratch_too_large(context);
-  context.macs = saturating_mul(static_cast<uint64_t>(s.rows), static_cast<uint64_t>(s.trees));
+  context.macs = saturating_mul(static_cast<uint64_t>(s.rows), ensemble_steps(context, s));
   return Status::kOk;
 }
 

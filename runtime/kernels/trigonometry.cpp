@@ -27,7 +27,7 @@ Status run_real(Context& context, RealFunction function) {
 
 Status real_infer(Context& context) {
   PENLIGHT_TRY(check_dtype(context, 0, kFloatTypes));
-  context.macs = static_cast<uint64_t>(context.input(0).shape.count());
+  context.macs = saturating_mul(static_cast<uint64_t>(context.input(0).shape.count()), 16);  // as a power
   return set_output(context, 0, context.input(0).dtype, context.input(0).shape);
 }
 

@@ -133,17 +133,19 @@ template <>
   unary_16bit(function, parameters, x.as<BFloat>(), y.as<BFloat>(), n);
 }
 
-Status unary_shape(Context& context, uint32_t dtypes) {
+constexpr uint64_t kCurveWork = 8;  // of an exponential, a logarithm and what is made of them
+
+Status unary_shape(Context& context, uint32_t dtypes, uint64_t work = 1) {
   PENLIGHT_TRY(check_dtype(context, 0, dtypes));
-  context.macs = static_cast<uint64_t>(context.input(0).shape.count());
+  context.macs = saturating_mul(static_cast<uint64_t>(context.input(0).shape.count()), work);
   return set_output(context, 0, context.input(0).dtype, context.input(0).shape);
 }
 
-Status unary_parametric(Context& context, double alpha, double beta) {
+Status unary_parametric(Context& context, double alpha, double beta, uint64_t work = 1) {
   UnaryParameters& parameters = context.state_as<UnaryParameters>();
   parameters.alpha = static_cast<float>(context.attributes->real("alpha", alpha));
   parameters.beta = static_cast<float>(context.attributes->real("beta", beta));
-  return unary_shape(context, kFloatTypes);
+  return unary_shape(context, kFloatTypes, work);
 }
 
 Status run_unary(Context& context, Unary function) {
@@ -166,6 +168,11 @@ Status unary_float_infer(Context& context) {
   return unary_shape(context, kFloatTypes);
 }
 
+Status unary_curve_infer(Context& context) {
+  context.state_as<UnaryParameters>() = UnaryParameters{};
+  return unary_shape(context, kFloatTypes, kCurveWork);
+}
+
 Status unary_signed_infer(Context& context) {
   context.state_as<UnaryParameters>() = UnaryParameters{};
   return unary_shape(context, kFloatTypes | kSignedTypes);
@@ -177,13 +184,13 @@ Status unary_numeric_infer(Context& context) {
 }
 
 Status leaky_relu_infer(Context& context) { return unary_parametric(context, 0.01, 0.0); }
-Status elu_infer(Context& context) { return unary_parametric(context, 1.0, 0.0); }
+Status elu_infer(Context& context) { return unary_parametric(context, 1.0, 0.0, kCurveWork); }
 Status thresholded_relu_infer(Context& context) { return unary_parametric(context, 1.0, 0.0); }
 Status hard_sigmoid_infer(Context& context) { return unary_parametric(context, 0.2, 0.5); }
-Status swish_infer(Context& context) { return unary_parametric(context, 1.0, 0.0); }
+Status swish_infer(Context& context) { return unary_parametric(context, 1.0, 0.0, kCurveWork); }
 
 Status celu_infer(Context& context) {
-  PENLIGHT_TRY(unary_parametric(context, 1.0, 0.0));
+  PENLIGHT_TRY(unary_parametric(context, 1.0, 0.0, kCurveWork));
   if (!(context.state_as<UnaryParameters>().alpha != 0.0f)) return context.fail(Status::kInvalidProgram, "alpha must not be 0");
   return Status::kOk;
 }
@@ -192,7 +199,7 @@ Status selu_infer(Context& context) {
   UnaryParameters& parameters = context.state_as<UnaryParameters>();
   parameters.alpha = static_cast<float>(context.attributes->real("alpha", 1.67326319217681884765625));
   parameters.beta = static_cast<float>(context.attributes->real("gamma", 1.05070102214813232421875));
-  return unary_shape(context, kFloatTypes);
+  return unary_shape(context, kFloatTypes, kCurveWork);
 }
 
 Status gelu_infer(Context& context) {
@@ -201,7 +208,7 @@ Status gelu_infer(Context& context) {
   if (!exact && strcmp(approximate, "tanh") != 0)
     return context.fail(Status::kInvalidProgram, "approximate is '%s', expected 'none' or 'tanh'", approximate);
   context.state_as<UnaryParameters>() = UnaryParameters{exact ? 0.0f : 1.0f, 0.0f};
-  return unary_shape(context, kFloatTypes);
+  return unary_shape(context, kFloatTypes, kCurveWork);
 }
 
 Status gelu_run(Context& context) {

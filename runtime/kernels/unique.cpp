@@ -24,7 +24,7 @@ int unique_compare(C a, C b) {
 template <typename T>
 int unique_compare_slices(const T* x, const UniqueState& s, int64_t a, int64_t b) {
   using C = typename Element<T>::Compute;
-  for (int64_t o = 0; o < s.outer; ++o) {
+  for (int64_t o = 0; s.inner > 0 && o < s.outer; ++o) {
     const T *left = x + (o * s.slices + a) * s.inner, *right = x + (o * s.slices + b) * s.inner;
     for (int64_t i = 0; i < s.inner; ++i) {
       const int sign = unique_compare(static_cast<C>(left[i]), static_cast<C>(right[i]));
@@ -75,7 +75,7 @@ void unique_by_appearance(const UniqueState& s, const UniqueWork& work, int64_t 
 void unique_write(Context& context, const UniqueState& s, const UniqueWork& work, int64_t groups) {
   const size_t row = static_cast<size_t>(s.inner) * dtype_size(context.input(0).dtype);
   char* to = context.output(0).as<char>();
-  for (int64_t o = 0; row > 0 && o < s.outer; ++o) {
+  for (int64_t o = 0; row > 0 && groups > 0 && o < s.outer; ++o) {
     for (int64_t g = 0; g < groups; ++g, to += row)
       memcpy(to, context.input(0).as<char>() + static_cast<size_t>(o * s.slices + work.first[g]) * row, row);
   }
@@ -117,7 +117,7 @@ Status unique_infer(Context& context) {
   context.sized_by_data = true;
   uint64_t depth = 1;
   while (s.slices >> depth != 0) ++depth;
-  context.macs = saturating_mul(2 * depth, static_cast<uint64_t>(x.count() > s.slices ? x.count() : s.slices));
+  context.macs = saturating_mul(4 * depth, static_cast<uint64_t>(x.count() > s.slices ? x.count() : s.slices));
   for (int i = 0; i < 3; ++i)
     if (!add_scratch(context, s.slices, sizeof(int64_t))) return scratch_too_large(context);
   for (int i = 1; i < context.output_count; ++i)

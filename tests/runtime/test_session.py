@@ -328,6 +328,58 @@ def test_what_has_no_channels_takes_of_the_budget_too(operator, dtype, x, w, out
         session.prepare([np.zeros(x, dtype), np.zeros(w, dtype)])
 
 
+@pytest.mark.parametrize(
+    ("operator", "shapes", "attributes"),
+    [
+        ("ReduceSum", [(5000, 0)], {"axes": [1]}),
+        ("Conv", [(1, 1, 2, 2), (1, 1, 2, 2)], {"dilations": [500, 500], "pads": [500] * 4, "strides": [500, 500]}),
+        ("ConvTranspose", [(1, 1, 4), (1, 1, 1)], {"output_shape": [40_000], "strides": [10_000]}),
+        ("MatMul", [(1000, 1, 1), (1000, 1, 1)], {}),
+        ("LayerNormalization", [(1000, 1), (1,)], {}),
+        ("Tanh", [(5000,)], {}),
+        ("Attention", [(1, 1, 80, 1)] * 3, {}),
+    ],
+)
+def test_what_stands_around_little_work_takes_of_the_budget(operator, shapes, attributes):
+    """Calls, clearing and curves, where there are few products or none."""
+    builder = PenBuilder()
+    values = [builder.input(f"x{i}", "float32", shape) for i, shape in enumerate(shapes)]
+    builder.node(operator, values, ["y"], version=11 if operator == "ReduceSum" else None, **attributes)
+    session = runtime.Program(builder.build()).session(mac_budget=10_000)
+    with pytest.raises(runtime.BudgetExceeded):
+        session.prepare([np.zeros(shape, np.float32) for shape in shapes])
+
+
+@pytest.mark.parametrize(("operator", "attributes"), [("Unique", {"axis": 1}), ("Compress", {"axis": 1})])
+def test_nothing_is_not_looked_at_plane_by_plane(operator, attributes):
+    """2^40 planes without elements would take minutes."""
+    builder = PenBuilder()
+    values = [builder.input("x", "float32", (2**40, 0, 1))]
+    if operator == "Compress":
+        values.append(builder.input("c", "bool", (0,)))
+    builder.output(builder.node(operator, values, ["y"], **attributes), "float32", [None] * 3)
+    arrays = [np.zeros((2**40, 0, 1), np.float32), np.zeros(0, bool)][: len(values)]
+    assert runtime.Program(builder.build()).session().run(arrays)["y"].shape == (2**40, 0, 1)
+
+
+def roi_session(boxes, mac_budget=0):
+    builder = PenBuilder()
+    values = [builder.input("x", "float32", (1, 1, 4, 4)), builder.constant("rois", np.array(boxes, np.float32))]
+    values.append(builder.constant("images", np.zeros(len(boxes), np.int64)))
+    y = builder.node("RoiAlign", values, ["y"], output_height=2, output_width=2)
+    builder.output(y, "float32", [len(boxes), 1, 2, 2])
+    return runtime.Program(builder.build()).session(mac_budget=mac_budget)
+
+
+def test_samples_beside_an_image_take_no_time_and_those_inside_take_of_the_budget():
+    huge, image = [-1e9, -1e9, 1e9, 1e9], np.ones((1, 1, 4, 4), np.float32)
+    assert np.all(roi_session([huge] * 1000).run([image])["y"] < 1e-4)
+    assert np.allclose(roi_session([[0, 0, 4, 4]]).run([image])["y"], 1.0)
+    with pytest.raises(runtime.BudgetExceeded):
+        roi_session([[0, 0, 4, 4]] * 10, mac_budget=400).run([image])
+    roi_session([[0, 0, 4, 4]] * 10, mac_budget=4000).run([image])
+
+
 def test_phases_of_a_transposed_convolution_are_not_looked_at_one_by_one():
     builder = PenBuilder()
     values = [builder.input(name, "float32", (1, 1, 1, 1)) for name in ("x", "w")]
