@@ -52,7 +52,10 @@ Status pool_infer(Context& context, uint32_t dtypes) {
   PENLIGHT_TRY(set_output(context, 0, context.input(0).dtype, window_output_shape(state.window, x.dims[0], x.dims[1])));
   uint64_t taps = 1;
   for (int d = 0; d < state.window.rank; ++d) taps = saturating_mul(taps, static_cast<uint64_t>(state.window.kernel[d]));
-  context.macs = saturating_mul(taps, static_cast<uint64_t>(context.output(0).shape.count()));
+  const bool fast = context.input(0).dtype == DType::kF32 && state.window.rank <= 2 && !context.output_wanted(1);
+  if (!fast) taps = saturating_add(saturating_mul(taps, 2), 4);  // each is looked for
+  context.macs = saturating_add(saturating_mul(taps, static_cast<uint64_t>(context.output(0).shape.count())),
+                                saturating_mul(4, static_cast<uint64_t>(dims_product(x, 0, 2))));
   int64_t floats = 0;
   if (state.window.rank <= 2 && !pool2d_scratch_floats(pool2d_of_state(state, 0), context.threads(), &floats))
     return scratch_too_large(context);
@@ -110,8 +113,9 @@ Status global_pool_infer(Context& context) {
   const Shape& x = context.input(0).shape;
   Shape out = x;
   for (int d = 2; d < x.rank; ++d) out.dims[d] = 1;
-  context.macs = static_cast<uint64_t>(x.count());
-  return set_output(context, 0, context.input(0).dtype, out);
+  PENLIGHT_TRY(set_output(context, 0, context.input(0).dtype, out));
+  context.macs = saturating_add(static_cast<uint64_t>(x.count()), static_cast<uint64_t>(out.count()));
+  return Status::kOk;
 }
 
 template <typename Reduce>
