@@ -53,6 +53,17 @@ def other_sizes(sizes: Mapping[str, int], dims: Mapping[str, Any] | None = None)
         yield dict(zip(sizes, chosen, strict=True))
 
 
+def smallest_sizes(sizes: Mapping[str, int], dims: Mapping[str, Any] | None = None) -> Iterator[dict[str, int]]:
+    """The least size of every dimension, at least 1, since programs branch there; then that of each dimension alone.
+
+    Args:
+        dims: as in `other_sizes`.
+    """
+    least = {name: max(1, dims[name].min) if dims and name in dims else 1 for name in sizes}
+    alone = [{**sizes, name: size} for name, size in least.items()] if len(sizes) > 1 else []
+    yield from (each for each in (least, *alone) if each != dict(sizes))
+
+
 def resize(ports: Sequence[Port], arrays: Mapping[str, np.ndarray], sizes: Mapping[str, int]) -> Arrays:
     """The same numbers repeated or cut, in reversed order, at other sizes."""
     result: Arrays = {}

@@ -80,10 +80,10 @@ def exported():
     return export(Model().eval(), pl.randn(2, 4, 3), dynamic={"x": {0: "batch", 1: "time"}})
 
 
-def test_engines_agree_at_two_sizes(exported):
+def test_engines_agree_at_three_sizes(exported):
     assert exported.report.ok and exported.refusal is None
     assert {row.pair for row in exported.report.rows} == {"eager / onnxruntime", "eager / edge", "onnxruntime / edge"}
-    assert len({tuple(row.sizes.items()) for row in exported.report.rows}) == 2
+    assert len({tuple(row.sizes.items()) for row in exported.report.rows}) == 3
 
 
 def test_each_operator_is_one_function(exported):

@@ -9,6 +9,8 @@ from penlight import nn
 from penlight.symbolic import parse_expression
 from penlight_export import export
 from penlight_export.engines import OnnxEngine
+from penlight_export.errors import VerifyError
+from penlight_runtime import Program
 
 
 def run(exported, **inputs):
@@ -45,7 +47,7 @@ def test_nested_inputs_have_names(by_name):
     assert made.report.ok and made.refusal is None
     assert names(made) == ["x", "state.h", "state.c"]
     assert [port.name for port in made.onnx_model.graph.output] == ["y", "next.h", "next.c"]
-    assert sizes(made, "batch")[0] == 2 and len(sizes(made, "batch")) == 2
+    assert sizes(made, "batch") == [1, 2, 3]
 
 
 def test_a_range_is_kept_to():
@@ -54,6 +56,31 @@ def test_a_range_is_kept_to():
         lambda x: table(pl.arange(x.shape[1])) + x, pl.randn(2, 8, 4), dynamic={"x": {0: "batch", 1: pl.Dim("time", max=8)}}
     )
     assert max(sizes(made, "time")) == 8 and min(sizes(made, "time")) < 8
+
+
+BRANCHES = [lambda x: x * 10 if x.shape[0] > 2 else x, lambda x: x + 1 if x.shape[0] == 1 else x]
+
+
+@pytest.mark.parametrize("branch", BRANCHES)
+def test_a_branch_on_a_size_shows_at_the_smallest(branch):
+    """The two traces take the same side, so that nothing else tells."""
+    with pytest.raises(VerifyError, match=r"if it branches on a size, .*Dim\(name, min=\.\.\.\).*, b=1: ") as caught:
+        export(branch, pl.ones(3, 2), dynamic={"x": {0: "b"}})
+    assert {row.sample for row in caught.value.report.rows if not row.ok} == {"smallest sizes"}
+    made = export(branch, pl.ones(3, 2), dynamic={"x": {0: pl.Dim("b", min=3)}})
+    np.testing.assert_array_equal(run(made, x=np.ones((3, 2), np.float32))["output"], branch(pl.ones(3, 2)).numpy())
+    assert min(sizes(made, "b")) == 3
+
+
+def test_a_module_may_refuse_the_smallest_sizes():
+    def wide(x, y):
+        if x.shape[0] < 2:
+            raise ValueError("too few")
+        return x.sum(0) + y
+
+    made = export(wide, (pl.ones(3, 2), pl.ones(4, 2)), dynamic={"x": {0: "a"}, "y": {0: "b"}})
+    assert min(sizes(made, "a")) == 3 and sizes(made, "b") == [1, 4, 5]
+    assert made.refusal is None and Program(made.program).golden()[0].inputs["x"].shape == (3, 2)
 
 
 def test_a_fixed_range_is_one_size():
@@ -68,7 +95,7 @@ def test_a_size_derived_from_another_one():
     dynamic = {"a": {0: "2*n"}, "b": {0: "n"}}
     made = export(interleave, (pl.randn(6, 3), pl.randn(3, 3)), dynamic=dynamic)
     dims = [port.type.tensor_type.shape.dim[0].dim_param for port in made.onnx_model.graph.input]
-    assert dims == ["2*n", "n"] and len(sizes(made, "n")) == 2
+    assert dims == ["2*n", "n"] and sizes(made, "n") == [1, 3, 4]
     a, b = np.ones((10, 3), np.float32), np.zeros((5, 3), np.float32)
     np.testing.assert_array_equal(run(made, a=a, b=b)["output"], np.full((5, 3), 2, np.float32))
 
