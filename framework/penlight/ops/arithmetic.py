@@ -6,7 +6,7 @@ from __future__ import annotations
 from typing import Any, ClassVar
 
 from penlight.dtype import bool_, int64
-from penlight.ops.broadcast import broadcast_shapes, floating, operand, promote, reduced, same_dtype, unbroadcast
+from penlight.ops.broadcast import broadcast_shapes, constant, floating, operand, promote, reduced, same_dtype, unbroadcast
 from penlight.ops.dispatch import apply, shortcut
 from penlight.ops.elementwise import Unary, ceil, floor, log
 from penlight.ops.operator import Operator, Spec
@@ -381,6 +381,7 @@ def where(condition: Tensor, input: Any, other: Any) -> Tensor:
     """Returns `input` where `condition` (bool) holds, else `other`; all three broadcast."""
     if not isinstance(input, Tensor) and not isinstance(other, Tensor):
         input = operand(input)
+        input = constant(input.item(), input.dtype, condition) if condition.device.type != "cpu" else input
     return apply(_WHERE, condition, *promote(input, other))
 
 

@@ -10,6 +10,7 @@ import numpy as np
 
 from penlight import _native
 from penlight.backends.backend import backend_of
+from penlight.dtype import bfloat16, float16, float32, int64
 from penlight.errors import ArgumentError, DTypeError, ShapeError
 from penlight.ops.arithmetic import clamp, where
 from penlight.ops.dispatch import apply
@@ -103,7 +104,8 @@ def cross_entropy(
         label_smoothing: this share of the probability is spread evenly over all classes.
 
     Raises:
-        ShapeError: the shapes do not fit. IndexError: a class is out of range (on a GPU nobody looks: it would wait for it).
+        ShapeError: the shapes do not fit. IndexError: a class is out of range; on a GPU, where nobody waits to look, the loss
+            of such a row and its gradient are NaN instead (PyTorch's process ends by a device-side assert).
     """
     _check_reduction("cross_entropy", reduction)
     if target.dtype.is_floating_point:
@@ -116,7 +118,10 @@ def cross_entropy(
         )
     rows, flat = _class_rows(input), target.reshape(-1)
     _check_classes(flat, rows, ignore_index)
-    if _writes_gradient(rows, weight):
+    is_fused, marks = _writes_gradient(rows, weight), None
+    if not ((is_fused or weight is None) and _has_own_kernel(rows, flat)):
+        flat, marks = _in_range(flat, rows.shape[1], ignore_index)
+    if is_fused:
         losses = apply(FusedCrossEntropy(ignore_index, float(label_smoothing)), rows, flat, weight)[0]
         counts = None if weight is None or reduction != "mean" else _class_weights(flat, weight, ignore_index)
     elif weight is not None:
@@ -124,6 +129,7 @@ def cross_entropy(
     else:
         losses = apply(CrossEntropy(ignore_index, float(label_smoothing)), rows, flat)[0]
         counts = None
+    losses = losses if marks is None else losses * marks.to(losses.dtype)
     if reduction == "none":
         return losses.reshape(tuple(target.shape))
     if reduction == "sum":
@@ -164,6 +170,21 @@ def _check_classes(target: Tensor, rows: Tensor, ignore_index: int) -> None:
                 f"cross_entropy: classes {lowest}..{highest} are out of range for {rows.shape[1]} logits; "
                 "check the labels, or the out_features of the last layer"
             )
+
+
+def _in_range(target: Tensor, classes: int, ignore_index: int) -> tuple[Tensor, Tensor | None]:
+    """On a device, the target with 0 for classes out of range, and NaN for these rows, else 1; the CPU has looked before."""
+    if type(target._data) is np.ndarray:
+        return target, None
+    is_valid = (target == ignore_index) | ((target >= 0) & (target < classes))
+    counted = is_valid.to(float32)
+    return where(is_valid, target, 0), counted / counted  # 0 / 0 is NaN
+
+
+def _has_own_kernel(rows: Tensor, target: Tensor) -> bool:
+    """Whether the loss runs in a kernel of ours, which gives NaN for a class out of range by itself."""
+    is_taken = target.dtype is int64 and rows.dtype in (float32, float16, bfloat16)
+    return is_taken and backend_of(rows._data).kernel(CrossEntropy.name) is not None
 
 
 def _writes_gradient(rows: Tensor, weight: Tensor | None) -> bool:
@@ -211,14 +232,19 @@ def _soft_cross_entropy(input: Tensor, target: Tensor, weight: Tensor | None, re
 def nll_loss(
     input: Tensor, target: Tensor, weight: Tensor | None = None, ignore_index: int = -100, reduction: str = "mean"
 ) -> Tensor:
-    """Returns the negative log-likelihood of log-probabilities (N, C) at integer classes (N,); see `cross_entropy`."""
+    """Returns the negative log-likelihood of log-probabilities (N, C) at integer classes (N,); see `cross_entropy`.
+
+    A class out of range is an IndexError, and on a GPU NaN in its row.
+    """
     _check_reduction("nll_loss", reduction)
     rows, flat = _class_rows(input), target.reshape(-1)
     _check_classes(flat, rows, ignore_index)
+    flat, marks = _in_range(flat, rows.shape[1], ignore_index)
     kept = flat != ignore_index
     safe = where(kept, flat, 0)
     counts = kept.to(rows.dtype) if weight is None else where(kept, weight.index_select(0, safe), 0.0)
     losses = -rows.gather(1, safe.unsqueeze(1)).squeeze(1) * counts
+    losses = losses if marks is None else losses * marks.to(losses.dtype)
     if reduction == "none":
         return losses.reshape(tuple(target.shape))
     return losses.sum() / counts.sum() if reduction == "mean" else losses.sum()

@@ -106,6 +106,12 @@ def test_mixed_devices_are_refused_by_their_names(fake_cuda, places):
         a.add_(b)
 
 
+def test_numbers_go_where_the_tensors_are(fake_cuda):
+    x = pl.tensor([1.0, 2.0], device="cuda:1")
+    for result in (pl.where(x > 1, 5.0, -1.0), (x - 2) * 6 + 5, pl.where(x > 1, x + 3, -1)):
+        assert result.device == x.device and result.tolist() == [-1.0, 5.0]
+
+
 def test_the_device_in_use_comes_back_after_an_error(fake_cuda):
     with pytest.raises(ValueError, match="matmul"):
         pl.ones(2, 3, device="cuda:1") @ pl.ones(2, 3, device="cuda:1")
