@@ -39,6 +39,7 @@ BODY_OPERATORS = frozenset({"If", "Loop", "Scan", "SequenceMap"})  # of ai.onnx;
 SOURCE = "penlight.source"
 MODULE_PATH = "penlight.module_path"
 NO_BODIES = "penlight.no_bodies"  # in a graph's meta while passes run over it: none of its nodes has any
+BUILT = "penlight.built"  # in the meta of a model that was built here, so that it has nothing that only files have
 STATES = "penlight.states"  # in a graph's meta: what its last inputs and its last outputs are, before and after a run
 
 
@@ -101,6 +102,8 @@ def function_to_proto(function: Function) -> bytes:
 
 def is_annotated(model: Model) -> bool:
     """Whether a model says on which devices it runs, or has ONNX's annotations of quantization."""
+    if BUILT in model.meta:
+        return False  # to ask a value for its meta makes one
     values = (value for graph in all_graphs(model.graph) for value in all_values(graph))
     return bool(model.device_configurations) or any("quant_parameter_tensor_names" in value.meta for value in values if value.meta)
 
@@ -264,7 +267,8 @@ def replace_node(old: Node, new: Sequence[Node], outputs: Sequence[Value | None]
     Names, types and shapes of the old outputs live on, so that graph outputs keep their names. None: the output has no use.
     """
     graph = graph_of(old)
-    graph.insert_before(old, new)
+    if new:
+        graph.insert_before(old, new)
     for before, after in zip(old.outputs, outputs, strict=True):
         if after is not None:
             _take_over(before, after)
@@ -349,7 +353,7 @@ def all_nodes(graph: Graph) -> Iterator[Node]:
 def _nodes_and_bodies(graph: Graph) -> Iterator[Node]:
     for node in graph:
         yield node
-        if (node.op_type in BODY_OPERATORS or node.domain) and node.attributes:
+        if may_have_bodies(node):
             for body in bodies_of(node):
                 yield from all_nodes(body)
 
@@ -358,9 +362,14 @@ def all_graphs(graph: Graph) -> Iterator[Graph]:
     """A graph and the bodies of its nodes, those inside of bodies too."""
     yield graph
     for node in () if NO_BODIES in graph.meta else graph:
-        if node.op_type in BODY_OPERATORS or node.domain:
+        if may_have_bodies(node):
             for body in bodies_of(node):
                 yield from all_graphs(body)
+
+
+def may_have_bodies(node: Node) -> bool:
+    """False where the operator tells that the node has none, which costs less than a look at its attributes."""
+    return node.op_type in BODY_OPERATORS or node.domain not in ("", FUSED_DOMAIN)
 
 
 def bodies_of(node: Node) -> list[Graph]:

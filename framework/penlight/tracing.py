@@ -121,11 +121,13 @@ class Tracer:
         root = function if hasattr(function, "named_modules") else getattr(function, "__self__", None)
         self.module_names: dict[int, str] = {}
         self.state_names: dict[int, str] = {}
+        has_states = False
         if hasattr(root, "named_modules"):
             for path, module in root.named_modules():  # type: ignore[union-attr]  # hasattr, above
                 self._add_names(path, module)
+                has_states |= bool(module._export_states)
         self.states: dict[str, tuple[Tensor, TraceState]] = {}
-        if hasattr(root, "named_export_states"):
+        if has_states:
             for name, t in root.named_export_states():  # type: ignore[union-attr]  # hasattr, above
                 self._add_state(name, t)
         self.path: list[str] = [""]

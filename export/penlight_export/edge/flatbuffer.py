@@ -92,10 +92,18 @@ class FastBuilder:
         if not count:
             return self._push(bytes(4))
         if kind == "O":
-            start = self.size + 4 * count  # the first element's place; all places are multiples of 4
-            elements = [start - 4 * number - place for number, place in enumerate(elements)]
-            kind = "I"
+            return self.places(elements)
         return self._push(_vector(kind, count).pack(count, *elements), width, 4)
+
+    def places(self, places: Sequence[int]) -> int:
+        """A vector of objects, all at once."""
+        count = len(places)
+        start = self.size + 4 * count  # the first element's place; all places are multiples of 4
+        return self._push(_vector("I", count).pack(count, *[start - 4 * number - place for number, place in enumerate(places)]))
+
+    def integers(self, numbers: Sequence[int]) -> int:
+        """A vector of int32, all at once."""
+        return self._push(_vector("i", len(numbers)).pack(len(numbers), *numbers))
 
     def StartObject(self, field_count: int) -> None:
         """Fields follow."""
@@ -109,7 +117,17 @@ class FastBuilder:
 
     def EndObject(self) -> int:
         """Returns the table's place."""
-        layout, values = _layout(tuple(self._kinds)), self._values
+        return self._table(tuple(self._kinds), self._values)
+
+    def table(self, fields: tuple[tuple[int, str], ...], values: Sequence[int]) -> int:
+        """A table, all at once: slot and kind of every field, and what they hold; a default, 0, is left out."""
+        if not all(values):
+            present = [number for number, value in enumerate(values) if value]
+            fields, values = tuple([fields[number] for number in present]), [values[number] for number in present]
+        return self._table(fields, values)
+
+    def _table(self, fields: tuple[tuple[int, str], ...], values: Sequence[Any]) -> int:
+        layout = _layout(fields)
         vtable = self._vtables.get(layout.vtable)
         if vtable is None:
             vtable = self._vtables[layout.vtable] = self._push(layout.vtable, 2)

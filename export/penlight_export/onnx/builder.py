@@ -12,6 +12,7 @@ import numpy as np
 
 from penlight_export.errors import UnsupportedFeatureError
 from penlight_export.graph import (
+    BUILT,
     MODULE_PATH,
     SOURCE,
     DataType,
@@ -79,6 +80,7 @@ class Builder:
     def __init__(self, name: str, opset: int) -> None:
         graph = Graph([], [], nodes=[], opset_imports={"": opset}, name=name)
         self.model = Model(graph, ir_version=ir_version(opset), producer_name="penlight")
+        self.model.meta[BUILT] = True
         self._graph = graph
         self.specs: dict[Value, Any] = {}
         self.outputs: tuple[Any, ...] = ()

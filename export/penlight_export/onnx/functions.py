@@ -20,6 +20,7 @@ from penlight_export.graph import (
     clone,
     from_proto,
     inline_functions,
+    may_have_bodies,
     to_proto,
 )
 from penlight_export.onnx.opsets import find_schema, since_version
@@ -95,7 +96,7 @@ def _expandable(model: Model, has_kernel: HasKernel) -> list[tuple[str, str]]:
 
 def _has_subgraph(node: Node) -> bool:
     """A kernel does not see the subgraphs of operators that ONNX defines by others, such as FlexAttention's."""
-    return bool(bodies_of(node))
+    return may_have_bodies(node) and bool(bodies_of(node))
 
 
 def _has_usable_body(schema: Any) -> bool:

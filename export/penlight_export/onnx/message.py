@@ -53,7 +53,7 @@ def _is_plain(model: Model) -> bool:
 
 
 class OnnxMessage:
-    """A model as the content of an .onnx file; nodes, declarations of values, and each text and type, are encoded once."""
+    """A model as the content of an .onnx file; nodes, constants, declarations of values, each text and type are encoded once."""
 
     def __init__(self, model: Model) -> None:
         self.model = model
@@ -61,13 +61,16 @@ class OnnxMessage:
         self.notes: dict[tuple[str, str], bytes] = {}
         self.types: dict[Any, bytes] = {}
         self.attributes: dict[tuple[str, int, str], bytes] = {}
+        self.constants: dict[Value, list[Piece]] = {}
         self.nodes = b"".join([part(1, self._node(node)) for node in model.graph])
         self.values = {value: part(13, self._value(value)) for value in self._inner_values()}
 
     def pieces(self) -> Pieces:
         """The file. Raises as `onnx_pieces` does."""
         if _is_plain(self.model):
-            return Pieces(self._pieces())
+            pieces = Pieces(self._pieces())
+            self.constants.clear()  # it may hold copies
+            return pieces
         return Pieces([to_proto(self.model).SerializeToString(deterministic=True)])
 
     def outline(self) -> bytes:
@@ -93,7 +96,8 @@ class OnnxMessage:
         pieces: list[Piece] = [self.nodes]
         pieces += [_text(2, graph.name)] if graph.name else []
         for name, value in constants.items():
-            pieces += _tensor(value) if value.const_value is not None and name not in weights else []
+            if value.const_value is not None and name not in weights:
+                pieces += self.constants.get(value) or self.constants.setdefault(value, _tensor(value))
         pieces += [_text(10, graph.doc_string)] if graph.doc_string else []
         pieces += [part(11, self._value(value)) for value in graph.inputs]
         pieces += [part(11, self._weight(constants[name])) for name in weights]
@@ -162,12 +166,14 @@ class OnnxMessage:
 
     def _value(self, value: Value) -> bytes:
         kind, shape = value.type, value.shape
-        if type(kind) is not TensorType or kind.denotation or value.doc_string or value.metadata_props or _has_denotations(shape):
+        if type(kind) is not TensorType or kind.denotation or value.doc_string or value.metadata_props:
             return value_to_proto(value)
-        dims = None if shape is None else tuple(dim if isinstance(dim, int) else (dim.value,) for dim in shape)
-        found = self.types.get((kind.dtype, dims))
+        found = self.types.get((kind.dtype, id(shape)))  # most values share their shape's object with others
         if found is None:
-            found = self.types[kind.dtype, dims] = part(2, _type(int(kind.dtype), dims))
+            if _has_denotations(shape):
+                return value_to_proto(value)
+            dims = None if shape is None else [dim if isinstance(dim, int) else (dim.value,) for dim in shape]
+            found = self.types[kind.dtype, id(shape)] = part(2, _type(int(kind.dtype), dims))
         return b"\x0a" + (self.texts.get(value.name) or self._encoded(value.name)) + found
 
 

@@ -168,7 +168,7 @@ class Present(NamedTuple):
     domains: set[str]
 
 
-def check_graph(graph: Graph, when: str, outer: Set[Value] = frozenset()) -> Present:
+def check_graph(graph: Graph, when: str, outer: Set[Value | None] = frozenset()) -> Present:
     """Checks that names are unique, that every value is defined before its use and that outputs exist, in bodies as well.
 
     Raises:
@@ -179,7 +179,7 @@ def check_graph(graph: Graph, when: str, outer: Set[Value] = frozenset()) -> Pre
     names = {value.name for value in own}
     if len(names) != len(own):
         raise PassError(f"{when}: two inputs or initializers have the same name")
-    defined = own | outer
+    defined: set[Value | None] = {None, *own, *outer}  # an absent input is no value
     operators, domains = present
     for node in graph:
         operator, outputs = node.op_type, node.outputs
@@ -190,9 +190,9 @@ def check_graph(graph: Graph, when: str, outer: Set[Value] = frozenset()) -> Pre
                 inner = check_graph(body, when, defined)
                 operators |= inner.operators
                 domains |= inner.domains
-        for value in node.inputs:
-            if value is not None and value not in defined:
-                raise PassError(f"{when}: {operator} {describe(node)} reads '{value.name}' before it is computed")
+        if not defined.issuperset(node.inputs):
+            unknown = next(value for value in node.inputs if value is not None and value not in defined)
+            raise PassError(f"{when}: {operator} {describe(node)} reads '{unknown.name}' before it is computed")
         for value in outputs:
             name = value.name
             if name and name in names:

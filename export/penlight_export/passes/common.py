@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Hashable
 from typing import Any
 
-from penlight_export.graph import Attr, AttributeType, DataType, Graph, Model, Node, Value, all_graphs, bodies_of, elements_of
+from penlight_export.graph import BODY_OPERATORS, Attr, AttributeType, DataType, Graph, Model, Node, Value, all_graphs, elements_of
 from penlight_export.passes.base import Pass
 
 _SMALL = 1024  # bytes of a constant that is worth a look
@@ -48,7 +48,7 @@ def _merge_nodes(graph: Graph) -> int:
     seen: dict[Hashable, Node] = {}
     merged = 0
     for node in tuple(graph):
-        if node.domain != "" or node.op_type in _RANDOM or not node.inputs or bodies_of(node):
+        if node.domain != "" or node.op_type in _RANDOM or node.op_type in BODY_OPERATORS or not node.inputs:
             continue
         operands = (node.op_type, len(node.outputs), *map(id, node.inputs))
         other = alike.setdefault(operands, node)

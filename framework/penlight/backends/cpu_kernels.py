@@ -60,7 +60,13 @@ def kernels() -> dict[str, Kernel]:
 
 def _takes(*arrays: Any) -> bool:
     """Whether all arrays are float32 in rows; what the tape did not keep is no array and is declined."""
-    return all(type(a) is np.ndarray and a.dtype == np.float32 and a.flags.c_contiguous for a in arrays)
+    for a in arrays:  # noqa: SIM110  all(...) would make a generator for each call of a kernel
+        if type(a) is not np.ndarray or a.dtype != _FLOAT32 or not a.flags.c_contiguous:
+            return False
+    return True
+
+
+_FLOAT32 = np.dtype(np.float32)  # to compare with the type itself takes five times as long
 
 
 def _optional(*arrays: Any) -> bool:

@@ -84,7 +84,9 @@ class Module(Stateful, metaclass=_ModuleType):
     def _traced_call(self, tracer: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         tracer.enter(self)
         try:
-            return self._call(args, kwargs)
+            if self._forward_hooks or self._forward_pre_hooks or self._backward_hooks:
+                return self._call(args, kwargs)
+            return self.forward(*args, **kwargs)
         finally:
             tracer.leave()
 
