@@ -6,6 +6,7 @@
 #include "conv2d.h"
 #include "conv2d_input_gradient.h"
 #include "conv_plain.h"
+#include "isa.h"
 #include "shape_rules.h"
 #include "window.h"
 #include "winograd.h"
