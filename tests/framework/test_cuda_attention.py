@@ -96,6 +96,14 @@ def test_causal(kernels, queries, keys):
     check(kernels, FlashAttention(0.2, True), *arrays("float16", (1, 1, queries, 64), (1, 1, keys, 64)))
 
 
+@pytest.mark.parametrize("is_reversed", [False, True])
+@pytest.mark.parametrize(("queries", "keys"), [(130, 20), (20, 130)])
+def test_three_tiles_pass_by_two_places(kernels, launcher, queries, keys, is_reversed):
+    """A loop without its last barrier overwrites a tile that another warp still reads: here that shows."""
+    launcher.is_reversed = is_reversed
+    check(kernels, FlashAttention(0.2), *arrays("float16", (1, 1, queries, 64), (1, 1, keys, 64)))
+
+
 def test_queries_share_heads_of_keys(kernels):
     q, k, v, g = arrays("float16", (2, 2, 3, 33, 64), (2, 2, 1, 70, 64))
     check(kernels, FlashAttention(0.1, True), q, k, v, g)
