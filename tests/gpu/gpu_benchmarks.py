@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import statistics
 import time
+import traceback
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -50,6 +51,16 @@ class Place:
         return statistics.median(times)
 
 
+def measured(row: dict[str, Any], measure: Callable[[dict[str, Any]], None]) -> dict[str, Any]:
+    """The row with what `measure` puts into it, or with the error that it ended in."""
+    try:
+        measure(row)
+    except Exception as error:  # the other rows go on
+        traceback.print_exc()
+        row["error"] = f"{type(error).__name__}: {error}"[:400]
+    return row
+
+
 def _import_torch(name: str) -> Any:
     try:
         import torch  # for comparison only
@@ -61,22 +72,39 @@ def _import_torch(name: str) -> Any:
 
 
 def kernels(place: Place) -> Iterator[dict[str, Any]]:
-    """Rows with seconds and bytes per second of each memory-bound kernel, forward and backward.
+    """Rows with seconds and bytes per second of a plain copy and of each memory-bound kernel, forward and backward.
 
     Bytes are those that must move at least: each array that is read or written, once.
     """
+    yield measured({"kernel": "copy"}, lambda row: _copy(place, row))
     for dtype in ("float32", "bfloat16"):
         rows, columns = place.size(8192, 16), place.size(4096, 64)
         for name, passes in (("gelu", 5), ("softmax", 5), ("layer_norm", 5), ("cross_entropy", 4)):
             bytes_moved = passes * rows * columns * (4 if dtype == "float32" else 2)
             row = {"kernel": name, "dtype": dtype, "shape": [rows, columns], "bytes": bytes_moved}
-            call = _penlight_call(place, name, dtype, rows, columns)
-            row["seconds"] = place.median_seconds(call)
-            row["gigabytes_per_second"] = bytes_moved / row["seconds"] / 1e9
-            row["reference_seconds"] = _without_own_kernels(place, call)
-            if place.torch is not None:
-                row["torch_seconds"] = place.median_seconds(_torch_call(place, name, dtype, rows, columns))
-            yield row
+            yield measured(row, lambda row: _kernel(place, row))
+
+
+def _copy(place: Place, row: dict[str, Any]) -> None:
+    """What other kernels are held against: a copy on the device by the library, of as many bytes as their arrays have."""
+    source = place.backend.empty((place.size(8192 * 4096, 1024),), np.float32)
+    target = place.backend.empty(source.shape, np.float32)
+
+    def copy() -> None:
+        target[...] = source
+
+    row["bytes"], row["seconds"] = 2 * source.nbytes, place.median_seconds(copy)
+    row["gigabytes_per_second"] = row["bytes"] / row["seconds"] / 1e9
+
+
+def _kernel(place: Place, row: dict[str, Any]) -> None:
+    name, dtype, (rows, columns) = row["kernel"], row["dtype"], row["shape"]
+    call = _penlight_call(place, name, dtype, rows, columns)
+    row["seconds"] = place.median_seconds(call)
+    row["gigabytes_per_second"] = row["bytes"] / row["seconds"] / 1e9
+    row["reference_seconds"] = _without_own_kernels(place, call)
+    if place.torch is not None:
+        row["torch_seconds"] = place.median_seconds(_torch_call(place, name, dtype, rows, columns))
 
 
 def _arrays(rows: int, columns: int) -> tuple[np.ndarray, ...]:
@@ -135,18 +163,22 @@ def products(place: Place) -> Iterator[dict[str, Any]]:
     )
     for name, shapes, operations in cases:
         row: dict[str, Any] = {"product": name, "dtype": "bfloat16", "shapes": shapes, "operations": operations}
-        rng = np.random.default_rng(0)
-        arrays = [rng.normal(size=shape).astype(np.float32) for shape in (*shapes, shapes[0])]
-        tensors = [pl.from_numpy(a).to("bfloat16").to(place.name) for a in arrays]
-        call = _product(F, name, tensors[-1], [t.requires_grad_(True) for t in tensors[:-1]])
-        row["seconds"] = place.median_seconds(call)
-        row["teraflops"] = operations / row["seconds"] / 1e12
-        row["reference_seconds"] = _without_own_kernels(place, call)
-        if place.torch is not None:
-            peers = [place.torch.from_numpy(a).to(place.torch.bfloat16).to(place.name) for a in arrays]
-            call = _product(place.torch.nn.functional, name, peers[-1], [t.requires_grad_(True) for t in peers[:-1]])
-            row["torch_seconds"] = place.median_seconds(call)
-        yield row
+        yield measured(row, lambda row: _times_of_product(place, row))
+
+
+def _times_of_product(place: Place, row: dict[str, Any]) -> None:
+    name, shapes = row["product"], row["shapes"]
+    rng = np.random.default_rng(0)
+    arrays = [rng.normal(size=shape).astype(np.float32) for shape in (*shapes, shapes[0])]
+    tensors = [pl.from_numpy(a).to("bfloat16").to(place.name) for a in arrays]
+    call = _product(F, name, tensors[-1], [t.requires_grad_(True) for t in tensors[:-1]])
+    row["seconds"] = place.median_seconds(call)
+    row["teraflops"] = row["operations"] / row["seconds"] / 1e12
+    row["reference_seconds"] = _without_own_kernels(place, call)
+    if place.torch is not None:
+        peers = [place.torch.from_numpy(a).to(place.torch.bfloat16).to(place.name) for a in arrays]
+        call = _product(place.torch.nn.functional, name, peers[-1], [t.requires_grad_(True) for t in peers[:-1]])
+        row["torch_seconds"] = place.median_seconds(call)
 
 
 def _product(functions: Any, name: str, seed: Any, tensors: Any) -> Callable[[], Any]:
@@ -186,19 +218,22 @@ def steps(place: Place) -> Iterator[dict[str, Any]]:
     """Rows with the seconds of a whole training step (forward, backward, AdamW) in float32."""
     width, batch = place.size(1024, 32), place.size(256, 8)
     for build, shape in ((perceptron, (784,)), (normalised, (784,)), (convolutional, (1, 28, 28))):
-        rng = np.random.default_rng(0)
-        x, target = rng.normal(size=(batch, *shape)).astype(np.float32), rng.integers(0, 10, batch)
         row: dict[str, Any] = {"model": build.__name__, "width": width, "batch": batch}
-        model = build(nn, width).to(place.name)
-        tensors = (pl.from_numpy(x).to(place.name), pl.from_numpy(target).to(place.name))
-        row["seconds"] = place.median_seconds(_step(model, F, optim.AdamW(model.parameters(), lr=1e-4), *tensors))
-        if place.torch is not None:
-            torch = place.torch
-            peer = build(torch.nn, width).to(place.name)
-            tensors = (torch.from_numpy(x).to(place.name), torch.from_numpy(target).to(place.name))
-            step = _step(peer, torch.nn.functional, torch.optim.AdamW(peer.parameters(), lr=1e-4), *tensors)
-            row["torch_seconds"] = place.median_seconds(step)
-        yield row
+        yield measured(row, lambda row, build=build, shape=shape: _times_of_step(place, row, build, shape))
+
+
+def _times_of_step(place: Place, row: dict[str, Any], build: Callable[..., Any], shape: tuple[int, ...]) -> None:
+    rng, width, batch = np.random.default_rng(0), row["width"], row["batch"]
+    x, target = rng.normal(size=(batch, *shape)).astype(np.float32), rng.integers(0, 10, batch)
+    model = build(nn, width).to(place.name)
+    tensors = (pl.from_numpy(x).to(place.name), pl.from_numpy(target).to(place.name))
+    row["seconds"] = place.median_seconds(_step(model, F, optim.AdamW(model.parameters(), lr=1e-4), *tensors))
+    if place.torch is not None:
+        torch = place.torch
+        peer = build(torch.nn, width).to(place.name)
+        tensors = (torch.from_numpy(x).to(place.name), torch.from_numpy(target).to(place.name))
+        step = _step(peer, torch.nn.functional, torch.optim.AdamW(peer.parameters(), lr=1e-4), *tensors)
+        row["torch_seconds"] = place.median_seconds(step)
 
 
 def _step(model: Any, functions: Any, optimizer: Any, x: Any, target: Any) -> Callable[[], Any]:

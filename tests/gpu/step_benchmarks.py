@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
+from gpu_benchmarks import measured
 
 import penlight as pl
 
@@ -136,31 +137,34 @@ CASES: dict[str, tuple[Callable[[Any, bool], Any], bool, tuple[int, ...], tuple[
 
 def steps(place: Any, compiles: bool = True) -> Iterator[dict[str, Any]]:
     """Rows with the seconds of a step (forward, backward, AdamW): ours and torch's, as they come and in one launch."""
-    for name, (build, is_half, full, small, classes) in CASES.items():
-        shape, count = (small, classes[1]) if place.is_small else (full, classes[0])
-        x, target = _data(name, shape, count)
-        row: dict[str, Any] = {"model": name, "shape": list(shape), "dtype": "bfloat16" if is_half else "float32"}
-        step = _step(pl, build(pl, place.is_small), place.name, is_half)
-        tensors = [pl.from_numpy(a).to(place.name) for a in (x, target)]
-        row["seconds"] = place.median_seconds(lambda step=step, tensors=tensors: step(*tensors), per_sample=3)
-        if not place.is_small:
-            captured = pl.cuda.capture(step)
-            row["captured_seconds"] = place.median_seconds(lambda step=captured, tensors=tensors: step(*tensors), per_sample=3)
-        if place.torch is not None:
-            row.update(_peer(place, build, is_half, x, target, compiles))
-        yield row
+    for name, (_, is_half, full, small, _) in CASES.items():
+        row = {"model": name, "shape": list(small if place.is_small else full), "dtype": "bfloat16" if is_half else "float32"}
+        yield measured(row, lambda row: _times(place, row, compiles))
 
 
-def _peer(place: Any, build: Any, is_half: bool, x: Any, target: Any, compiles: bool) -> dict[str, Any]:
+def _times(place: Any, row: dict[str, Any], compiles: bool) -> None:
+    build, is_half, _, _, classes = CASES[row["model"]]
+    x, target = _data(row["model"], tuple(row["shape"]), classes[1] if place.is_small else classes[0])
+    step = _step(pl, build(pl, place.is_small), place.name, is_half)
+    tensors = [pl.from_numpy(a).to(place.name) for a in (x, target)]
+    row["seconds"] = place.median_seconds(lambda: step(*tensors), per_sample=3)
+    if not place.is_small:
+        captured = pl.cuda.capture(step)
+        row["captured_seconds"] = place.median_seconds(lambda: captured(*tensors), per_sample=3)
+    if place.torch is not None:
+        _peer(place, row, x, target, compiles)
+
+
+def _peer(place: Any, row: dict[str, Any], x: Any, target: Any, compiles: bool) -> None:
+    build, is_half, *_ = CASES[row["model"]]
     torch = place.torch
     tensors = [torch.from_numpy(a).to(place.name) for a in (x, target)]
     model = build(torch, place.is_small)
     step = _step(torch, model, place.name, is_half)
-    row = {"torch_seconds": place.median_seconds(lambda: step(*tensors), per_sample=3)}
+    row["torch_seconds"] = place.median_seconds(lambda: step(*tensors), per_sample=3)
     if compiles and not place.is_small:
         compiled = _step(torch, torch.compile(model), place.name, is_half)
         row["torch_compile_seconds"] = place.median_seconds(lambda: compiled(*tensors), per_sample=3)
-    return row
 
 
 def _data(name: str, shape: tuple[int, ...], classes: int) -> tuple[np.ndarray, np.ndarray]:

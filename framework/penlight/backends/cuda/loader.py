@@ -38,6 +38,10 @@ class Loader:
         packed = tuple(parameter.pack(value) for parameter, value in zip(kernel.parameters, values, strict=True))
         self._function(kernel, dtype)(grid.blocks, grid.threads, packed)
 
+    def compile(self, kernel: source.Kernel, dtype: str) -> None:
+        """Compiles a kernel, and those that come with it, without a launch."""
+        self._function(kernel, dtype)
+
     def pointer(self, array: Any) -> int:
         """The device address of an array."""
         return array.data.ptr
