@@ -45,14 +45,14 @@ def _drop(input: Tensor, p: float, training: bool, shape: tuple[int, ...], gener
         mode.tracer.refuse_random("dropout in training mode")
     if p == 1:
         return input * 0.0
-    if (mask_on_device := _mask_on_device(input, p, shape, generator or default_generator)) is not None:
+    if (mask_on_device := drawn_on_device(input, p, shape, generator or default_generator)) is not None:
         return input * mask_on_device
     keep = (generator or default_generator).numpy.random(shape, dtype=np.float32) >= p
     mask = np.multiply(keep, 1 / (1 - p), dtype=np.float32).astype(input._data.dtype, copy=False)
     return input * from_array(np.asarray(mask)).to(input.device)
 
 
-def _mask_on_device(input: Tensor, p: float, shape: tuple[int, ...], generator: Generator) -> Tensor | None:
+def drawn_on_device(input: Tensor, p: float, shape: tuple[int, ...], generator: Generator) -> Tensor | None:
     """The mask where the input's device draws for itself; other numbers than on the CPU."""
     kernel = backend_of(input._data).kernels.get("dropout_mask")
     if kernel is None:

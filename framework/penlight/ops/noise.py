@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from penlight.errors import ArgumentError
-from penlight.ops.dropout import dropout2d
+from penlight.ops.dropout import drawn_on_device, dropout2d
 from penlight.ops.rectifier import SELU_ALPHA, SELU_SCALE
 from penlight.random import Generator, default_generator
 from penlight.tape import mode
@@ -66,6 +66,9 @@ def _alpha(input: Tensor, p: float, training: bool, shape: Any, generator: Gener
         return input * 0.0
     limit = -SELU_ALPHA * SELU_SCALE
     scale = 1 / math.sqrt((1 - p) * (1 + p * limit * limit))
+    if (mask := drawn_on_device(input, p, shape, generator or default_generator)) is not None:
+        kept = (mask > 0).to(input.dtype)
+        return input * (kept * scale) + ((1.0 - kept) * limit - p * limit) * scale
     keep = (generator or default_generator).numpy.random(shape, dtype=np.float32) >= p
     factor = from_array(np.asarray(keep * scale).astype(input._data.dtype)).to(input.device)
     shift = from_array(np.asarray((~keep * limit - p * limit) * scale).astype(input._data.dtype)).to(input.device)
