@@ -46,67 +46,52 @@ class Recording:
         self.refreshers[key] = refresher
 
 
+def _refuse(reason: str) -> None:
+    if active is not None:
+        raise CaptureError(f"{user_line()}: {reason}")
+
+
 def refuse_value(what: str) -> None:
     """Refuses to read a value of the device on the host.
 
     Raises:
-        CaptureError: a step is being captured.
+        CaptureError: a step is being captured, here and below.
     """
-    if active is not None:
-        raise CaptureError(
-            f"{user_line()}: {what} reads a value of the device, and the captured step is not running yet; "
-            "return the tensor from the step and read it there, or decide on the device with penlight.where"
-        )
+    _refuse(
+        f"{what} reads a value of the device, and the captured step is not running yet; "
+        "return the tensor from the step and read it there, or decide on the device with penlight.where"
+    )
 
 
 def refuse_transfer(what: str) -> None:
-    """Refuses a copy between host and device.
-
-    Raises:
-        CaptureError: a step is being captured.
-    """
-    if active is not None:
-        raise CaptureError(
-            f"{user_line()}: {what} copies between host and device, and a replay would not do it again; "
-            "pass the tensor as an argument of the step, or make it before the step"
-        )
+    """Refuses a copy between host and device."""
+    _refuse(
+        f"{what} copies between host and device, and a replay would not do it again; "
+        "pass the tensor as an argument of the step, or make it before the step"
+    )
 
 
 def refuse_random(what: str) -> None:
-    """Refuses random numbers of the host.
-
-    Raises:
-        CaptureError: a step is being captured.
-    """
-    if active is not None:
-        raise CaptureError(
-            f"{user_line()}: {what} draws random numbers on the host, and a replay would repeat them; "
-            "use dropout of a tensor on the device, or pass the numbers as an argument of the step"
-        )
+    """Refuses random numbers of the host."""
+    _refuse(
+        f"{what} draws random numbers on the host, and a replay would repeat them; "
+        "use dropout of a tensor on the device, or pass the numbers as an argument of the step"
+    )
 
 
 def refuse_other_device(captured: int, other: int) -> None:
-    """Refuses work on another device than the one whose stream is captured.
-
-    Raises:
-        CaptureError: a step is being captured.
-    """
-    if active is not None:
-        raise CaptureError(
-            f"{user_line()}: a tensor of cuda:{other} came up while a step on cuda:{captured} is captured, and a graph belongs to "
-            "one device; capture the parts of the step on each device for themselves"
-        )
+    """Refuses work on another device than the one whose stream is captured."""
+    _refuse(
+        f"a tensor of cuda:{other} came up while a step on cuda:{captured} is captured, and a graph belongs to "
+        "one device; capture the parts of the step on each device for themselves"
+    )
 
 
 def check_optimizer(optimizer: Any) -> None:
-    """Refuses optimizers that count steps or read rates on the host.
-
-    Raises:
-        CaptureError: a step is being captured.
-    """
+    """Refuses optimizers that count steps or read rates on the host."""
     if active is not None and not getattr(optimizer, "_step_supports_amp_scaling", False):
-        raise CaptureError(
-            f"{user_line()}: {type(optimizer).__name__}.step() counts its steps on the host, and a replay would not; "
+        _refuse(
+            f"{type(optimizer).__name__}.step() counts its steps on the host, and a replay would not; "
             "use AdamW, Adam or SGD with parameters on the device, or call step() after the captured function"
         )
 
