@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 from penlight_export.edge.kernels import has_kernel, refuse_missing
 from penlight_export.graph import FUSED_DOMAIN, Model, all_nodes, clone, infer_shapes
+from penlight_export.onnx.einsum import write_out_einsums
 from penlight_export.onnx.functions import expand_functions
 from penlight_export.onnx.ml import lower_ml
 from penlight_export.onnx.opsets import find_schema
@@ -47,7 +48,7 @@ def edge_graph(
     model = expand_functions(model, lambda *_: True)  # the model's own functions
     infer_shapes(model)
     run_passes(model, (LiftConstants(),))
-    if upgrade(model) + lower_ml(model) + resolve_sequences(model):
+    if upgrade(model) + lower_ml(model) + resolve_sequences(model) + write_out_einsums(model):
         infer_shapes(model)
         optimized = False
     if lower_strings(model, max_string_bytes):
