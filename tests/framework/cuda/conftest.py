@@ -7,6 +7,7 @@ import fake_cuda as stand_in
 import pytest
 
 from penlight.backends import cuda
+from penlight.random import default_generator
 
 
 @pytest.fixture
@@ -18,3 +19,4 @@ def fake_cuda(monkeypatch):
     cuda.backend().kernels.clear()
     yield cupy
     cuda.backend.cache_clear()
+    default_generator._devices.clear()  # its states lie on the stand-in

@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Captured steps with the kernels that keep state on the device (optimizers, dropout, unscaling), run on the CPU."""
 
-import sys
-
 import fake_cuda as stand_in
 import numpy as np
 import pytest
@@ -34,16 +32,11 @@ class Launcher(HostLauncher):
 
 
 @pytest.fixture
-def launcher(cuda_library, monkeypatch):
-    cupy = stand_in.cupy()
-    monkeypatch.setitem(sys.modules, "cupy", cupy)
-    cuda.backend.cache_clear()
-    launcher, kernels = Launcher(cuda_library), cuda.backend().kernels
-    kernels.clear()
+def launcher(cuda_library, fake_cuda):
+    launcher = Launcher(cuda_library)
     for family in (optimizer, dropout):
-        kernels.update(family.table(cupy, launcher))
-    yield launcher
-    cuda.backend.cache_clear()
+        cuda.backend().kernels.update(family.table(fake_cuda, launcher))
+    return launcher
 
 
 OPTIMIZERS = {
