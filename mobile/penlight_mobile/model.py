@@ -41,7 +41,7 @@ def read(path: Path) -> Model:
     try:
         program = penlight_runtime.Program(data, check_segments=True)
         program.self_test()
-        selection = sources.amalgamate().Selection(_dtypes(program, data), _activations(data))
+        selection = sources.amalgamate().Selection(_dtypes(program, data), _activations(data), _has_groups(data))
     except penlight_runtime.RuntimeFailure as error:
         raise InvalidModelError(f"package: {path} does not run: {error}") from error
     return Model(path.stem, data, _operators(data), tuple(program.inputs()), tuple(program.outputs()), selection)
@@ -71,10 +71,19 @@ def _dtypes(program: penlight_runtime.Program, data: bytes) -> frozenset[int] | 
     return frozenset(found)
 
 
-def _activations(data: bytes) -> frozenset[str]:
-    """What fused nodes name as their activation; every text of an attribute counts."""
+def _attributes(data: bytes) -> list[Any]:
     table = Program.GetRootAs(data, 0)
     methods = [table.Methods(i) for i in range(table.MethodsLength())] + [table.Bodies(i) for i in range(table.BodiesLength())]
     nodes = [method.Nodes(i) for method in methods for i in range(method.NodesLength())]
-    texts = [node.Attributes(i).Text() for node in nodes for i in range(node.AttributesLength())]
+    return [node.Attributes(i) for node in nodes for i in range(node.AttributesLength())]
+
+
+def _activations(data: bytes) -> frozenset[str]:
+    """What fused nodes name as their activation; every text of an attribute counts."""
+    texts = [attribute.Text() for attribute in _attributes(data)]
     return frozenset(text.decode() for text in texts if text)
+
+
+def _has_groups(data: bytes) -> bool:
+    """Whether some convolution works in groups of channels, as depthwise ones do."""
+    return any(attribute.Name() == b"group" and attribute.Integer() > 1 for attribute in _attributes(data))

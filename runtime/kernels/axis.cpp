@@ -88,7 +88,7 @@ Status lp_normalization_infer(Context& context) {
 
 Status lp_normalization_run(Context& context) {
   const LpNormState& s = context.state_as<LpNormState>();
-  with_numeric_type(context.input(0).dtype, [&](auto tag) {
+  FloatTypes::call(context.input(0).dtype, [&](auto tag) {
     using T = typename decltype(tag)::Type;
     axis_lines<T>(context, s.view, [&](const T* x, T* y, int64_t step) {
       double sum = 0;
@@ -108,7 +108,7 @@ Status hardmax_infer(Context& context) {
 
 Status hardmax_run(Context& context) {
   const AxisView& view = context.state_as<AxisView>();
-  with_numeric_type(context.input(0).dtype, [&](auto tag) {
+  FloatTypes::call(context.input(0).dtype, [&](auto tag) {
     using T = typename decltype(tag)::Type;
     axis_lines<T>(context, view, [&](const T* x, T* y, int64_t step) {
       int64_t best = 0;
@@ -163,7 +163,7 @@ Status lrn_run(Context& context) {
   const int64_t size = context.attributes->integer("size", 1), before = (size - 1) / 2, after = size - 1 - before;
   const double alpha = context.attributes->real("alpha", 1e-4) / static_cast<double>(size);
   const double beta = context.attributes->real("beta", 0.75), bias = context.attributes->real("bias", 1.0);
-  with_numeric_type(context.input(0).dtype, [&](auto tag) {
+  FloatTypes::call(context.input(0).dtype, [&](auto tag) {
     using T = typename decltype(tag)::Type;
     axis_lines<T>(context, view, [&](const T* x, T* y, int64_t step) {
       for (int64_t c = 0; c < view.size; ++c) {

@@ -196,7 +196,7 @@ Status mean_run(Context& context) {
   Tensor& out = context.output(0);
   const int64_t n = out.shape.count();
   const float scale = 1.0f / static_cast<float>(context.input_count);
-  with_numeric_type(out.dtype, [&](auto tag) {
+  FloatTypes::call(out.dtype, [&](auto tag) {
     using T = typename decltype(tag)::Type;
     using C = typename Element<T>::Compute;
     for (int64_t i = 0; i < n; ++i) out.as<T>()[i] = T(static_cast<C>(out.as<T>()[i]) * static_cast<C>(scale));

@@ -127,7 +127,7 @@ Status is_nan_infer(Context& context) { return classify_infer(context); }
 Status is_nan_run(Context& context) {
   const Tensor& x = context.input(0);
   const int64_t n = x.shape.count();
-  with_numeric_type(x.dtype, [&](auto tag) {
+  FloatTypes::call(x.dtype, [&](auto tag) {
     using T = typename decltype(tag)::Type;
     for (int64_t i = 0; i < n; ++i) {
       const auto value = static_cast<typename Element<T>::Compute>(x.as<T>()[i]);
@@ -144,7 +144,7 @@ Status is_inf_run(Context& context) {
   const bool negative = context.attributes->integer("detect_negative", 1) != 0;
   const bool positive = context.attributes->integer("detect_positive", 1) != 0;
   const int64_t n = x.shape.count();
-  with_numeric_type(x.dtype, [&](auto tag) {
+  FloatTypes::call(x.dtype, [&](auto tag) {
     using T = typename decltype(tag)::Type;
     for (int64_t i = 0; i < n; ++i) {
       const double value = static_cast<double>(static_cast<typename Element<T>::Compute>(x.as<T>()[i]));

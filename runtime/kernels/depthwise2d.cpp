@@ -5,6 +5,7 @@
 
 #include "conv_layout.h"
 #include "isa.h"
+#include "selection.h"
 
 // clang-format off
 #include "simd/baseline.h"
@@ -214,7 +215,7 @@ void planes_to_lanes_f32(const float* from, int64_t plane, int64_t count, const 
 }
 
 bool is_depthwise2d(const Conv2d& c) {
-  if (c.groups < 2 || c.groups != c.channels || c.groups != c.filters) return false;
+  if (!kSelectedDepthwise || c.groups < 2 || c.groups != c.channels || c.groups != c.filters) return false;
   const int64_t sizes[] = {c.out_h, c.out_w, c.stride_h, c.stride_w, c.kernel_h, c.kernel_w, c.dilation_h, c.dilation_w};
   for (int64_t n : sizes)
     if (n < 1 || n > kLargestSide) return false;

@@ -165,7 +165,7 @@ Status lp_pool_run(Context& context) {
   const int64_t in = s.window.in[0] * s.window.in[1] * s.window.in[2], out = s.window.out[0] * s.window.out[1] * s.window.out[2];
   const int64_t count = context.output(0).shape.count();
   if (count == 0) return Status::kOk;
-  with_numeric_type(context.input(0).dtype, [&](auto tag) {
+  FloatTypes::call(context.input(0).dtype, [&](auto tag) {
     using T = typename decltype(tag)::Type;
     parallel_ranges(context_parallel(context), static_cast<size_t>(count), 256, [&](size_t begin, size_t end) {
       for (int64_t i = static_cast<int64_t>(begin); i < static_cast<int64_t>(end); ++i) {
@@ -194,7 +194,7 @@ Status global_lp_pool_infer(Context& context) {
 Status global_lp_pool_run(Context& context) {
   const int64_t p = context.attributes->integer("p", 2), planes = context.output(0).shape.count();
   const int64_t size = planes == 0 ? 0 : context.input(0).shape.count() / planes;
-  with_numeric_type(context.input(0).dtype, [&](auto tag) {
+  FloatTypes::call(context.input(0).dtype, [&](auto tag) {
     using T = typename decltype(tag)::Type;
     using C = typename Element<T>::Compute;
     for (int64_t i = 0; i < planes; ++i) {
@@ -281,7 +281,7 @@ Status col2im_infer(Context& context) {
 Status col2im_run(Context& context) {
   const Col2ImState& s = context.state_as<Col2ImState>();
   const Shape& out = context.output(0).shape;
-  with_numeric_type(context.input(0).dtype, [&](auto tag) {
+  FloatTypes::call(context.input(0).dtype, [&](auto tag) {
     using T = typename decltype(tag)::Type;
     parallel_for(context_parallel(context), static_cast<size_t>(out.dims[0] * out.dims[1]), [&](size_t plane) {
       const int64_t i = static_cast<int64_t>(plane);

@@ -43,8 +43,8 @@ size_t normalize_grain(int64_t width) { return static_cast<size_t>(kNormalizeGra
 }  // namespace
 
 void softmax_rows_f32(const float* x, float* y, int64_t rows, int64_t width, bool logarithm, const Parallel& parallel) {
-  const NormalizeTable& table = *table_for_isa(kNormalizeTables);
   parallel_ranges(parallel, static_cast<size_t>(rows), normalize_grain(width), [&](size_t begin, size_t end) {
+    const NormalizeTable& table = *table_for_isa(kNormalizeTables);  // known here where there is one: the rest of it is dropped
     for (size_t r = begin; r < end; ++r) {
       const float* from = x + static_cast<int64_t>(r) * width;
       float* to = y + static_cast<int64_t>(r) * width;

@@ -122,7 +122,7 @@ template <typename Reduce>
 void global_pool_planes(Context& context, Reduce&& reduce) {
   const Tensor& x = context.input(0);
   const int64_t planes = dims_product(x.shape, 0, 2), size = dims_product(x.shape, 2, x.shape.rank);
-  PoolTypes::call(x.dtype, [&](auto tag) {
+  FloatTypes::call(x.dtype, [&](auto tag) {
     using T = typename decltype(tag)::Type;
     parallel_ranges(context_parallel(context), static_cast<size_t>(planes), 1, [&](size_t begin, size_t end) {
       for (size_t p = begin; p < end; ++p)
@@ -190,7 +190,7 @@ Status average_pool_run(Context& context) {
                        context_parallel(context));
     return Status::kOk;
   }
-  PoolTypes::call(x.dtype, [&](auto tag) {
+  FloatTypes::call(x.dtype, [&](auto tag) {
     using T = typename decltype(tag)::Type;
     average_pool_plain<T>(state, x.as<T>(), y.as<T>(), planes);
   });

@@ -6,7 +6,11 @@ namespace penlight {
 
 namespace {
 
-constexpr uint32_t kScaleTypes = dtype_bit(DType::kF32) | dtype_bit(DType::kF16) | dtype_bit(DType::kBF16);
+using ScaleTypes = TypeList<float, Half, BFloat>;
+using QuantizeTypes = ScaleTypes::And<int32_t>;
+using DequantizeTypes = TypeList<int8_t, uint8_t, int16_t, uint16_t, int32_t>;
+
+constexpr uint32_t kScaleTypes = ScaleTypes::kBits;
 
 /// Element (outer, place, inner) has scale (outer, place / block, inner) * the strides.
 struct QuantizeState {
@@ -125,7 +129,7 @@ DType quantize_choice(int64_t number) {
 }  // namespace
 
 Status quantize_linear_infer(Context& context) {
-  PENLIGHT_TRY(check_dtype(context, 0, kScaleTypes | dtype_bit(DType::kI32)));
+  PENLIGHT_TRY(check_dtype(context, 0, QuantizeTypes::kBits));
   PENLIGHT_TRY(check_dtype(context, 1, kScaleTypes));
   const Tensor& zero = context.input(2);
   if (zero.present()) PENLIGHT_TRY(check_dtype(context, 2, kQuantizedTypes));
@@ -144,7 +148,7 @@ Status quantize_linear_run(Context& context) {
   Tensor& y = context.output(0);
   with_quantized_type(y.dtype, [&](auto to) {
     using Q = typename decltype(to)::Type;
-    with_numeric_type(x.dtype, [&](auto from) {
+    QuantizeTypes::call(x.dtype, [&](auto from) {
       using T = typename decltype(from)::Type;
       const T* values = x.as<T>();
       Q* results = y.as<Q>();
@@ -166,7 +170,7 @@ Status quantize_linear_run(Context& context) {
 }
 
 Status dequantize_linear_infer(Context& context) {
-  PENLIGHT_TRY(check_dtype(context, 0, kQuantizedTypes | dtype_bit(DType::kI32)));
+  PENLIGHT_TRY(check_dtype(context, 0, DequantizeTypes::kBits));
   PENLIGHT_TRY(check_dtype(context, 1, kScaleTypes));
   if (context.input(2).present()) PENLIGHT_TRY(check_same_dtype(context, 2, 0));
   const int64_t asked = context.attributes->integer("output_dtype", 0);
@@ -182,22 +186,20 @@ Status dequantize_linear_run(Context& context) {
   const QuantizeState& s = context.state_as<QuantizeState>();
   const Tensor &x = context.input(0), &scale = context.input(1), &zero = context.input(2);
   Tensor& y = context.output(0);
-  with_numeric_type(x.dtype, [&](auto from) {
+  DequantizeTypes::call(x.dtype, [&](auto from) {
     using Q = typename decltype(from)::Type;
-    if constexpr (!Element<Q>::kIsFloat && sizeof(Q) <= 4) {
-      const Q* numbers = x.as<Q>();
-      float* results = y.dtype == DType::kF32 ? y.as<float>() : nullptr;
-      quantize_runs(context, s, [&](const QuantizeRun& run) {
-        if (results != nullptr)
-          quantize_run<Q>(run, scale, zero, [numbers, results](int64_t i, float own, float point) {
-            results[i] = (static_cast<float>(numbers[i]) - point) * own;
-          });
-        else
-          quantize_run<Q>(run, scale, zero, [&](int64_t i, float own, float point) {
-            store_scale(y, i, (static_cast<float>(numbers[i]) - point) * own);
-          });
-      });
-    }
+    const Q* numbers = x.as<Q>();
+    float* results = y.dtype == DType::kF32 ? y.as<float>() : nullptr;
+    quantize_runs(context, s, [&](const QuantizeRun& run) {
+      if (results != nullptr)
+        quantize_run<Q>(run, scale, zero, [numbers, results](int64_t i, float own, float point) {
+          results[i] = (static_cast<float>(numbers[i]) - point) * own;
+        });
+      else
+        quantize_run<Q>(run, scale, zero, [&](int64_t i, float own, float point) {
+          store_scale(y, i, (static_cast<float>(numbers[i]) - point) * own);
+        });
+    });
   });
   return Status::kOk;
 }

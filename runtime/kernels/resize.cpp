@@ -200,7 +200,7 @@ Status resize_run(Context& context) {
       });
       return;
     }
-    with_numeric_type(x.dtype, [&](auto tag) {
+    FloatTypes::call(x.dtype, [&](auto tag) {
       using T = typename decltype(tag)::Type;
       resize_each(s, y.shape, table, begin, end, [&](int64_t o, const ResizeTap* const* taps, bool inside) {
         const double value = inside ? resize_value(s, x.shape, taps, x.as<T>(), 0, int64_t{0}) : s.extrapolation;

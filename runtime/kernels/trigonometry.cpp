@@ -12,7 +12,7 @@ using RealFunction = double (*)(double);
 Status run_real(Context& context, RealFunction function) {
   const Tensor& x = context.input(0);
   Tensor& y = context.output(0);
-  with_numeric_type(x.dtype, [&](auto tag) {
+  FloatTypes::call(x.dtype, [&](auto tag) {
     using T = typename decltype(tag)::Type;
     using C = typename Element<T>::Compute;
     parallel_ranges(context_parallel(context), static_cast<size_t>(x.shape.count()), 1024, [&](size_t begin, size_t end) {

@@ -50,10 +50,12 @@ class Selection:
     Attributes:
         dtypes: numbers of penlight_dtype that occur in a run.
         activations: what fused operators name, such as "Relu".
+        depthwise: whether convolutions of single channels get loops of their own; without them they are slower.
     """
 
     dtypes: frozenset[int] | None = None
     activations: frozenset[str] | None = None
+    depthwise: bool = True
 
 
 @dataclass(frozen=True)
@@ -119,7 +121,7 @@ def amalgamate(operators: list[Operator], runtime: Path = RUNTIME, selection: Se
 
 def _selection_text(selection: Selection, runtime: Path, kept: list[KernelLine], sources: list[Path]) -> str:
     """kernels/selection.h for this build; "" leaves the one that keeps everything."""
-    if selection.dtypes is None and selection.activations is None:
+    if selection == Selection():
         return ""
     types = (1 << 32) - 1 if selection.dtypes is None else sum(1 << number for number in selection.dtypes)
     functions, binaries = (1 << 64) - 1, (1 << 32) - 1
@@ -131,7 +133,8 @@ def _selection_text(selection: Selection, runtime: Path, kept: list[KernelLine],
         binaries = sum(1 << order.index(name) for name in set(named))
     constants = (
         f"constexpr uint32_t kSelectedTypes = {types:#x};\nconstexpr uint64_t kSelectedFunctions = {functions:#x};\n"
-        f"constexpr uint32_t kSelectedBinaries = {binaries:#x};"
+        f"constexpr uint32_t kSelectedBinaries = {binaries:#x};\n"
+        f"constexpr bool kSelectedDepthwise = {'true' if selection.depthwise else 'false'};"
     )
     return f"\n// kernels/selection.h, of this model\nnamespace penlight {{\n\n{constants}\n\n}}  // namespace penlight"
 

@@ -69,8 +69,8 @@ _INT8_CNN = "QuantizeLinear:21 QLinearConv:10 MaxPool:12 Flatten:21 QLinearMatMu
 # penlight_dtype: 0 stands for an operand that is left out, 1 float32, 5 int8, 9 int32, 11 int64.
 ROWS = {
     "core": ("", None),
-    "float cnn": (_FLOAT_CNN, amalgamate.Selection(frozenset({0, 1, 11}), frozenset({"Relu"}))),
-    "int8 cnn": (_INT8_CNN, amalgamate.Selection(frozenset({0, 1, 5, 9, 11}), frozenset())),
+    "float cnn": (_FLOAT_CNN, amalgamate.Selection(frozenset({0, 1, 11}), frozenset({"Relu"}), depthwise=False)),
+    "int8 cnn": (_INT8_CNN, amalgamate.Selection(frozenset({0, 1, 5, 9, 11}), frozenset(), depthwise=False)),
     "all kernels": ("all", None),
 }
 

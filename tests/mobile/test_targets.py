@@ -79,6 +79,7 @@ def test_only_what_a_model_uses_is_selected(models):
     assert "kSelectedTypes = 0x803;" in text
     functions = int(re.search(r"kSelectedFunctions = (0x\w+);", text)[1], 16)
     assert bin(functions).count("1") == 2  # identity, and the Relu of the model
+    assert "kSelectedDepthwise = false;" in text
 
 
 @pytest.mark.parametrize("target", linux_target.PLATFORMS)
