@@ -52,10 +52,11 @@ class _Comparison:
             self._fail(a.source, f"{a.operator.name} at one size, {b.operator.name} ({b.source}) at the other")
         for name in () if a.operator is b.operator else type(a.operator).field_names:  # equal calls share their operator
             x, y = getattr(a.operator, name), getattr(b.operator, name)
-            if not same(x, y):
+            if x is not y and not same(x, y):
                 self._fail(a.source, f"{a.operator.name}: {name} is {_text(x)} at one size and {_text(y)} at the other", x, y)
         for x, y in zip(a.inputs, b.inputs, strict=True):
-            self._compare_values(x, y, a.source)
+            if y is None or self.matched.get(id(x)) is not y:  # results of the nodes before match already
+                self._compare_values(x, y, a.source)
         for body, other in zip(a.bodies, b.bodies, strict=True):
             self._compare_graphs(body, other)
         for x, y in zip(a.outputs, b.outputs, strict=True):

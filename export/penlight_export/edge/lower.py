@@ -220,6 +220,7 @@ class _Lowering:
         self.outer_constants = [value for value in outer if constant_size(value) is not None]
         self.values: list[pen.ValueT] = []
         self.index: dict[Value, int] = {}
+        self.shapes: dict[tuple[int, int], list[pen.DimT]] = {}
 
     def method(self, name: str) -> pen.MethodT:
         """The main graph: inputs and outputs declare dtype and shape."""
@@ -344,7 +345,11 @@ class _Lowering:
     def _inner_shape(self, value: Value) -> list[pen.DimT] | None:
         if value.shape is None or value.dtype is None or self.graph is not self.tables.model.graph:
             return None  # a body's sizes are those that it is run with
-        return [self.tables.dim(dim if isinstance(dim, int) else dim.value) for dim in value.shape]
+        key = id(value.shape), len(self.tables.symbols)  # most values share their shape's object with others
+        found = self.shapes.get(key)
+        if found is None:
+            found = self.shapes[key] = [self.tables.dim(dim if isinstance(dim, int) else dim.value) for dim in value.shape]
+        return found
 
     def _need_type(self, value: Value) -> None:
         if value.dtype is None or value.shape is None:

@@ -61,6 +61,7 @@ class OnnxMessage:
         self.notes: dict[tuple[str, str], bytes] = {}
         self.types: dict[Any, bytes] = {}
         self.attributes: dict[tuple[str, int, str], bytes] = {}
+        self.shared: dict[int, bytes] = {}  # attributes by id
         self.constants: dict[Value, list[Piece]] = {}
         self.nodes = b"".join([part(1, self._node(node)) for node in model.graph])
         self.values = {value: part(13, self._value(value)) for value in self._inner_values()}
@@ -135,7 +136,10 @@ class OnnxMessage:
         return b"".join(parts + self._notes(9, node.metadata_props))
 
     def _attribute(self, attribute: Attr) -> bytes:
-        """The field of an attribute; many nodes have the same ones. By its text, since 0.0 and -0.0 are equal."""
+        """The field of an attribute; many nodes have the same one, or an equal one. By its text, since 0.0 and -0.0 are equal."""
+        known = self.shared.get(id(attribute))
+        if known is not None:
+            return known
         if attribute.type not in _PLAIN or attribute.is_ref() or attribute.doc_string:
             return part(5, attribute_to_proto(attribute))
         value = tuple(attribute.value) if attribute.type == AttributeType.INTS else attribute.value
@@ -143,6 +147,7 @@ class OnnxMessage:
         found = self.attributes.get(key)
         if found is None:
             found = self.attributes[key] = part(5, _attribute(attribute))
+        self.shared[id(attribute)] = found
         return found
 
     def _encoded(self, text: str | None) -> bytes:
