@@ -2,6 +2,7 @@
 #include "attention_head.h"
 
 #include "gemm.h"
+#include "isa.h"
 #include "kernel.h"
 #include "normalize.h"
 
@@ -51,7 +52,9 @@ void head_row(const AttentionHead& head, int64_t i, int64_t reach, float* row) {
   }
   bool any = false;
   for (int64_t j = 0; j < reach && !any; ++j) any = !(row[j] == masked);
-  if (any)
+  if (any && !head.deterministic && !PENLIGHT_SMALL)
+    softmax_row_near_f32(row, row, reach);
+  else if (any)
     softmax_rows_f32(row, row, 1, reach, false, Parallel{});
   else
     for (int64_t j = 0; j < reach; ++j) row[j] = 0.0f;

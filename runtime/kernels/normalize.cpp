@@ -11,15 +11,28 @@
 #include "simd/baseline.h"
 #include "simd/baseline_begin.h"
 #include "simd/normalize.h"
+#if PENLIGHT_BASELINE_FUSES
+#include "simd/fused_begin.h"
+#endif
+#include "simd/exp_near.h"
+#if PENLIGHT_BASELINE_FUSES
+#include "simd/fused_end.h"
+#endif
 #include "simd/baseline_end.h"
 #if PENLIGHT_X86
 #include "simd/avx2.h"
 #include "simd/avx2_begin.h"
 #include "simd/normalize.h"
+#include "simd/fused_begin.h"
+#include "simd/exp_near.h"
+#include "simd/fused_end.h"
 #include "simd/avx2_end.h"
 #include "simd/avx512.h"
 #include "simd/avx512_begin.h"
 #include "simd/normalize.h"
+#include "simd/fused_begin.h"
+#include "simd/exp_near.h"
+#include "simd/fused_end.h"
 #include "simd/avx512_end.h"
 #endif
 // clang-format on
@@ -33,6 +46,18 @@ constexpr const NormalizeTable* kNormalizeTables[] = {
 #if PENLIGHT_X86
     &avx2::kNormalizeTable,
     &avx512::kNormalizeTable,
+#endif
+};
+
+constexpr const NearTable* kNearTables[] = {
+#if PENLIGHT_BASELINE_FUSES
+    &baseline::fused::kNearTable,
+#else
+    &baseline::kNearTable,
+#endif
+#if PENLIGHT_X86
+    &avx2::fused::kNearTable,
+    &avx512::fused::kNearTable,
 #endif
 };
 
@@ -56,6 +81,14 @@ void softmax_rows_f32(const float* x, float* y, int64_t rows, int64_t width, boo
         table.affine(to, 0.0f, 1.0f / sum, 0.0f, to, width);
     }
   });
+}
+
+void softmax_row_near_f32(const float* x, float* y, int64_t width) {
+  const NormalizeTable& table = *table_for_isa(kNormalizeTables);
+  const float largest = table.maximum(x, width);
+  if (!(largest - largest == 0.0f)) return softmax_rows_f32(x, y, 1, width, false, Parallel{});  // not finite
+  const float sum = table_for_isa(kNearTables)->exp_sum(x, largest, y, width);
+  table.affine(y, 0.0f, 1.0f / sum, 0.0f, y, width);
 }
 
 float sum_f32(const float* x, int64_t count) { return table_for_isa(kNormalizeTables)->sum(x, count); }

@@ -8,6 +8,9 @@ namespace penlight {
 /// Softmax, or its logarithm, of each of `rows` rows of `width` floats; y may be x. A row of -inf alone becomes NaN.
 void softmax_rows_f32(const float* x, float* y, int64_t rows, int64_t width, bool logarithm, const Parallel& parallel);
 
+/// As one row of it, y may be x; exponentials are within 2 ULP, and rounded as the instruction set does.
+void softmax_row_near_f32(const float* x, float* y, int64_t width);
+
 /// Sums in lanes, of x[i] and of x[i] * y[i].
 float sum_f32(const float* x, int64_t count);
 float dot_f32(const float* x, const float* y, int64_t count);
@@ -24,6 +27,11 @@ void affine_f32(const float* x, float mean, float scale, float shift, float* y, 
 /// Layer normalisation of each row. weight and bias (width,), mean and inverse_deviation (rows,) may be null.
 void layer_norm_rows_f32(const float* x, const float* weight, const float* bias, float epsilon, int64_t rows, int64_t width,
                          float* y, float* mean, float* inverse_deviation, const Parallel& parallel);
+
+/// Apart from the others, so that only a program with attention links it.
+struct NearTable {
+  float (*exp_sum)(const float* x, float shift, float* y, int64_t n);
+};
 
 struct NormalizeTable {
   float (*maximum)(const float* x, int64_t n);

@@ -221,6 +221,20 @@ def test_means_of_planes(size):
         check("GlobalAveragePool", [x], wanted, rtol=tolerance, atol=tolerance, threads=2)
 
 
+@pytest.mark.parametrize("keys", [3, 8, 17, 40])
+def test_attention_with_scores_far_apart(keys):
+    """Probabilities from 1 down to 0; masked keys, whatever their values, and rows that are not numbers."""
+    q, k, v = rand(1, 2, 5, 16), rand(1, 2, keys, 16, seed=1), rand(1, 2, keys, 12, seed=2)
+    mask = np.zeros((5, keys), np.float32)
+    mask[1, 1:], mask[2, 0], mask[3, 2] = -np.inf, -1e9, np.nan
+    scores = q.astype(np.float64) @ k.transpose(0, 1, 3, 2) + mask
+    weights = np.exp(scores - scores.max(axis=-1, keepdims=True))
+    wanted = (weights / weights.sum(axis=-1, keepdims=True)) @ v
+    result = check("Attention", [q, k, v, mask], wanted.astype(np.float32), rtol=1e-4, atol=1e-5, version=23, scale=1.0)
+    np.testing.assert_array_equal(result[:, :, 1], v[:, :, 0])  # by a single key
+    assert np.isnan(result[:, :, 3]).all() and not np.isnan(result[:, :, [0, 1, 2, 4]]).any()
+
+
 @pytest.mark.parametrize("shape", [(3, 7), (5, 1), (2, 16), (1, 100), (64, 33), (4, 3, 5)])
 def test_softmax_and_norms(shape):
     x = rand(*shape, low=-30, high=30)
