@@ -11,7 +11,7 @@
 
 /// Limits that no hostile file may get around.
 constexpr uint64_t kExerciseMemory = 16u << 20;
-constexpr uint64_t kExerciseMacs = 1u << 19;
+constexpr uint64_t kExerciseMacs = 5u << 18;
 constexpr size_t kExerciseOperands = 16;
 constexpr int kHostilePatterns[] = {0x3e, 0xff, 0x7f};
 
