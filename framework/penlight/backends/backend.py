@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
 import numpy as np
@@ -96,10 +96,17 @@ def backend_of(array: Any) -> Backend:
     return _cpu() if isinstance(array, np.ndarray) else _cuda()
 
 
-@contextmanager
-def visiting(*arrays: Any) -> Iterator[Any]:
+def visiting(*arrays: Any) -> AbstractContextManager[Any]:
     """Makes the device of arrays of one backend the current one within it; gives their array module."""
-    backend = backend_of(arrays[0])
+    return _NO_VISIT if isinstance(arrays[0], np.ndarray) else _visiting(arrays)
+
+
+_NO_VISIT = nullcontext(np)
+
+
+@contextmanager
+def _visiting(arrays: Sequence[Any]) -> Iterator[Any]:
+    backend = _cuda()
     leave = backend.visit(arrays)
     try:
         yield backend.xp
