@@ -12,20 +12,21 @@ namespace nb = nanobind;
 
 namespace {
 
+/// Names and attributes of a file, which messages quote, need not be UTF-8.
+nb::object to_text(const char* text) {
+  const char* nonnull = text != nullptr ? text : "";
+  return nb::steal(PyUnicode_DecodeUTF8(nonnull, static_cast<Py_ssize_t>(strlen(nonnull)), "replace"));
+}
+
 [[noreturn]] void raise_failure(penlight_status status, const std::string& message) {
-  nb::object exception = nb::module_::import_("penlight_runtime.errors").attr("failure")(static_cast<int>(status), message);
+  nb::object exception =
+      nb::module_::import_("penlight_runtime.errors").attr("failure")(static_cast<int>(status), to_text(message.c_str()));
   PyErr_SetObject(reinterpret_cast<PyObject*>(Py_TYPE(exception.ptr())), exception.ptr());
   throw nb::python_error();
 }
 
 void check(penlight_status status, const penlight_error& error) {
   if (status != PENLIGHT_OK) raise_failure(status, error.message);
-}
-
-/// Names in a file need not be UTF-8.
-nb::object to_text(const char* text) {
-  const char* nonnull = text != nullptr ? text : "";
-  return nb::steal(PyUnicode_DecodeUTF8(nonnull, static_cast<Py_ssize_t>(strlen(nonnull)), "replace"));
 }
 
 /// A contiguous Python buffer, held while this lives. The GIL must be held on both ends.

@@ -250,6 +250,15 @@ def test_a_kernel_error_names_the_node():
     assert caught.value.code.startswith("PL-E30")
 
 
+def test_errors_quote_names_that_are_no_text():
+    builder = PenBuilder()
+    x, y = (builder.input(name, "float32", (size,)) for name, size in (("x", 3), ("y", 4)))
+    builder.output(builder.node("Add", [x, y]), "float32", (None,))
+    builder.method.nodes[0].name = b"\xe3total"
+    with pytest.raises(runtime.RuntimeFailure, match="node 0 '\ufffdtotal'"):
+        open_session(builder).run({"x": ramp(3), "y": ramp(4)})
+
+
 def test_outputs_that_are_inputs_or_constants_are_copied():
     builder = PenBuilder()
     x = builder.input("x", "float32", ("n",))
