@@ -129,3 +129,19 @@ def test_an_unsqueeze_that_is_taken_back():
     model = folded(body, {"x": f32(3, 4)})
     assert operators(model)[-1] == "Relu"
     assert "Squeeze" not in operators(model)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        "y = Slice(x, zero1, one1, two1)",
+        "a = Squeeze(x) b = ReduceSum<keepdims = 0>(a) y = Concat<axis = 0>(b, b)",
+    ],
+)
+def test_axes_that_are_not_there_are_left_to_the_runtime(body):
+    words = {name: np.array(number, np.int64) for name, number in INTEGERS.items() if f" {name}" in body.replace("(", " ")}
+    model = g.from_proto(model_from_text(f"g (float[4] x) => (float[n] y) {{ {body} }}", weights=words))
+    before = operators(model)
+    g.infer_shapes(model)
+    passes.run_passes(model, (passes.FoldShapes(),))
+    assert operators(model) == before

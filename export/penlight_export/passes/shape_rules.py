@@ -108,7 +108,7 @@ def _squeeze(node: Node, known: KnownSizes) -> Sizes | None:
 def _concat(node: Node, known: KnownSizes) -> Sizes | None:
     parts = [known.shape_of(value) for value in node.inputs]
     ranks = {None if part is None else len(part) for part in parts}
-    if None in ranks or len(ranks) != 1 or parts[0] is None:
+    if None in ranks or len(ranks) != 1 or not parts[0]:
         return None
     place = find_attribute(node, "axis", 0) % len(parts[0])
     total: Size = 0
@@ -140,7 +140,7 @@ def _slice(node: Node, known: KnownSizes) -> Sizes | None:
     steps = bounds[3] if len(bounds) > 3 and bounds[3] is not None else [1] * len(starts)
     result: Sizes = list(sizes)
     for start, end, axis, step in zip(starts, ends, axes, steps, strict=False):
-        if not isinstance(axis, int):
+        if not isinstance(axis, int) or not -len(sizes) <= axis < len(sizes):
             return None
         result[axis] = _sliced(sizes[axis], start, end, step)
     return result
