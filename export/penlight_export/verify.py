@@ -14,7 +14,7 @@ from penlight_export.engines import Arrays, Engine, Port
 from penlight_export.errors import EngineError, OptionError, VerifyError
 from penlight_export.layers import Layer, first_divergence
 from penlight_export.plots import describe_pair
-from penlight_export.sampling import candidate_sizes, dimension_name, make_inputs
+from penlight_export.sampling import candidate_sizes, dimension_name, dimension_names, make_inputs
 from penlight_export.subjects import Subject, example_interface, is_path, methods_of, module_subject, open_subject
 
 _STEPS = 3  # runs of models with states
@@ -190,7 +190,7 @@ def random_inputs(engines: Sequence[Engine], ports: Sequence[Port], bounds: Mapp
     """Random inputs at two sizes of every dimension that varies, of the first candidates that all engines accept.
 
     Raises:
-        EngineError: they accept none; the message holds the last word.
+        EngineError: they accept none; the message holds the last word, or is it where no dimension varies.
     """
     refused: EngineError | None = None
     empty: list[Arrays] | None = None
@@ -206,6 +206,8 @@ def random_inputs(engines: Sequence[Engine], ports: Sequence[Port], bounds: Mapp
         empty = empty or samples  # an image smaller than a pooling window, for example: a larger one tells more
     if empty is not None:
         return empty
+    if refused is not None and not dimension_names(ports):
+        raise refused
     raise EngineError(f"no sizes of the varying dimensions were accepted, so pass data to verify with ({refused})")
 
 

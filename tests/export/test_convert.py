@@ -11,7 +11,7 @@ from onnx_text import model_from_text, run_onnx
 
 import penlight_runtime
 from penlight_export import UnsupportedFeatureError, UnsupportedOperatorsError, VerifyError, convert, summarize
-from penlight_export.errors import OptionError
+from penlight_export.errors import EngineError, OptionError
 from penlight_export.graph import Tensor
 from penlight_export.pipeline import edge_graph
 
@@ -198,3 +198,15 @@ def test_summary_of_both_formats(tmp_path):
         assert "MatMul" in summary.to_text()
     with pytest.raises(OptionError, match="suffix"):
         summarize(tmp_path / "model.txt")
+
+
+@pytest.mark.parametrize(
+    ("size", "start"), [("2", "onnxruntime failed"), ("n", "no sizes of the varying dimensions were accepted")]
+)
+def test_a_model_that_never_runs_says_why(size, start, tmp_path):
+    """Sizes are to blame only where some vary."""
+    text = f"g (float[{size},3] x) => (float[a,b] y) {{ y = Reshape(x, shape) }}"
+    proto = model_from_text(text, weights={"shape": np.array([7, 11], np.int64)})
+    (tmp_path / "m.onnx").write_bytes(proto.SerializeToString())
+    with pytest.raises(EngineError, match=f"^{start}"):
+        convert(tmp_path / "m.onnx", tmp_path / "m.pen")
