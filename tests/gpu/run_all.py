@@ -156,8 +156,11 @@ def _libraries(cupy: Any) -> dict[str, Any]:
     return {"cublaslt": Products(cupy, launcher).is_there(), "cudnn": Graphs(cupy, launcher).is_there()}
 
 
-def run_compile(place: str) -> dict[str, Any]:
-    """Compiles all kernels, as many at a time as there are processors, so that CuPy's cache has them for what follows."""
+def run_compile(place: str, seconds: float | None) -> dict[str, Any]:
+    """Compiles all kernels, as many at a time as there are processors, so that CuPy's cache has them for what follows.
+
+    After `seconds` no other one is begun.
+    """
     from penlight.backends.cuda import source
 
     modules = sorted({(k.family, of, k.operation) for name in source.families() for k, of in source.instances(name)})
@@ -165,9 +168,13 @@ def run_compile(place: str) -> dict[str, Any]:
     spawned = multiprocessing.get_context("spawn")  # a context of CUDA does not survive a fork
     with concurrent.futures.ProcessPoolExecutor(os.cpu_count() or 1, spawned) as pool:
         compiling = {pool.submit(_compile, *module): module for module in modules if place != "cpu"}
-        for done in concurrent.futures.as_completed(compiling):
-            if error := done.exception():
-                errors.append({"module": "/".join(compiling[done]), "message": str(error)[-400:]})
+        try:
+            for done in concurrent.futures.as_completed(compiling, seconds):
+                if error := done.exception():
+                    errors.append({"module": "/".join(compiling[done]), "message": str(error)[-400:]})
+        except concurrent.futures.TimeoutError:
+            pool.shutdown(wait=False, cancel_futures=True)
+            errors.append({"module": "the rest", "message": "no time was left"})
     return {"modules": len(modules), "seconds": time.monotonic() - start, "failed": errors}
 
 
@@ -211,7 +218,7 @@ def run_part(part: str, result: dict[str, Any], options: argparse.Namespace, sec
     if part == "tests":
         result["tests"] = run_tests(options.on, seconds)
     elif part == "compile":
-        result["compile"] = run_compile(options.on)
+        result["compile"] = run_compile(options.on, seconds)
     elif part == "sanitizer":
         result["sanitizer"] = run_sanitizer(options.on, seconds)
     else:
