@@ -13,7 +13,9 @@ PENLIGHT_INLINE Vf exp_near(Vf x) {
   p = p * r + 1.6666665459e-1f;
   p = p * r + 5.0000001201e-1f;
   p = p * (r * r) + r + 1.0f;
-  return select(x < -87.0f, Vf{}, float_of(bits_of(p) + (bits_of(shifted) << 23)));
+  typedef uint32_t Bits __attribute__((vector_size(PENLIGHT_LANES * 4)));  // may wrap around, as beyond the end of a row
+  const Bits power = reinterpret_cast<Bits>(shifted) << 23;
+  return select(x < -87.0f, Vf{}, reinterpret_cast<Vf>(reinterpret_cast<Bits>(p) + power));
 }
 
 /// y[i] = exp(x[i] - shift); the sum.
