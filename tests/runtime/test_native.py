@@ -138,7 +138,7 @@ def test_fuzzing_finds_nothing(asan, seeds, tmp_path, name, length, rate):
     """Replays the seeds, then changes them."""
     bundle = seeds / ("operators" if name == "operator" else "corpus")
     start = [seeds / "files"] if length == LARGEST_FILE else []
-    limits = ("-timeout=10", "-rss_limit_mb=1024", f"-max_len={length}", f"-artifact_prefix={tmp_path}/", "-seed=1")
+    limits = ("-timeout=5", "-rss_limit_mb=1024", f"-max_len={length}", f"-artifact_prefix={tmp_path}/", "-seed=1")
     seconds = max(FUZZ_SECONDS // len(FUZZERS), 1)
     # A program started from here inherits this process's peak memory, which libFuzzer takes for its own; a shell's child does not.
     forked = ("sh", "-c", '"$@"; exit $?', "sh", asan / f"penlight_fuzz_{name}")
