@@ -217,6 +217,9 @@ class OtherBackend(Backend):
     name = "cuda"
     xp = np
 
+    def device_of(self, array):
+        return pl.device("cuda", 0)
+
 
 def test_mixed_devices(monkeypatch):
     other, here = OtherBackend(), pl.ones(2)
@@ -225,6 +228,6 @@ def test_mixed_devices(monkeypatch):
     known = pl.ops.dispatch.backend_of
     monkeypatch.setattr(pl.ops.dispatch, "backend_of", lambda array: other if type(array) is OtherArray else known(array))
     with pytest.raises(
-        DeviceError, match=r"add: all inputs must be on one device, came cpu and cuda; move them with .to\(device\)"
+        DeviceError, match=r"add: all inputs must be on one device, came cpu and cuda:0; move them with .to\(device\)"
     ):
         here + there

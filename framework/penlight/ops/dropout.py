@@ -54,9 +54,10 @@ def _drop(input: Tensor, p: float, training: bool, shape: tuple[int, ...], gener
 
 def drawn_on_device(input: Tensor, p: float, shape: tuple[int, ...], generator: Generator) -> Tensor | None:
     """The mask where the input's device draws for itself; other numbers than on the CPU."""
-    kernel = backend_of(input._data).kernels.get("dropout_mask")
+    backend = backend_of(input._data)
+    kernel = backend.kernels.get("dropout_mask")
     if kernel is None:
         return None
-    with visiting(input._data) as xp:
-        mask = kernel(generator.on_device(input.device, xp), shape, input._data.dtype, p)
+    with visiting(input._data):
+        mask = kernel(generator.on_device(input.device, backend.xp), shape, input._data.dtype, p)
     return None if mask is NotImplemented else from_array(mask)
