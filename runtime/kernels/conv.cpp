@@ -77,20 +77,11 @@ uint64_t conv_macs(uint64_t outputs, const Shape& weight) {
                         static_cast<uint64_t>(dims_product(weight, 2, weight.rank)));
 }
 
-constexpr uint64_t kCallWork = 64;  // of an image and a group, beside its taps
-
 /// Where few taps stand in much padding, copying what they see is the work.
 uint64_t conv_work(const Conv2d& conv, uint64_t macs, uint64_t moved) {
   const uint64_t calls = static_cast<uint64_t>(conv.batch) * static_cast<uint64_t>(conv.groups);
   const uint64_t least = saturating_add(moved, saturating_mul(kCallWork, calls > 0 ? calls - 1 : 0));
   return macs > least ? macs : least;
-}
-
-/// Elements of images of `sizes` with borders on both sides.
-uint64_t padded_elements(const Window& window, int64_t planes, const int64_t* sizes, const int64_t* before, const int64_t* behind) {
-  uint64_t count = static_cast<uint64_t>(planes);
-  for (int d = 0; d < window.rank; ++d) count = saturating_mul(count, static_cast<uint64_t>(sizes[d] + before[d] + behind[d]));
-  return count;
 }
 
 constexpr int64_t kMostPhases = 1 << 12;  // of a transposed convolution that the float kernel takes: it looks at each

@@ -54,11 +54,10 @@ Status integer_conv_infer(Context& context, const IntegerConvOperands& use, DTyp
   const int64_t taps = (w.dims[1] > 0 ? w.dims[1] : 1) * dims_product(w, 2, w.rank);  // walked over without channels too
   context.macs =
       checked_count(out, &count) ? saturating_mul(static_cast<uint64_t>(count), static_cast<uint64_t>(taps)) : UINT64_MAX;
-  uint64_t moved = static_cast<uint64_t>(s.batch * s.channels);  // where few taps stand in much padding, copying is the work
-  for (int d = 0; d < s.window.rank; ++d)
-    moved = saturating_mul(moved, static_cast<uint64_t>(s.window.in[d] + s.window.pad_begin[d] + s.window.pad_end[d]));
-  const uint64_t least =
-      saturating_add(moved, saturating_mul(64, static_cast<uint64_t>(s.batch) * static_cast<uint64_t>(s.groups)));
+  // Where few taps stand in much padding, copying is the work.
+  const uint64_t moved = padded_elements(s.window, s.batch * s.channels, s.window.in, s.window.pad_begin, s.window.pad_end);
+  const uint64_t calls = static_cast<uint64_t>(s.batch) * static_cast<uint64_t>(s.groups);
+  const uint64_t least = saturating_add(moved, saturating_mul(kCallWork, calls));
   if (context.macs < least) context.macs = least;
   if (PENLIGHT_SMALL || s.window.rank > 2 || count == 0) return Status::kOk;
   int64_t scratch = 0;

@@ -23,6 +23,16 @@ Status window_outputs(Context& context, Window* window, bool ceil_mode);
 /// (batch, channels, window.out...)
 Shape window_output_shape(const Window& window, int64_t batch, int64_t channels);
 
+constexpr uint64_t kCallWork = 64;  // of an image and a group of a convolution, beside its taps
+
+/// Elements of images of `sizes` with borders on both sides.
+inline uint64_t padded_elements(const Window& window, int64_t planes, const int64_t* sizes, const int64_t* before,
+                                const int64_t* behind) {
+  uint64_t count = static_cast<uint64_t>(planes);
+  for (int d = 0; d < window.rank; ++d) count = saturating_mul(count, static_cast<uint64_t>(sizes[d] + before[d] + behind[d]));
+  return count;
+}
+
 /// The taps [begin, end) of a window at output o whose positions lie in [0, in).
 inline void window_taps(const Window& w, int d, int64_t o, int64_t* begin, int64_t* end) {
   const int64_t start = o * w.stride[d] - w.pad_begin[d], step = w.dilation[d];
