@@ -114,6 +114,7 @@ class Trainer:
                 while self.loader.epoch < self.epochs and not self.stopped:
                     self._run_epoch(self.loader.epoch)
                 self._save()
+                self._stop_if_asked()
         finally:
             self._tell("on_fit_end")
         return self.history
@@ -271,18 +272,19 @@ class Trainer:
 
     def _stop_if_asked(self) -> None:
         # A signal may reach one rank a step later than another; they stop at the same step, or one would wait forever.
-        self._signal = largest_over_ranks(self._signal or 0) or None
-        if self._signal is None:
+        # One that comes while the ranks agree stays noted, for the next step.
+        number = largest_over_ranks(self._signal or 0)
+        if not number:
             return
         self._save()
-        name = signal.Signals(self._signal).name
+        name = signal.Signals(number).name
         saved = (
             f"a checkpoint is in {self.checkpoint_folder}: resume to go on"
             if self.checkpoint_folder is not None
             else "nothing was saved"
         )
         error = Interrupted(f"training stopped by {name} after step {self.step}; {saved}")
-        error.exit_code = 128 + self._signal
+        error.exit_code = 128 + number
         raise error
 
 

@@ -21,7 +21,7 @@ from penlight.data import DataLoader, TensorDataset, load_digits
 from penlight.errors import Interrupted, NumericalError
 from penlight.models import MLP, DigitsCNN
 from penlight.optim.lr_scheduler import OneCycleLR
-from penlight.train import Trainer, classify, evaluate, has_checkpoint, load_checkpoint
+from penlight.train import Trainer, classify, evaluate, has_checkpoint, load_checkpoint, loop
 
 STEPS = EPOCHS * 10
 
@@ -120,6 +120,38 @@ def test_signals_stop_after_the_step(tmp_path, number, code):
     assert trainer.step == 4
     assert load_checkpoint(tmp_path).step == 4
     assert signal.getsignal(number) is before
+
+
+def test_a_signal_while_the_ranks_agree_is_not_lost(tmp_path, monkeypatch):
+    """The ranks wait for each other there: most signals come then."""
+    trainer = make_trainer(tmp_path)
+    signals = [signal.SIGTERM]
+
+    def agree(value):
+        if trainer.step == 4 and signals:
+            signal.raise_signal(signals.pop())
+        return value  # what this rank had to say before the signal
+
+    monkeypatch.setattr(loop, "largest_over_ranks", agree)
+    with pytest.raises(Interrupted, match="after step 5") as caught:
+        trainer.fit()
+    assert caught.value.exit_code == 143
+    assert load_checkpoint(tmp_path).step == 5
+
+
+def test_a_signal_in_the_last_save_is_not_lost(tmp_path, monkeypatch):
+    trainer = make_trainer(tmp_path)
+    save = loop.group_checkpoint.save_checkpoint
+
+    def interrupted(*arguments, **options):
+        if trainer.loader.epoch == EPOCHS and trainer._signal is None:
+            signal.raise_signal(signal.SIGTERM)
+        save(*arguments, **options)
+
+    monkeypatch.setattr(loop.group_checkpoint, "save_checkpoint", interrupted)
+    with pytest.raises(Interrupted, match=f"after step {STEPS}"):
+        trainer.fit()
+    assert load_checkpoint(tmp_path).step == STEPS
 
 
 def test_a_second_interrupt_acts_at_once(tmp_path):
