@@ -13,6 +13,7 @@ import importlib.metadata
 import importlib.util
 import json
 import math
+import os
 import statistics
 import subprocess
 import sys
@@ -40,8 +41,10 @@ GOALS = {
     "mobilenet_v2_int8": (0.70, 0.90),
     "minilm_int8": (0.70, 0.75),
 }
-PACKAGES = {"onnxruntime": "onnxruntime", "openvino": "openvino"}  # engine -> the package that it needs
+# engine -> the packages that it needs, its own first; where they ask for other versions of onnx's, `pip install --no-deps` them
+PACKAGES = {"onnxruntime": ("onnxruntime",), "openvino": ("openvino",), "mnn": ("MNN",), "ncnn": ("ncnn", "pnnx")}
 ENGINES = ("penlight", *PACKAGES)
+PEERS_OF_SOME = ("mnn", "ncnn")  # their converters do not take every model: the row says so
 _TOKENS = 1000  # class numbers of integer inputs are below
 
 
@@ -60,6 +63,12 @@ def feeds_of(path: Path) -> dict[str, Any]:
         integers = kind.elem_type == onnx.TensorProto.INT64
         feeds[value.name] = rng.integers(0, _TOKENS, shape) if integers else rng.standard_normal(shape, dtype=np.float32)
     return feeds
+
+
+def _outputs_of(path: Path) -> list[str]:
+    import onnx
+
+    return [value.name for value in onnx.load(path, load_external_data=False).graph.output]
 
 
 def load_penlight(path: Path, threads: int, feeds: dict[str, Any]) -> Callable[[], Any]:
@@ -89,10 +98,65 @@ def load_openvino(path: Path, threads: int, feeds: dict[str, Any]) -> Callable[[
     return lambda: request.infer(values)[0]
 
 
+def load_mnn(path: Path, threads: int, feeds: dict[str, Any]) -> Callable[[], Any]:
+    """A run in float32 of the converted model."""
+    import MNN.expr as expr
+    import MNN.nn as nn
+    import numpy as np
+
+    converted, (output, *_) = path.with_suffix(".mnn"), _outputs_of(path)
+    if not converted.exists():
+        script = "import sys; from MNN.tools import mnnconvert; sys.exit(mnnconvert.main())"
+        arguments = ["-f", "ONNX", "--modelFile", str(path), "--MNNModel", str(converted), "--bizCode", "benchmark"]
+        subprocess.run([sys.executable, "-c", script, *arguments], check=True, stdout=subprocess.DEVNULL)
+    runtime = nn.create_runtime_manager(({"backend": 0, "precision": "high", "numThread": threads},))
+    net = nn.load_module_from_file(str(converted), list(feeds), [output], runtime_manager=runtime)
+    arrays = [array.astype(np.int32) if array.dtype == np.int64 else array for array in feeds.values()]
+    kinds = [expr.int if array.dtype == np.int32 else expr.float for array in arrays]
+
+    def run() -> Any:
+        values = [expr.const(array, list(array.shape), expr.NCHW, kind) for array, kind in zip(arrays, kinds, strict=True)]
+        return net.forward(values)[0].read()
+
+    return run
+
+
+def load_ncnn(path: Path, threads: int, feeds: dict[str, Any]) -> Callable[[], Any]:
+    """A run in float32 of the converted model; its batch of one has no dimension."""
+    import ncnn
+    import numpy as np
+
+    stem = path.parent / path.stem.replace("-", "_")
+    if not Path(f"{stem}.ncnn.param").exists():
+        spec = importlib.util.find_spec("pnnx")  # importing it would need torch
+        if spec is None or spec.origin is None:
+            raise SystemExit("ncnn needs pnnx to convert")
+        kinds = {"int64": "i64", "float32": "f32"}
+        shapes = ",".join(str(list(array.shape)).replace(" ", "") + kinds[array.dtype.name] for array in feeds.values())
+        command = [str(Path(spec.origin).with_name("pnnx")), path.name, f"inputshape={shapes}", "fp16=0"]
+        subprocess.run(command, cwd=path.parent, check=True, capture_output=True)
+    net = ncnn.Net()
+    net.opt.num_threads = threads
+    net.opt.use_fp16_packed = net.opt.use_fp16_storage = net.opt.use_fp16_arithmetic = net.opt.use_bf16_storage = False
+    if net.load_param(f"{stem}.ncnn.param") or net.load_model(f"{stem}.ncnn.bin"):
+        raise SystemExit("ncnn does not load what pnnx wrote")
+    arrays = [np.ascontiguousarray(array[0].astype(np.int32) if array.dtype == np.int64 else array[0]) for array in feeds.values()]
+
+    def run() -> Any:
+        extractor = net.create_extractor()
+        for name, array in zip(net.input_names(), arrays, strict=True):
+            extractor.input(name, ncnn.Mat(array))
+        return np.array(extractor.extract(net.output_names()[0])[1])
+
+    return run
+
+
 def serve(engine: str, path: Path, threads: int) -> None:
     """Loads a model, then answers each line with seconds of runs: the medians of wall and of processor time."""
+    answers = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)  # what engines print is no answer
     run = globals()[f"load_{engine}"](path, threads, feeds_of(path))
-    print(json.dumps({"sum": float(abs(run()).sum())}), flush=True)
+    print(json.dumps({"sum": float(abs(run()).sum())}), file=answers, flush=True)
     for line in sys.stdin:
         wall: list[float] = []
         processor: list[float] = []
@@ -102,7 +166,7 @@ def serve(engine: str, path: Path, threads: int) -> None:
             run()
             wall.append(time.perf_counter() - started[0])
             processor.append(time.process_time() - started[1])
-        print(json.dumps([statistics.median(wall), statistics.median(processor)]), flush=True)
+        print(json.dumps([statistics.median(wall), statistics.median(processor)]), file=answers, flush=True)
 
 
 def race(path: Path, threads: int, engines: list[str], rounds: int, seconds: float) -> dict[str, Any]:
@@ -110,13 +174,18 @@ def race(path: Path, threads: int, engines: list[str], rounds: int, seconds: flo
     workers: dict[str, Any] = {}
     times: dict[str, list[list[float]]] = {}
     sums: dict[str, float] = {}
+    refused = []
     for engine in engines:
         command = [sys.executable, __file__, "--serve", engine, str(path), str(threads)]
         process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
         answer = process.stdout.readline() if process.stdout else ""
-        if not answer:
+        if answer:
+            workers[engine], times[engine], sums[engine] = process, [], json.loads(answer)["sum"]
+        elif engine in PEERS_OF_SOME:
+            process.communicate()
+            refused.append(engine)
+        else:
             raise SystemExit(f"{path.stem}: {engine} did not start")
-        workers[engine], times[engine], sums[engine] = process, [], json.loads(answer)["sum"]
     for _ in range(rounds):
         for engine, process in workers.items():
             if process.stdin is None or process.stdout is None:
@@ -125,7 +194,7 @@ def race(path: Path, threads: int, engines: list[str], rounds: int, seconds: flo
             times[engine].append(json.loads(process.stdout.readline()))
     for process in workers.values():
         process.communicate()
-    row: dict[str, Any] = {"model": path.stem, "threads": threads, "sum_of_magnitudes": sums}
+    row: dict[str, Any] = {"model": path.stem, "threads": threads, "sum_of_magnitudes": sums, "refused": refused}
     for place, name in enumerate(("wall", "cpu")):
         medians = {engine: statistics.median(pair[place] for pair in pairs) * 1e3 for engine, pairs in times.items()}
         row[f"{name}_ms"] = {engine: round(value, 4) for engine, value in medians.items()}
@@ -182,7 +251,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=0.5, help="per engine and round")
     parser.add_argument("--output", type=Path, default=record.RESULTS / "inference.json")
     options = parser.parse_args()
-    absent = [engine for engine, package in PACKAGES.items() if importlib.util.find_spec(package) is None]
+    absent = [engine for engine, packages in PACKAGES.items() if not all(map(importlib.util.find_spec, packages))]
     engines = [engine for engine in options.engines if engine not in absent]
     with tempfile.TemporaryDirectory() as name:
         paths = write_models(options.models, Path(name)) + sorted(options.folder.glob("*.onnx") if options.folder else [])
@@ -191,7 +260,7 @@ def main() -> None:
             model = to_edge(path, Path(name))
             rows += [race(model, threads, engines, options.rounds, options.seconds) for threads in options.threads]
             print(table(rows[-len(options.threads) :]), flush=True)
-    versions = {engine: importlib.metadata.version(PACKAGES[engine]) for engine in engines if engine in PACKAGES}
+    versions = {engine: importlib.metadata.version(PACKAGES[engine][0]) for engine in engines if engine in PACKAGES}
     report = {"rows": rows, "peers": versions, "absent": absent}
     record.save(options.output, {"schema": "penlight.benchmark.inference/1", **record.machine("numpy", "onnx"), **report})
 
