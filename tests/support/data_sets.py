@@ -2,6 +2,7 @@
 """Data sets for the loader's tests; at the top level of a module, so that worker processes can import them."""
 
 import faulthandler
+import multiprocessing
 import os
 import signal
 import time
@@ -127,11 +128,16 @@ def fail_to_start(worker: int) -> None:
     raise OSError("no such camera")
 
 
-class Uneven(Squares):
-    """The first item takes long."""
+class Gated(Squares):
+    """The first item waits for an event; one of multiprocessing opens it for processes and threads alike."""
+
+    def __init__(self, size: int):
+        super().__init__(size)
+        self.gate = multiprocessing.get_context("fork").Event()
 
     def __getitem__(self, index: int) -> tuple[np.ndarray, int]:
-        time.sleep(0.5 if index == 0 else 0.01)
+        if index == 0:
+            self.gate.wait(60)
         return super().__getitem__(index)
 
 

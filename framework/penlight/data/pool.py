@@ -13,6 +13,7 @@ import signal
 from collections.abc import Iterator
 from multiprocessing.connection import wait
 from multiprocessing.sharedctypes import RawArray
+from pathlib import Path
 from typing import Any
 
 from penlight.data.fetch import Pass, Source
@@ -21,6 +22,7 @@ from penlight.data.worker import BEAT, END, FAILURE, ITEM, POLL_SECONDS, Init, T
 from penlight.errors import WorkerError
 
 SILENCE_SECONDS = 4.0  # no heartbeat for this long is a stopped process; the promise to users is 5 s
+START_SECONDS = 60.0  # to import modules in, whatever the timeout of an item is
 
 
 class Member:
@@ -49,9 +51,9 @@ class Member:
         self.silent = self.silent + POLL_SECONDS if started and beat == self.beat else 0.0
         self.stuck = self.stuck + POLL_SECONDS if item == self.item else 0.0
         self.beat, self.item = beat, item
-        if self.silent >= SILENCE_SECONDS:
+        if self.silent >= SILENCE_SECONDS and _is_stopped(self.process.pid):
             raise WorkerError(f"{self.name} stopped answering{self.at()}; was it suspended?")
-        if timeout and self.stuck >= timeout:
+        if timeout and self.stuck >= (timeout if started else max(timeout, START_SECONDS)):
             raise WorkerError(f"{self.name} made no progress for {timeout:g} s{self.at()}; look into that sample, or raise timeout")
 
     def death(self) -> WorkerError:
@@ -173,6 +175,17 @@ class ProcessPool:
             with contextlib.suppress(ValueError):
                 member.process.close()
         self.members = []
+
+
+def _is_stopped(pid: int) -> bool:
+    """Whether a silent process is suspended: code that keeps the interpreter's lock, or a busy machine, silences it as well.
+
+    Where the system does not tell, silence has to do.
+    """
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] in "TtZX"
+    except (OSError, IndexError):
+        return True
 
 
 def _signal_name(number: int) -> str:

@@ -20,7 +20,7 @@ from penlight.data.loader import DataLoader
 from penlight.distributed import group
 from penlight.distributed.collectives import largest_over_ranks
 from penlight.dtype import bfloat16, float16
-from penlight.errors import ArgumentError, CheckpointError, Interrupted, NumericalError
+from penlight.errors import ArgumentError, CheckpointError, Interrupted, NumericalError, WorkerError
 from penlight.nn.module import Module
 from penlight.nn.utils import clip_grad_norm_
 from penlight.optim.lr_scheduler import LRScheduler
@@ -130,7 +130,7 @@ class Trainer:
 
     def _run_epoch(self, epoch: int) -> None:
         self.model.train()
-        for batch in on_device_of(self.model, self.loader):
+        for batch in self._batches():
             self._add_gradients(batch, epoch)
             if self._pending == self.accumulate:
                 self._make_step(epoch)
@@ -148,6 +148,15 @@ class Trainer:
         self._stop_if_asked()
         if rest and self._is_checkpoint_due():
             self._save()
+
+    def _batches(self) -> Iterator[Any]:
+        try:
+            yield from on_device_of(self.model, self.loader)
+        except WorkerError:
+            # A signal to the whole process group, as `timeout` and job schedulers send it, ends the data workers as well.
+            if group.get_world_size() == 1:
+                self._stop_if_asked()
+            raise
 
     def _add_gradients(self, batch: Any, epoch: int) -> None:
         with autocast("cpu", dtype=PRECISIONS[self.precision] or bfloat16, enabled=self.precision != "fp32"):

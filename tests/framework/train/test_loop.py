@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 import time
-from itertools import pairwise
+from itertools import count, pairwise
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +18,7 @@ from training_run import EPOCHS, fingerprint, make_trainer
 import penlight as pl
 from penlight import nn, optim
 from penlight.data import DataLoader, TensorDataset, load_digits
-from penlight.errors import Interrupted, NumericalError
+from penlight.errors import Interrupted, NumericalError, WorkerError
 from penlight.models import MLP, DigitsCNN
 from penlight.optim.lr_scheduler import OneCycleLR
 from penlight.train import Trainer, classify, evaluate, has_checkpoint, load_checkpoint, loop
@@ -152,6 +152,33 @@ def test_a_signal_in_the_last_save_is_not_lost(tmp_path, monkeypatch):
     with pytest.raises(Interrupted, match=f"after step {STEPS}"):
         trainer.fit()
     assert load_checkpoint(tmp_path).step == STEPS
+
+
+class Cut(DataLoader):
+    """Its workers end before the batch `at`, by a signal to the whole process group."""
+
+    at = 14
+
+    def __iter__(self):
+        batches = super().__iter__()
+        for number in count(10 * self.epoch):
+            if number == self.at:
+                signal.raise_signal(signal.SIGTERM)
+                raise WorkerError("data worker 0 was killed by SIGTERM")
+            try:
+                yield next(batches)
+            except StopIteration:
+                return
+
+
+def test_a_signal_that_ends_the_workers_too_stops_in_order(tmp_path, whole):
+    trainer = make_trainer(tmp_path)
+    trainer.loader.__class__ = Cut
+    with pytest.raises(Interrupted, match="SIGTERM after step 14; a checkpoint is in"):
+        trainer.fit()
+    again = make_trainer(tmp_path)
+    assert losses(again.fit(resume=True)) == losses(whole[1])
+    assert fingerprint(again) == whole[0]
 
 
 def test_a_second_interrupt_acts_at_once(tmp_path):
