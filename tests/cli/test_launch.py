@@ -19,11 +19,21 @@ def test_unknown_targets(capsys, tmp_path):
     in_process(capsys, "launch", tmp_path / "none.py").failed_cleanly(3, "there is no such script")
 
 
-class TestTwoRanks:
-    @pytest.fixture(autouse=True)
-    def mpi(self):
-        require_mpi()
+@pytest.fixture(scope="module")
+def mpi():
+    require_mpi()
 
+
+@pytest.fixture(scope="module")
+def whole(mpi, tmp_path_factory):
+    """A run that nothing disturbs; seconds of training: a signal comes before its end on a slow machine too."""
+    folder = tmp_path_factory.mktemp("whole")
+    assert in_shell(*training(folder / "run", epochs=8)).code == 0
+    return folder / "run"
+
+
+@pytest.mark.usefixtures("mpi")
+class TestTwoRanks:
     def test_arguments_reach_the_script_and_json_is_one_object(self):
         outcome = in_shell(
             "launch", "--json", "-n", 2, SCRIPTS / "failing.py", "arguments", "-n", "3", "--json", OMP_NUM_THREADS="1"
@@ -52,26 +62,31 @@ class TestTwoRanks:
         ],
     )
     def test_a_rank_that_fails_is_named_and_ends_the_job(self, how, exit_code, words):
-        started = time.monotonic()
         process = subprocess.Popen(
             command_line("launch", "-n", 2, SCRIPTS / "failing.py", how),
             stderr=subprocess.PIPE,
             stdout=subprocess.DEVNULL,
             text=True,
         )
-        dying = started
-        lines = []
-        for line in process.stderr:
-            lines.append(line)
-            dying = time.monotonic() if line.startswith("dying") else dying
-        code = process.wait(timeout=30)
-        process.stderr.close()
-        text = "".join(lines)
-        if how != "before":
-            assert time.monotonic() - dying < 5, text
-        assert time.monotonic() - started < 20
+        text = process.communicate(timeout=120)[1]  # the other rank would wait for ten minutes
+        code = process.returncode
         assert code == exit_code if exit_code else code != 0, text
         assert "error PL-E1503: launch: rank 1 of 2 (process " in text and words in text, text
+
+    def test_the_first_to_die_is_named_also_when_the_launcher_looks_later(self):
+        """On a busy machine it finds the ends of all ranks at once."""
+        process = subprocess.Popen(
+            command_line("launch", "-n", 2, SCRIPTS / "failing.py", "killed"), stderr=subprocess.PIPE, stdout=subprocess.DEVNULL
+        )
+        with process.stderr as lines:
+            while not lines.readline().startswith(b"dying"):
+                pass
+            process.send_signal(signal.SIGSTOP)
+            time.sleep(0.5)  # mpiexec ends the other rank meanwhile
+            process.send_signal(signal.SIGCONT)
+            text = lines.read().decode()
+        assert process.wait(timeout=60) == 9
+        assert "error PL-E1503: launch: rank 1 of 2 (process " in text and "died without a word" in text
 
     def test_training_in_two_ranks(self, tmp_path):
         outcome = in_shell(*training(tmp_path / "run", "--json"))
@@ -81,22 +96,20 @@ class TestTwoRanks:
 
     @pytest.mark.slow
     @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-    def test_a_signal_makes_a_checkpoint_and_resume_gives_the_same_bits(self, tmp_path, number):
-        long = {"epochs": 8}  # seconds of training: the signal comes before its end on a slow machine too
-        assert in_shell(*training(tmp_path / "whole", **long)).code == 0
-        process = subprocess.Popen(command_line(*training(tmp_path / "cut", **long)), stderr=subprocess.PIPE, text=True)
+    def test_a_signal_makes_a_checkpoint_and_resume_gives_the_same_bits(self, tmp_path, whole, number):
+        process = subprocess.Popen(command_line(*training(tmp_path / "cut", epochs=8)), stderr=subprocess.PIPE, text=True)
         try:
             line = process.stderr.readline()  # the first step is done
             process.send_signal(number)
-            text = line + process.communicate(timeout=30)[1]
+            text = line + process.communicate(timeout=120)[1]
         finally:
             process.kill()
         assert process.returncode == 128 + number, text
         assert "training stopped by" in text and "PL-E1503" in text
         assert 0 < json.loads((tmp_path / "cut/checkpoint/checkpoint.json").read_text())["step"] < 8 * 22
-        resumed = in_shell(*training(tmp_path / "cut", "--resume", **long))
+        resumed = in_shell(*training(tmp_path / "cut", "--resume", epochs=8))
         assert resumed.code == 0, resumed.err
-        assert (tmp_path / "cut/model.onnx").read_bytes() == (tmp_path / "whole/model.onnx").read_bytes()
+        assert (tmp_path / "cut/model.onnx").read_bytes() == (whole / "model.onnx").read_bytes()
 
 
 def training(folder, *more, epochs=1):

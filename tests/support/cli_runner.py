@@ -47,7 +47,7 @@ def command_line(*arguments: Any) -> list[str]:
     return [sys.executable, "-m", "penlight_cli", *map(str, arguments)]
 
 
-def in_shell(*arguments: Any, timeout: float = 120, **environment: str) -> Outcome:
+def in_shell(*arguments: Any, timeout: float = 600, **environment: str) -> Outcome:
     """Runs `penlight` in a process of its own."""
     result = subprocess.run(
         command_line(*arguments), capture_output=True, text=True, timeout=timeout, env={**os.environ, **environment}

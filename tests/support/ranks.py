@@ -19,6 +19,6 @@ def require_mpi() -> None:
         pytest.skip("needs an mpiexec, such as that of the mpich wheel", allow_module_level=True)
 
 
-def two_ranks(script: str, *arguments: object, timeout: float = 60) -> Outcome:
+def two_ranks(script: str, *arguments: object) -> Outcome:
     """Runs a script of tests/framework/distributed/scripts in two ranks."""
-    return in_shell("launch", "-n", 2, SCRIPTS / script, *arguments, timeout=timeout)
+    return in_shell("launch", "-n", 2, SCRIPTS / script, *arguments)

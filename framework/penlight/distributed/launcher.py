@@ -6,6 +6,7 @@ from __future__ import annotations
 import contextlib
 import importlib.util
 import os
+import selectors
 import shutil
 import signal
 import socket
@@ -14,7 +15,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
@@ -25,7 +26,6 @@ from penlight.distributed.rank import DONE, SOCKET_VARIABLE
 from penlight.errors import DistributedMissingError, RankFailedError
 
 GRACE_SECONDS = 2.0  # between the first death and our own end of the job, where mpiexec did not act
-SILENCE_SECONDS = 0.3  # by which a death without a word counts as later than a report
 
 
 @dataclass(frozen=True)
@@ -71,14 +71,15 @@ def launch(ranks: int, arguments: Sequence[str], *, options: Sequence[str] = (),
     """
     command = [mpiexec_path(), "-n", str(ranks), *options, sys.executable, "-m", "penlight.distributed.rank", *arguments]
     with tempfile.TemporaryDirectory(prefix="penlight-") as folder, Watcher(os.path.join(folder, "launch")) as watcher:
-        process = subprocess.Popen(
-            command,
-            stdin=subprocess.DEVNULL,
-            stdout=stdout,
-            env=environment(os.environ, ranks, watcher.path),
-            start_new_session=True,
-        )
-        with _signals_to(process, watcher):
+        with _signals_to(watcher) as started:
+            process = subprocess.Popen(
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=stdout,
+                env=environment(os.environ, ranks, watcher.path),
+                start_new_session=True,
+            )
+            started(process)
             code = _wait(process, watcher)
         watcher.settle()
     if code or watcher.failure is not None:
@@ -109,20 +110,32 @@ def _wait(process: subprocess.Popen[Any], watcher: Watcher) -> int:
 
 
 @contextlib.contextmanager
-def _signals_to(process: subprocess.Popen[Any], watcher: Watcher) -> Iterator[None]:
-    """Sends signals to the ranks, which checkpoint and end; mpiexec by itself would drop some and kill on others."""
+def _signals_to(watcher: Watcher) -> Iterator[Callable[[subprocess.Popen[Any]], None]]:
+    """Sends signals to the ranks, which checkpoint and end; mpiexec by itself would drop some and kill on others.
 
-    def pass_on(number: int, frame: FrameType | None) -> None:
-        for pid in watcher.pids or {process.pid}:
+    Yields a function that is told mpiexec's process; it takes what came before that, and what comes before a rank has spoken.
+    """
+    processes: list[subprocess.Popen[Any]] = []
+    early: list[int] = []
+
+    def pass_on(number: int, frame: FrameType | None = None) -> None:
+        if not processes:
+            early.append(number)
+        for pid in list(watcher.pids) or [process.pid for process in processes]:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, number)
 
+    def started(process: subprocess.Popen[Any]) -> None:
+        processes.append(process)
+        for number in early:
+            pass_on(number)
+
     if threading.current_thread() is not threading.main_thread():
-        yield
+        yield started
         return
     old = {number: signal.signal(number, pass_on) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
-        yield
+        yield started
     finally:
         for number, handler in old.items():
             signal.signal(number, handler)
@@ -148,16 +161,21 @@ class Watcher:
 
     Attributes:
         pids: the processes of the ranks on this machine that are at work.
+        failure: the first rank that failed; the others end because of it.
     """
 
     def __init__(self, path: str) -> None:
         self.path = path
         self.pids: set[int] = set()
-        self._failures: list[tuple[float, Failure]] = []
-        self._readers: list[threading.Thread] = []
+        self.failure: Failure | None = None
+        self._failed_at = 0.0
+        self._ended = False
         self._server = socket.socket(socket.AF_UNIX)
         self._server.bind(path)
         self._server.listen()
+        # One thread for all: epoll hands out ends of connections in the order in which they came, however late we ask.
+        self._selector = selectors.DefaultSelector()
+        self._selector.register(self._server, selectors.EVENT_READ)
         self._listener = threading.Thread(target=self._listen, daemon=True)
 
     def __enter__(self) -> Watcher:
@@ -165,51 +183,72 @@ class Watcher:
         return self
 
     def __exit__(self, *_: object) -> None:
-        with contextlib.suppress(OSError):
-            self._server.shutdown(socket.SHUT_RDWR)  # wakes the listener
+        self.settle()
         self._server.close()
-        self._listener.join(timeout=1)
-
-    @property
-    def failure(self) -> Failure | None:
-        """The first rank that failed; the others end because of it."""
-        return min(self._failures, key=lambda entry: entry[0])[1] if self._failures else None
 
     def failed_for(self) -> float:
         """Seconds since the first failure; 0 when there is none."""
-        return time.monotonic() - min(at for at, _ in self._failures) if self._failures else 0.0
+        return time.monotonic() - self._failed_at if self.failure is not None else 0.0
 
     def settle(self) -> None:
-        """Waits until what the ended ranks have sent is read."""
-        for reader in list(self._readers):
-            reader.join(timeout=1)
+        """Reads what the ended ranks have sent; nothing is heard after it."""
+        self._ended = True
+        with contextlib.suppress(OSError):
+            self._server.shutdown(socket.SHUT_RDWR)  # wakes the listener
+        self._listener.join(timeout=5)
 
     def _listen(self) -> None:
-        with contextlib.suppress(OSError):  # closed: the job is over
-            while True:
-                connection, _ = self._server.accept()
-                reader = threading.Thread(target=self._read, args=(connection,), daemon=True)
-                self._readers.append(reader)
-                reader.start()
+        while events := self._selector.select(0 if self._ended else None):
+            for key, _ in events:
+                if key.fileobj is self._server:
+                    self._accept()
+                else:
+                    self._read(key.data)
+        for key in self._selector.get_map().values():
+            if isinstance(key.data, _Rank):
+                key.data.connection.close()
+        self._selector.close()
 
-    def _read(self, connection: socket.socket) -> None:
-        with connection, connection.makefile(encoding="utf-8", errors="replace") as stream:
-            rank, _, pid = _line(stream).partition(" ")
-            if not pid:
-                return
-            self.pids.add(int(pid))
-            code, _, reason = _line(stream).partition(" ")
-            self.pids.discard(int(pid))
-        if not code:
-            # A rank that reports is still alive while the others are ended: its word counts before their silence.
-            self._failures.append((time.monotonic() + SILENCE_SECONDS, Failure(int(rank), int(pid), None, "")))
-        elif code != DONE:
-            self._failures.append((time.monotonic(), Failure(int(rank), int(pid), int(code), reason)))
+    def _accept(self) -> None:
+        try:
+            connection, _ = self._server.accept()
+            self._selector.register(connection, selectors.EVENT_READ, _Rank(connection))
+        except OSError:  # shut down: the job is over
+            self._selector.unregister(self._server)
+
+    def _read(self, rank: _Rank) -> None:
+        is_open = rank.read()
+        if is_open and not rank.word:
+            self.pids |= {rank.pid} - {0}
+            return
+        self._selector.unregister(rank.connection)
+        rank.connection.close()
+        self.pids -= {rank.pid}
+        code, _, reason = rank.word.partition(" ")
+        if rank.pid and code != DONE and self.failure is None:
+            self.failure = Failure(rank.number, rank.pid, int(code) if code else None, reason)
+            self._failed_at = time.monotonic()
 
 
-def _line(stream: IO[str]) -> str:
-    """The next line; empty when the other side is gone."""
-    try:
-        return stream.readline().rstrip("\n")
-    except OSError:
-        return ""
+@dataclass
+class _Rank:
+    """A connection, and what its rank has said: which it is, and how it ended."""
+
+    connection: socket.socket
+    number: int = 0
+    pid: int = 0
+    word: str = ""
+    said: bytes = b""
+
+    def read(self) -> bool:
+        """Takes what has come; returns whether more may come."""
+        try:
+            piece = self.connection.recv(1 << 16)
+        except OSError:
+            piece = b""
+        self.said += piece
+        first, *others = self.said.decode(errors="replace").split("\n")
+        if others:
+            self.number, self.pid = map(int, first.split())
+            self.word = others[0] if len(others) > 1 else ""
+        return bool(piece)

@@ -91,7 +91,8 @@ class Trainer:
         self._pending = 0  # batches whose gradients wait for a step
         self._scaler = GradScaler("cpu", enabled=self.precision == "fp16")
         self._started = self._saved_at = time.monotonic()
-        self._signal: int | None = None
+        self._signal: int | None = None  # the one that came, and the one that the ranks stop for
+        self._told: int | None = None
 
     def fit(self, resume: bool = False) -> list[Record]:
         """Trains to the end and returns the history.
@@ -264,7 +265,7 @@ class Trainer:
     @contextlib.contextmanager
     def _signals(self) -> Iterator[None]:
         """Notes SIGINT and SIGTERM; only a main thread can."""
-        self._signal = None
+        self._signal = self._told = None
         if threading.current_thread() is not threading.main_thread():
             yield
             return
@@ -273,7 +274,9 @@ class Trainer:
             yield
         finally:
             for number, handler in old.items():
-                signal.signal(number, handler)
+                # One that the other ranks had first is still on its way to this one, which it would kill while it ends in order.
+                is_late = self._told == number and self._signal is None
+                signal.signal(number, _once_ignored(handler) if is_late else handler)
 
     def _note(self, number: int, frame: FrameType | None) -> None:
         self._signal = number
@@ -285,6 +288,7 @@ class Trainer:
         number = largest_over_ranks(self._signal or 0)
         if not number:
             return
+        self._told = number
         self._save()
         name = signal.Signals(number).name
         saved = (
@@ -295,6 +299,13 @@ class Trainer:
         error = Interrupted(f"training stopped by {name} after step {self.step}; {saved}")
         error.exit_code = 128 + number
         raise error
+
+
+def _once_ignored(handler: Any) -> Callable[[int, FrameType | None], None]:
+    def restore(number: int, frame: FrameType | None) -> None:
+        signal.signal(number, handler)
+
+    return restore
 
 
 def _key(number: int, callback: Callback) -> str:

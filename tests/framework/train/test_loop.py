@@ -139,6 +139,18 @@ def test_a_signal_while_the_ranks_agree_is_not_lost(tmp_path, monkeypatch):
     assert load_checkpoint(tmp_path).step == 5
 
 
+def test_a_signal_that_another_rank_had_first_may_come_late(tmp_path, monkeypatch):
+    """It would kill a rank that is ending in order, with words that hide why."""
+    before = signal.getsignal(signal.SIGTERM)
+    trainer = make_trainer(tmp_path)
+    monkeypatch.setattr(loop, "largest_over_ranks", lambda value: signal.SIGTERM if trainer.step == 4 else value)
+    with pytest.raises(Interrupted, match="stopped by SIGTERM after step 4"):
+        trainer.fit()
+    assert signal.getsignal(signal.SIGTERM) is not before
+    signal.raise_signal(signal.SIGTERM)
+    assert signal.getsignal(signal.SIGTERM) is before  # the next one acts
+
+
 def test_a_signal_in_the_last_save_is_not_lost(tmp_path, monkeypatch):
     trainer = make_trainer(tmp_path)
     save = loop.group_checkpoint.save_checkpoint
