@@ -439,11 +439,11 @@ def test_serve_answers_and_drains(trained, number, code):
     image = load_digits().test_images[:1]
     body = {"inputs": [{"name": "x", "shape": [1, 1, 8, 8], "datatype": "FP32", "data": image.ravel().tolist()}]}
     request = urllib.request.Request(ready["url"] + "/v2/models/model/infer", json.dumps(body).encode())
-    with urllib.request.urlopen(request, timeout=30) as response:
+    with urllib.request.urlopen(request, timeout=600) as response:
         answer = json.loads(response.read())
     assert np.argmax(answer["outputs"][0]["data"]) == load_digits().test_labels[0]
     process.send_signal(number)
-    out, err = process.communicate(timeout=30)
+    out, err = process.communicate(timeout=600)
     assert process.returncode == code, err
     assert out == "" and "Traceback" not in err
 

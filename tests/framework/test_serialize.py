@@ -167,8 +167,9 @@ def test_killed_at_random_moments_leaves_a_whole_file(tmp_path):
     path = tmp_path / "file"
     code = (
         "import sys; from penlight.serialize import atomic_write\n"
-        "print('ready', flush=True)\n"
-        "for i in range(10**9): atomic_write(sys.argv[1], bytes([i % 256]) * 50_000)\n"
+        "for i in range(10**9):\n"
+        "    atomic_write(sys.argv[1], bytes([i % 256]) * 50_000)\n"
+        "    i or print('ready', flush=True)\n"
     )
     rng = np.random.default_rng(0)
     for _ in range(3):

@@ -5,6 +5,8 @@ from __future__ import annotations
 
 import http.client
 import json
+import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -103,6 +105,14 @@ def lookup(path: Path) -> Path:
     return save(path, [node], [tensor("index", TensorProto.INT64, "n")], [tensor("row", TensorProto.FLOAT, "n", 2)], [table])
 
 
+def zeros(path: Path) -> Path:
+    """size: INT64 (1) -> y: FP32 (size): a small request with a large answer."""
+    return save(
+        path, [helper.make_node("ConstantOfShape", ["size"], ["y"])],
+        [tensor("size", TensorProto.INT64, 1)], [tensor("y", TensorProto.FLOAT, "n")],
+    )  # fmt: skip
+
+
 def counter(path: Path) -> Path:
     """rounds: INT64 () -> y: FP32 (1), ones added in a loop: as long as the request says."""
     body = helper.make_graph(
@@ -125,7 +135,7 @@ def counter_request(rounds: int) -> dict[str, Any]:
 class Client:
     """One keep-alive connection to a server."""
 
-    def __init__(self, url: str, timeout: float = 20.0) -> None:
+    def __init__(self, url: str, timeout: float = 120.0) -> None:
         self.host, self.port = urlsplit(url).hostname, urlsplit(url).port
         self._connection = http.client.HTTPConnection(self.host, self.port, timeout=timeout)
 
@@ -143,6 +153,30 @@ class Client:
 
     def close(self) -> None:
         self._connection.close()
+
+
+def ask_once(url: str, path: str) -> tuple[int, bytes]:
+    """Returns status and body of a GET on a connection of its own."""
+    client = Client(url)
+    try:
+        status, _, content = client.request("GET", path)
+        return status, content
+    finally:
+        client.close()
+
+
+def in_flight(url: str) -> int:
+    """How many inference requests the server has in hand."""
+    lines = ask_once(url, "/metrics")[1].decode().splitlines()
+    return int(float(next(line for line in lines if line.startswith("penlight_requests_in_flight ")).split()[1]))
+
+
+def wait_for(condition: Callable[[], Any], seconds: float = 60.0) -> None:
+    """Waits until a condition holds; the limit is for a server that is broken, not for a machine that is busy."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, f"it did not come true within {seconds:g} seconds"
+        time.sleep(0.02)
 
 
 def mixer_request(rows: int = 1) -> dict[str, Any]:

@@ -109,11 +109,18 @@ class HttpServer:
 
     def _end_runs(self) -> None:
         """Waits for the threads: the interpreter must not be taken down under a model that runs."""
+        deadline = time.monotonic() + _CANCEL_SECONDS
         if self._dropped:
-            for model in self._app.models:
-                model.engine.cancel()
-        if not self._app.infer.pool.close(_CANCEL_SECONDS):
-            _log.error("runs_left", extra={"fields": {"waited_seconds": _CANCEL_SECONDS}})
+            self._cancel_runs()
+        while not self._app.infer.pool.close(_TICK_SECONDS):
+            if time.monotonic() > deadline:
+                _log.error("runs_left", extra={"fields": {"waited_seconds": _CANCEL_SECONDS}})
+                return
+            self._cancel_runs()  # again and again: a run that was waiting has only begun now
+
+    def _cancel_runs(self) -> None:
+        for model in self._app.models:
+            model.engine.cancel()
 
     async def _tick(self) -> None:
         loop = asyncio.get_running_loop()
