@@ -68,7 +68,7 @@ class TestTwoRanks:
             stdout=subprocess.DEVNULL,
             text=True,
         )
-        text = process.communicate(timeout=120)[1]  # the other rank would wait for ten minutes
+        text = process.communicate(timeout=300)[1]  # the other rank would wait for ten minutes
         code = process.returncode
         assert code == exit_code if exit_code else code != 0, text
         assert "error PL-E1503: launch: rank 1 of 2 (process " in text and words in text, text
@@ -85,7 +85,7 @@ class TestTwoRanks:
             time.sleep(0.5)  # mpiexec ends the other rank meanwhile
             process.send_signal(signal.SIGCONT)
             text = lines.read().decode()
-        assert process.wait(timeout=60) == 9
+        assert process.wait(timeout=300) == 9
         assert "error PL-E1503: launch: rank 1 of 2 (process " in text and "died without a word" in text
 
     def test_training_in_two_ranks(self, tmp_path):
@@ -101,7 +101,7 @@ class TestTwoRanks:
         try:
             line = process.stderr.readline()  # the first step is done
             process.send_signal(number)
-            text = line + process.communicate(timeout=120)[1]
+            text = line + process.communicate(timeout=300)[1]
         finally:
             process.kill()
         assert process.returncode == 128 + number, text

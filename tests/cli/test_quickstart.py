@@ -104,7 +104,7 @@ def test_the_page_shows_its_pictures_in_chromium(quickstarted, tmp_path, dark):
     flags += ["--disable-component-update", "--disable-sync", f"--user-data-dir={tmp_path / 'profile'}", "--window-size=1000,2400"]
     flags += ["--force-dark-mode", "--blink-settings=preferredColorScheme=0"] if dark else []
     page = (quickstarted[0] / "report.html").as_uri()
-    subprocess.run([chromium(), *flags, f"--screenshot={shot}", page], check=True, capture_output=True, timeout=60)
+    subprocess.run([chromium(), *flags, f"--screenshot={shot}", page], check=True, capture_output=True, timeout=600)
     pixels = np.asarray(Image.open(shot).convert("RGB")).astype(int)
     background = pixels[5, 5]
     assert (background < 60).all() if dark else (background > 240).all()

@@ -34,7 +34,7 @@ def test_run_all_on_the_cpu(tmp_path):
 
 def run(*arguments, **environment):
     command = [sys.executable, str(SCRIPT), *arguments]
-    return subprocess.run(command, env={**os.environ, **environment}, capture_output=True, text=True, timeout=120)
+    return subprocess.run(command, env={**os.environ, **environment}, capture_output=True, text=True, timeout=600)
 
 
 def test_unknown_parts_are_refused():

@@ -72,12 +72,12 @@ def build(result, compiler, extra=()):
 
 def compile_strictly(result, command, compiler, extra=()):
     strict = [*WARNINGS, "-pedantic"] if command[0] == compiler else WARNINGS
-    done = subprocess.run([*command, *strict, *extra], cwd=result.path, capture_output=True, text=True, timeout=300)
+    done = subprocess.run([*command, *strict, *extra], cwd=result.path, capture_output=True, text=True, timeout=900)
     assert (done.returncode, done.stderr) == (0, "")
 
 
 def run(program):
-    return subprocess.run([program.resolve()], capture_output=True, text=True, timeout=60)
+    return subprocess.run([program.resolve()], capture_output=True, text=True, timeout=600)
 
 
 def printed(text):
@@ -189,7 +189,7 @@ def test_the_amalgamation_script_reads_a_model(model, package, tmp_path):
         [sys.executable, sources.runtime_folder() / "tools/amalgamate.py", "--model", model[0], "--output", tmp_path / "one"],
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=600,
     )
     assert (done.returncode, done.stderr) == (0, "")
     for name in ("penlight.cpp", "penlight.h"):

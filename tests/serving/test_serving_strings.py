@@ -26,7 +26,7 @@ def server(tmp_path_factory):
 
 def ask(server, path, body=None):
     data = None if body is None else json.dumps(body).encode()
-    with urllib.request.urlopen(f"http://{server.host}:{server.port}/v2/models/shout{path}", data, timeout=20) as answer:
+    with urllib.request.urlopen(f"http://{server.host}:{server.port}/v2/models/shout{path}", data, timeout=120) as answer:
         return json.load(answer)
 
 

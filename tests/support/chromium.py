@@ -39,8 +39,8 @@ class Chromium:
         os.close(commands)
         os.close(answers)
         self._buffer, self._number, self._session, self.events = b"", 0, None, []
-        page = next(t for t in self.call("Target.getTargets")["targetInfos"] if t["type"] == "page")
-        self._session = self.call("Target.attachToTarget", targetId=page["targetId"], flatten=True)["sessionId"]
+        self.call("Target.setDiscoverTargets", discover=True)
+        self._session = self.call("Target.attachToTarget", targetId=self._page(), flatten=True)["sessionId"]
         for domain in ("Page", "Runtime", "Log", "Network"):
             self.call(f"{domain}.enable")
         self.call("Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=False)
@@ -56,6 +56,14 @@ class Chromium:
         except subprocess.TimeoutExpired:
             os.killpg(self._process.pid, signal.SIGKILL)
             self._process.wait()
+
+    def _page(self) -> str:
+        """Waits for the window: the browser answers before it has opened it."""
+        while True:
+            for event in self.events:
+                if event["method"] == "Target.targetCreated" and event["params"]["targetInfo"]["type"] == "page":
+                    return event["params"]["targetInfo"]["targetId"]
+            self._next()
 
     def call(self, method: str, **parameters: Any) -> Any:
         """One command of the protocol; events that come before its answer are kept."""

@@ -47,7 +47,7 @@ class Machine:
     def run(self, program: Path, *arguments: object) -> subprocess.CompletedProcess[str]:
         """Runs it; the result holds exit code and output."""
         command = [self.emulator, str(program), *map(str, arguments)]
-        return subprocess.run(command, capture_output=True, text=True, timeout=120)
+        return subprocess.run(command, capture_output=True, text=True, timeout=600)
 
 
 _WASI_FLAGS = ("-target", "wasm32-wasi", "-msimd128")
@@ -89,7 +89,7 @@ class WebAssembly(Machine):
     def run(self, program: Path, *arguments: object) -> subprocess.CompletedProcess[str]:
         starter = Path(__file__).with_name("start_wasi.mjs")
         command = [self.emulator, "--no-warnings", str(starter), str(program), *map(str, arguments)]
-        return subprocess.run(command, capture_output=True, text=True, timeout=120)
+        return subprocess.run(command, capture_output=True, text=True, timeout=600)
 
 
 MACHINES = {
@@ -149,4 +149,4 @@ def run_firmware(program: Path, core: str = "cortex-m4") -> subprocess.Completed
         pytest.skip("qemu-system-arm is not installed")
     board = ["-M", cortex_target.CORES[core].board, "-nographic", "-semihosting-config", "enable=on,target=native"]
     command = ["qemu-system-arm", *board, "-kernel", program]
-    return subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=120)
+    return subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=600)

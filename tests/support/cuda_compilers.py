@@ -132,7 +132,7 @@ def _symbol(entries: dict[str, tuple[str, ...]], kernel: source.Kernel, dtype: s
 
 
 def _run(command: list[str]) -> str:
-    done = subprocess.run(command, capture_output=True, text=True, timeout=300)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=900)
     if done.returncode != 0:
         raise RuntimeError(done.stderr)
     return done.stdout + done.stderr

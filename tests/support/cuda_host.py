@@ -75,7 +75,7 @@ class Library:
         return [*options, "-include", str(folder / "host_shim.h")]  # an -I would not do: only the first include may be precompiled
 
     def _run(self, command: list[str]) -> None:
-        subprocess.run([self._compiler, *command], check=True, timeout=300)
+        subprocess.run([self._compiler, *command], check=True, timeout=900)
 
 
 def _number(kernel: source.Kernel) -> str:

@@ -2,6 +2,7 @@
 // program comes from the bundle that PENLIGHT_FUZZ_BUNDLE names. SPDX-License-Identifier: Apache-2.0
 #include "exercise.h"
 #include "fuzz_bundle.h"
+#include "fuzz_clock.h"
 
 namespace {
 
@@ -190,6 +191,7 @@ class FuzzCaller {
 }  // namespace
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
+  const FuzzClock clock;
   FuzzBytes bytes(data, size);
   size_t length = 0;
   const uint8_t* file = fuzz_bundle().choose(bytes, &length);

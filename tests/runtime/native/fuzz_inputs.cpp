@@ -2,6 +2,7 @@
 // that PENLIGHT_FUZZ_BUNDLE names. SPDX-License-Identifier: Apache-2.0
 #include "exercise.h"
 #include "fuzz_bundle.h"
+#include "fuzz_clock.h"
 
 namespace {
 
@@ -52,6 +53,7 @@ void run_rounds(FuzzBytes& bytes, const penlight_program* program) {
 }  // namespace
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
+  const FuzzClock clock;
   FuzzBytes bytes(data, size);
   size_t length = 0;
   const uint8_t* file = fuzz_bundle().choose(bytes, &length);

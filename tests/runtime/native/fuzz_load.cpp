@@ -1,5 +1,6 @@
 // libFuzzer target: any bytes load, or give a clean error. SPDX-License-Identifier: Apache-2.0
 #include "check.h"
+#include "fuzz_clock.h"
 #include "fuzz_mutator.h"
 
 extern "C" size_t LLVMFuzzerCustomMutator(uint8_t* data, size_t size, size_t max_size, unsigned int seed) {
@@ -7,6 +8,7 @@ extern "C" size_t LLVMFuzzerCustomMutator(uint8_t* data, size_t size, size_t max
 }
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
+  const FuzzClock clock;
   void* copy = nullptr;
   if (posix_memalign(&copy, 64, size == 0 ? 1 : size) != 0) abort();
   if (size > 0) memcpy(copy, data, size);

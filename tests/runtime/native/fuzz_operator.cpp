@@ -1,6 +1,7 @@
 // libFuzzer target: programs of one node, of every operator, with numbers of attributes, shapes, dtypes and operands changed as the
 // bytes say. The bundle that PENLIGHT_FUZZ_BUNDLE names has several programs per operator. SPDX-License-Identifier: Apache-2.0
 #include "fuzz_bundle.h"
+#include "fuzz_clock.h"
 #include "fuzz_mutator.h"
 
 namespace {
@@ -17,6 +18,7 @@ void apply_change(FuzzBytes& bytes, uint8_t* data, const FuzzPlaces& places) {
 }  // namespace
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* input, size_t input_size) {
+  const FuzzClock clock;
   FuzzBytes bytes(input, input_size);
   size_t size = 0;
   const uint8_t* file = fuzz_bundle().choose(bytes, &size);
