@@ -77,6 +77,7 @@ constexpr int64_t kGemmGrain = 1 << 17;  // multiply-adds worth a thread
 constexpr int64_t kGemmDirectRows = 4;   // up to so many rows, packing B costs more than it saves
 constexpr int64_t kGemmDotRows = 2;
 constexpr int64_t kGemmNearFloats = 6 << 10;  // of a right side that stays in the first cache
+constexpr int64_t kGemmStrip = 64;            // columns whose part of C stays near while k runs
 constexpr int64_t kGemmAhead = 8;             // short runs far apart, which the processor does not foresee, that are fetched ahead
 
 const GemmTable& gemm_table(bool deterministic) {
@@ -295,6 +296,28 @@ void gemm_pack_right(const Gemm& gemm, float* scratch, const Parallel& parallel,
   });
 }
 
+/// The first `columns` columns of a product whose B lies in whole panels.
+void gemm_of_panels(const Gemm& gemm, const float* panels, int64_t columns, const Parallel& parallel, size_t pieces) {
+  const bool by_rows = gemm.m >= columns;
+  const int64_t unit = by_rows ? kGemmMaxRows * 2 : 4 * kPanel, extent = by_rows ? gemm.m : columns;
+  const int64_t units = (extent + unit - 1) / unit;
+  parallel_pieces(parallel, static_cast<size_t>(units), pieces, [&](size_t begin, size_t end) {
+    const int64_t first = static_cast<int64_t>(begin) * unit, last = gemm_min(static_cast<int64_t>(end) * unit, extent);
+    const int64_t column = by_rows ? 0 : first, end_column = by_rows ? columns : last;
+    GemmBlock rows = by_rows ? rows_of_block(block_of_gemm(gemm), first, last) : block_of_gemm(gemm);
+    rows.b_panel = gemm.k * kPanel;
+    for (int64_t j = column; j < end_column; j += kGemmStrip)
+      gemm_block(columns_of_block(rows, j, gemm_min(kGemmStrip, end_column - j), panels + j * gemm.k));
+  });
+}
+
+/// Parts that a product is cut into, each of which is worth a thread.
+size_t gemm_pieces(const Gemm& gemm, const Parallel& parallel) {
+  const double work = static_cast<double>(gemm.m) * static_cast<double>(gemm.n) * static_cast<double>(gemm.k > 0 ? gemm.k : 1);
+  const double wanted = work / static_cast<double>(kGemmGrain);
+  return wanted < static_cast<double>(parallel.threads) ? static_cast<size_t>(wanted) + 1 : parallel.threads;
+}
+
 void gemm_packed(const Gemm& gemm, float* scratch, const Parallel& parallel, size_t pieces) {
   const bool by_rows = gemm.m >= gemm.n, pack_left = gemm.left != nullptr && (gemm.a_row == 1 || gemm.a_depth == 1);
   const bool streamed = !by_rows && pack_left && gemm.k > 0 && gemm.m <= gemm_row_block(gemm.m, gemm.k);
@@ -394,11 +417,18 @@ void gemm_pack(const float* b, int64_t b_depth, int64_t b_column, int64_t depth,
   }
 }
 
+void gemm_panels_f32(const Gemm& gemm, float* scratch, const Parallel& parallel) {
+  if (gemm.m <= 0 || gemm.n <= 0) return;
+  const int64_t whole = gemm.n / kPanel * kPanel, rest = gemm.n - whole;
+  gemm_of_panels(gemm, gemm.b, whole, parallel, gemm_pieces(gemm, parallel));
+  if (rest == 0) return;
+  gemm_pack(gemm.b + whole * gemm.k, rest, 1, gemm.k, 0, rest, scratch);
+  gemm_block(columns_of_block(block_of_gemm(gemm), whole, rest, scratch));
+}
+
 void gemm_f32(const Gemm& gemm, float* scratch, const Parallel& parallel) {
   if (gemm.m <= 0 || gemm.n <= 0) return;
-  const double work = static_cast<double>(gemm.m) * static_cast<double>(gemm.n) * static_cast<double>(gemm.k > 0 ? gemm.k : 1);
-  const double wanted = work / static_cast<double>(kGemmGrain);
-  const size_t pieces = wanted < static_cast<double>(parallel.threads) ? static_cast<size_t>(wanted) + 1 : parallel.threads;
+  const size_t pieces = gemm_pieces(gemm, parallel);
   if (gemm_is_dots(gemm)) {
     parallel_pieces(parallel, static_cast<size_t>(gemm.n), pieces,
                     [&](size_t begin, size_t end) { gemm_dots(gemm, static_cast<int64_t>(begin), static_cast<int64_t>(end)); });

@@ -76,8 +76,11 @@ struct Gemm {
 /// Floats of scratch that gemm_f32 needs for these sizes and strides: few rows need none or little, others room for a packed B.
 /// False when the number does not fit.
 bool gemm_scratch_floats(const Gemm& gemm, int64_t* floats);
-// TODO(#6): pack constant weights once instead of in every run.
 void gemm_f32(const Gemm& gemm, float* scratch, const Parallel& parallel);
+
+/// As gemm_f32 for a B that lies in panels already: those of 16 columns as gemm_pack makes them, behind them the last n % 16
+/// columns row by row. `scratch`: gemm_panel_floats of these.
+void gemm_panels_f32(const Gemm& gemm, float* scratch, const Parallel& parallel);
 
 /// Floats of `columns` packed columns of B; false when the number does not fit.
 bool gemm_panel_floats(int64_t columns, int64_t depth, int64_t* floats);

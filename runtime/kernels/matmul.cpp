@@ -22,6 +22,7 @@ struct GemmState {
   int64_t m = 0, n = 0, k = 0;
   int64_t a_row = 0, a_depth = 0, b_depth = 0, b_column = 0, bias_row = 0, bias_column = 0;
   double alpha = 1, beta = 1;
+  bool panels = false;  // float weights lie as gemm_panels_f32 reads them
   Activation activation;
 };
 
@@ -65,7 +66,17 @@ Gemm gemm_of_state(const GemmState& g, const float* a, const float* b, float* c)
 }
 
 bool product_scratch_floats(const GemmState& g, int64_t* floats) {
+  if (g.panels) return gemm_panel_floats(g.n % kPanel, g.k, floats);
   return gemm_scratch_floats(gemm_of_state(g, nullptr, nullptr, nullptr), floats);
+}
+
+void run_product(Context& context, const GemmState& g, Gemm& gemm) {
+  float* scratch = static_cast<float*>(context.scratch);
+  gemm.deterministic = context.deterministic;
+  if (g.panels)
+    gemm_panels_f32(gemm, scratch, context_parallel(context));
+  else
+    gemm_f32(gemm, scratch, context_parallel(context));
 }
 
 GemmState row_major_product(int64_t m, int64_t n, int64_t k) {
@@ -236,6 +247,9 @@ Status gemm_infer(Context& context) {
   PENLIGHT_TRY(gemm_bias_strides(context, &state));
   const int64_t out[] = {state.m, state.n};
   PENLIGHT_TRY(set_output(context, 0, context.input(0).dtype, make_shape(out, 2)));
+  state.panels = context.attributes->integer("panels", 0) != 0;
+  if (state.panels && context.input(0).dtype != DType::kF32)
+    return context.fail(Status::kUnsupportedOperator, "only float32 weights lie in panels");
   int64_t floats = 0;
   if (context.input(0).dtype == DType::kF32 &&
       (!product_scratch_floats(state, &floats) || !add_scratch(context, floats, sizeof(float))))
@@ -266,6 +280,7 @@ Status fused_matmul_infer(Context& context) {
   PENLIGHT_TRY(check_rank(context, 1, 2, 2));
   GemmState& state = context.state_as<GemmState>();
   state = row_major_product(1, weight.dims[1], weight.dims[0]);
+  state.panels = context.attributes->integer("panels", 0) != 0;
   if (x.dims[x.rank - 1] != state.k)
     return context.fail(Status::kShapeMismatch, "inner sizes differ: a has %lld, b has %lld",
                         static_cast<long long>(x.dims[x.rank - 1]), static_cast<long long>(state.k));
@@ -299,9 +314,8 @@ Status fused_matmul_run(Context& context) {
   gemm.bias_column = 1;
   gemm.activation = state.activation;
   gemm.accumulate = residual.present();
-  gemm.deterministic = context.deterministic;
   if (residual.present()) memcpy(c, residual.data, static_cast<size_t>(count) * sizeof(float));  // the sums start from it
-  gemm_f32(gemm, static_cast<float*>(context.scratch), context_parallel(context));
+  run_product(context, state, gemm);
   return Status::kOk;
 }
 
@@ -329,10 +343,9 @@ Status gemm_run(Context& context) {
   gemm.beta = static_cast<float>(state.beta);
   gemm.activation = state.activation;
   gemm.accumulate = residual.present();
-  gemm.deterministic = context.deterministic;
   if (residual.present() && c.shape.count() > 0)  // the sums start from it
     memcpy(c.data, residual.data, static_cast<size_t>(c.shape.count()) * sizeof(float));
-  gemm_f32(gemm, static_cast<float*>(context.scratch), context_parallel(context));
+  run_product(context, state, gemm);
   return Status::kOk;
 }
 

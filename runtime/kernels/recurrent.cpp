@@ -2,6 +2,7 @@
 #include <math.h>
 #include <string.h>
 
+#include "isa.h"
 #include "real_functions.h"
 #include "recurrent_float.h"
 #include "shape_rules.h"
@@ -24,7 +25,9 @@ struct RecurrentState {
   bool reverse = false, batch_first = false, linear_before_reset = false, input_forget = false;
   double clip = 0;  // 0: none
   Gate functions[2][kGateFunctions];
-  bool fast = false;  // recurrent_f32 takes it
+  Recurrence kind = Recurrence::kRnn;
+  bool fast = false;    // recurrent_f32 takes it
+  bool packed = false;  // its weights are kept packed
 };
 
 constexpr uint32_t kRecurrentTypes = dtype_bit(DType::kF32) | dtype_bit(DType::kF64) | dtype_bit(DType::kF16);
@@ -175,6 +178,8 @@ RecurrentLayer recurrent_layer(Context& context, const RecurrentState& s, Recurr
   layer.batch_first = s.batch_first;
   layer.linear_before_reset = s.linear_before_reset;
   layer.deterministic = context.deterministic;
+  layer.is_packed = s.packed;
+  layer.panels = static_cast<const float*>(context.packed);
   layer.x = context.input(0).as<float>();
   layer.w = context.input(1).as<float>();
   layer.r = context.input(2).as<float>();
@@ -187,9 +192,28 @@ RecurrentLayer recurrent_layer(Context& context, const RecurrentState& s, Recurr
   return layer;
 }
 
+void pack_recurrent(Context& context, void* packed) {
+  const RecurrentState& s = context.state_as<RecurrentState>();
+  recurrent_pack(recurrent_layer(context, s, s.kind), static_cast<float*>(packed));
+}
+
+/// Scratch of the fast path, and how constant weights are packed.
+Status recurrent_memory(Context& context, RecurrentState* s) {
+  int64_t floats = 0;
+  s->packed = !PENLIGHT_SMALL && (context.constant_inputs >> 1 & 3) == 3 && context.input(0).data == nullptr;
+  if (s->packed) {
+    if (!recurrent_panel_floats(recurrent_layer(context, *s, s->kind), &floats)) return scratch_too_large(context);
+    context.packed_bytes = static_cast<size_t>(floats) * sizeof(float);
+    context.pack = pack_recurrent;
+  }
+  const bool fits = recurrent_scratch_floats(recurrent_layer(context, *s, s->kind), &floats);
+  return fits && add_scratch(context, floats, sizeof(float)) ? Status::kOk : scratch_too_large(context);
+}
+
 Status recurrent_infer(Context& context, Recurrence kind) {
   RecurrentState& s = context.state_as<RecurrentState>();
   s = RecurrentState{};
+  s.kind = kind;
   PENLIGHT_TRY(read_recurrent_attributes(context, kind, &s));
   PENLIGHT_TRY(check_recurrent_inputs(context, kind, &s));
   const DType dtype = context.input(0).dtype;
@@ -206,11 +230,7 @@ Status recurrent_infer(Context& context, Recurrence kind) {
                                 saturating_add(saturating_mul(static_cast<uint64_t>(s.gates * s.hidden), taps + 8), 64));
   s.fast = dtype == DType::kF32 && usual_gates(s, kind) && s.clip <= 0.0 && !s.input_forget && !context.input(4).present() &&
            !(kind == Recurrence::kLstm && context.input(7).present());
-  if (s.fast) {
-    if (!recurrent_scratch_floats(recurrent_layer(context, s, kind), &floats) || !add_scratch(context, floats, sizeof(float)))
-      return scratch_too_large(context);
-    return Status::kOk;
-  }
+  if (s.fast) return recurrent_memory(context, &s);
   // The sums of the gates twice (of x and of h), the hidden and the cell state, one spare row.
   if (!checked_mul(2 * s.gates + 3, s.hidden, &lines) || !checked_mul(lines, tasks, &floats) ||
       !add_scratch(context, floats, sizeof(double)))

@@ -14,17 +14,17 @@ constexpr int64_t kRecurrentFloats = 1 << 18;  // of the sums of the steps that 
 
 int64_t recurrent_gates(Recurrence kind) { return kind == Recurrence::kRnn ? 1 : kind == Recurrence::kGru ? 3 : 4; }
 
-/// Parts of the scratch. Of each direction: packed weights of x and of the hidden state, gate by gate, a bias, the sums of some
-/// steps in the order of x, and rows for each sequence.
+/// Parts of the scratch. Of each direction: packed weights of x and of the hidden state, gate by gate, unless they come packed, a
+/// bias, the sums of some steps in the order of x, and rows for each sequence.
 struct RecurrentPlan {
   int64_t gates, row;  // floats of all gates of one step
   int64_t chunk;       // steps at once
-  int64_t w_gate, r_gate, bias, sums, rows, direction;
+  int64_t w_gate, r_gate, weights, bias, sums, rows, direction;
 };
 
 bool recurrent_plan(const RecurrentLayer& l, RecurrentPlan* p) {
   p->gates = recurrent_gates(l.kind);
-  int64_t step, total, part;
+  int64_t step, total = 0, part;
   if (__builtin_mul_overflow(p->gates, l.hidden, &p->row) || __builtin_mul_overflow(p->row, l.batch, &step)) return false;
   p->chunk = step > 0 ? kRecurrentFloats / step : 1;
   if (p->chunk < 1) p->chunk = 1;
@@ -32,12 +32,22 @@ bool recurrent_plan(const RecurrentLayer& l, RecurrentPlan* p) {
   if (!gemm_panel_floats(l.hidden, l.features, &p->w_gate) || !gemm_panel_floats(l.hidden, l.hidden, &p->r_gate)) return false;
   p->bias = p->row + l.hidden;  // a GRU's last gate may have two
   if (__builtin_mul_overflow(step, p->chunk, &p->sums) || __builtin_mul_overflow(3 * l.hidden, l.batch, &p->rows)) return false;
-  if (__builtin_add_overflow(p->w_gate, p->r_gate, &part) || __builtin_mul_overflow(part, p->gates, &total) ||
-      __builtin_add_overflow(total, p->bias, &total) || __builtin_add_overflow(total, p->sums, &total) ||
+  if (__builtin_add_overflow(p->w_gate, p->r_gate, &part) || __builtin_mul_overflow(part, p->gates, &p->weights) ||
+      __builtin_add_overflow(l.is_packed ? 0 : p->weights, p->bias, &total) || __builtin_add_overflow(total, p->sums, &total) ||
       __builtin_add_overflow(total, p->rows, &total) || __builtin_add_overflow(total, kPanel - 1, &total))
     return false;
   p->direction = total / kPanel * kPanel;
   return true;
+}
+
+void recurrent_pack_direction(const RecurrentLayer& l, const RecurrentPlan& p, int64_t direction, float* panels) {
+  const int64_t n = l.hidden;
+  const float *w = l.w + direction * p.row * l.features, *r = l.r + direction * p.row * n;
+  float* hidden = panels + p.gates * p.w_gate;
+  for (int64_t g = 0; g < p.gates; ++g) {
+    gemm_pack(w + g * n * l.features, 1, l.features, l.features, 0, n, panels + g * p.w_gate);
+    gemm_pack(r + g * n * n, 1, n, n, 0, n, hidden + g * p.r_gate);
+  }
 }
 
 /// One direction of a layer.
@@ -45,24 +55,20 @@ class RecurrentDirection {
  public:
   RecurrentDirection(const RecurrentLayer& layer, const RecurrentPlan& plan, int64_t direction, float* scratch)
       : l_(layer), p_(plan), direction_(direction), backwards_(layer.reverse || direction == 1) {
-    w_ = scratch + direction * plan.direction;
+    own_ = scratch + direction * plan.direction;
+    w_ = layer.is_packed ? layer.panels + direction * plan.weights : own_;
     r_ = w_ + plan.gates * plan.w_gate;
-    sums_ = r_ + plan.gates * plan.r_gate;
+    sums_ = own_ + (layer.is_packed ? 0 : plan.weights);
     bias_ = sums_ + plan.sums;
     h_ = bias_ + plan.bias;
     c_ = h_ + layer.batch * layer.hidden;
     spare_ = c_ + layer.batch * layer.hidden;
   }
 
-  /// Packs the weights, adds the biases and loads the first states.
+  /// Packs the weights where they are not, adds the biases and loads the first states.
   void begin() {
     const int64_t n = l_.hidden;
-    const float* w = l_.w + direction_ * p_.row * l_.features;
-    const float* r = l_.r + direction_ * p_.row * n;
-    for (int64_t g = 0; g < p_.gates; ++g) {
-      gemm_pack(w + g * n * l_.features, 1, l_.features, l_.features, 0, n, w_ + g * p_.w_gate);
-      gemm_pack(r + g * n * n, 1, n, n, 0, n, r_ + g * p_.r_gate);
-    }
+    if (!l_.is_packed) recurrent_pack_direction(l_, p_, direction_, own_);
     add_biases(l_.bias == nullptr ? nullptr : l_.bias + direction_ * 2 * p_.row);
     for (int64_t b = 0; b < l_.batch; ++b) {
       load_row(l_.first_h, b, h_ + b * n);
@@ -79,9 +85,10 @@ class RecurrentDirection {
       float* sums = sums_ + i * rows * p_.row;
       parallel_ranges(parallel, static_cast<size_t>(rows), 8, [&](size_t begin, size_t end) {
         const int64_t from = static_cast<int64_t>(begin), n = static_cast<int64_t>(end) - from;
-        for (int64_t g = 0; g < p_.gates; ++g)
-          multiply(x + from * l_.features, l_.features, l_.features, n, w_ + g * p_.w_gate, sums + from * p_.row + g * l_.hidden,
-                   p_.row, bias_ + g * l_.hidden, false);
+        each_product(0, p_.gates, [&](int64_t g, int64_t columns) {
+          multiply(x + from * l_.features, l_.features, l_.features, n, w_ + g * p_.w_gate, columns,
+                   sums + from * p_.row + g * l_.hidden, p_.row, bias_ + g * l_.hidden, false);
+        });
       });
     }
   }
@@ -147,11 +154,18 @@ class RecurrentDirection {
     for (int64_t i = joined; i < p_.row; ++i) bias_[i + l_.hidden] = bias[p_.row + i];
   }
 
-  void multiply(const float* a, int64_t a_row, int64_t depth, int64_t rows, const float* panels, float* c, int64_t c_row,
-                const float* bias, bool accumulate) const {
+  /// Calls product(gate, columns) for gates [first, end): once where their panels lie behind each other without a gap.
+  template <typename Product>
+  void each_product(int64_t first, int64_t end, Product&& product) const {
+    if (l_.hidden % kPanel == 0) return product(first, (end - first) * l_.hidden);
+    for (int64_t g = first; g < end; ++g) product(g, l_.hidden);
+  }
+
+  void multiply(const float* a, int64_t a_row, int64_t depth, int64_t rows, const float* panels, int64_t columns, float* c,
+                int64_t c_row, const float* bias, bool accumulate) const {
     GemmBlock block;
     block.rows = rows;
-    block.columns = l_.hidden;
+    block.columns = columns;
     block.depth = depth;
     block.a = a;
     block.a_row = a_row;
@@ -168,9 +182,10 @@ class RecurrentDirection {
 
   /// Adds the product of `state` and the hidden weights of gates [first, end) to their sums.
   void add_hidden(const Rows& rows, const float* state, int64_t first, int64_t end) const {
-    for (int64_t g = first; g < end; ++g)
-      multiply(state + rows.first * l_.hidden, l_.hidden, l_.hidden, rows.count, r_ + g * p_.r_gate, rows.sums + g * l_.hidden,
-               rows.step, nullptr, true);
+    each_product(first, end, [&](int64_t g, int64_t columns) {
+      multiply(state + rows.first * l_.hidden, l_.hidden, l_.hidden, rows.count, r_ + g * p_.r_gate, columns,
+               rows.sums + g * l_.hidden, rows.step, nullptr, true);
+    });
   }
 
   static void apply(Unary function, float* values, int64_t count) {
@@ -204,7 +219,7 @@ class RecurrentDirection {
     const int64_t n = l_.hidden;
     add_hidden(rows, h_, 0, 2);
     if (l_.linear_before_reset)
-      multiply(h_ + rows.first * n, n, n, rows.count, r_ + 2 * p_.r_gate, spare_ + rows.first * n, n, bias_ + p_.row, false);
+      multiply(h_ + rows.first * n, n, n, rows.count, r_ + 2 * p_.r_gate, n, spare_ + rows.first * n, n, bias_ + p_.row, false);
     for (int64_t i = 0; i < rows.count; ++i) {
       float *gates = rows.sums + i * rows.step, *h = h_ + (rows.first + i) * n, *spare = spare_ + (rows.first + i) * n;
       apply(Unary::kSigmoid, gates, 2 * n);
@@ -225,10 +240,22 @@ class RecurrentDirection {
   const RecurrentPlan& p_;
   const int64_t direction_;
   const bool backwards_;
-  float *w_, *r_, *sums_, *bias_, *h_, *c_, *spare_;
+  const float *w_, *r_;
+  float *own_, *sums_, *bias_, *h_, *c_, *spare_;
 };
 
 }  // namespace
+
+bool recurrent_panel_floats(const RecurrentLayer& layer, int64_t* floats) {
+  RecurrentPlan plan;
+  return recurrent_plan(layer, &plan) && !__builtin_mul_overflow(plan.weights, layer.directions, floats);
+}
+
+void recurrent_pack(const RecurrentLayer& layer, float* panels) {
+  RecurrentPlan plan;
+  if (!recurrent_plan(layer, &plan)) return;
+  for (int64_t i = 0; i < layer.directions; ++i) recurrent_pack_direction(layer, plan, i, panels + i * plan.weights);
+}
 
 bool recurrent_scratch_floats(const RecurrentLayer& layer, int64_t* floats) {
   RecurrentPlan plan;
