@@ -40,6 +40,15 @@ class Buffer {
   ~Buffer() { PyBuffer_Release(&view_); }
   const Py_buffer& view() const { return view_; }
 
+  /// Holds nothing yet.
+  Buffer() = default;
+  /// False, and no exception, where the object gives no such buffer.
+  bool take(PyObject* object, int flags) {
+    if (PyObject_GetBuffer(object, &view_, flags) == 0) return true;
+    PyErr_Clear();
+    return false;
+  }
+
  private:
   Py_buffer view_ = {};
 };
@@ -216,7 +225,7 @@ class Session {
     options.low_memory = low_memory ? 1 : 0;
     options.cancel = &cancel_;
     options.states_of = states_of == nullptr ? nullptr : states_of->session_;
-    read_dtypes(program.get(), method);
+    read_declared(program.get(), method);
     penlight_error error;
     check(penlight_session_create(program.get(), method, &options, &session_, &error), error);
   }
@@ -239,17 +248,33 @@ class Session {
     std::vector<penlight_tensor> in = take(inputs, input_dtypes_, PyBUF_C_CONTIGUOUS | PyBUF_FORMAT, buffers);
     if (!same_shapes(in)) prepare_tensors(in);
     if (sized_by_data()) return run_sized_by_data(in, outputs, empty);
-    nb::list arrays = outputs.is_none() ? allocate_outputs(empty) : nb::cast<nb::list>(outputs);
+    if (outputs.is_none()) return run_into_new(in, empty);
+    nb::list arrays = nb::cast<nb::list>(outputs);
     std::vector<penlight_tensor> out = take(arrays, output_dtypes_, PyBUF_C_CONTIGUOUS | PyBUF_FORMAT | PyBUF_WRITABLE, buffers);
-    if (!outputs.is_none()) check_outputs(out);
-    penlight_error error;
-    penlight_status status = PENLIGHT_OK;
-    {
-      nb::gil_scoped_release release;
-      status = penlight_session_run(session_, in.data(), in.size(), out.data(), out.size(), &error);
-    }
-    check(status, error);
+    check_outputs(out);
+    run_tensors(in, out);
     return arrays;
+  }
+
+  /// The usual case of `run`, with nothing to convert: inputs by name in arrays that are exactly of `array_type`, new outputs by
+  /// name. None, and nothing has happened, where anything is otherwise; `run` then serves or refuses it.
+  nb::object run_by_name(nb::dict inputs, nb::callable empty, nb::handle array_type) {
+    const size_t count = input_names_.size();
+    if (inputs.size() != count || count > kQuickInputs) return nb::none();
+    Buffer held[kQuickInputs];
+    std::vector<penlight_tensor> in(count);
+    for (size_t i = 0; i < count; ++i) {
+      PyObject* array = PyDict_GetItemWithError(inputs.ptr(), input_names_[i].ptr());
+      if (array == nullptr && PyErr_Occurred()) throw nb::python_error();
+      if (array == nullptr || !take_plain(array, array_type, input_dtypes_[i], held[i], &in[i])) return nb::none();
+    }
+    const Busy busy(*this);
+    cancel_ = 0;
+    if (!same_shapes(in)) prepare_tensors(in);
+    nb::list arrays = sized_by_data() ? run_sized_by_data(in, nb::none(), empty) : run_into_new(in, empty);
+    nb::dict named;
+    for (size_t i = 0; i < arrays.size(); ++i) named[output_names_[i]] = arrays[i];
+    return named;
   }
 
   void cancel() { cancel_ = 1; }
@@ -323,12 +348,46 @@ class Session {
     Session& session_;
   };
 
-  void read_dtypes(const penlight_program* program, size_t method) {
+  static constexpr size_t kQuickInputs = 8;  // more take the long way
+
+  void read_declared(const penlight_program* program, size_t method) {
     penlight_tensor_info info;
-    for (size_t i = 0; penlight_program_input_info(program, method, i, &info) == PENLIGHT_OK; ++i)
+    for (size_t i = 0; penlight_program_input_info(program, method, i, &info) == PENLIGHT_OK; ++i) {
       input_dtypes_.push_back(info.dtype);
-    for (size_t i = 0; penlight_program_output_info(program, method, i, &info) == PENLIGHT_OK; ++i)
+      input_names_.push_back(to_text(info.name));
+    }
+    for (size_t i = 0; penlight_program_output_info(program, method, i, &info) == PENLIGHT_OK; ++i) {
       output_dtypes_.push_back(info.dtype);
+      output_names_.push_back(to_text(info.name));
+    }
+  }
+
+  /// Whether an array can be read where it lies, as what is declared.
+  static bool take_plain(PyObject* array, nb::handle array_type, penlight_dtype dtype, Buffer& held, penlight_tensor* tensor) {
+    if (reinterpret_cast<PyObject*>(Py_TYPE(array)) != array_type.ptr()) return false;
+    if (!held.take(array, PyBUF_C_CONTIGUOUS | PyBUF_FORMAT)) return false;
+    const Py_buffer& view = held.view();
+    const bool aligned = view.itemsize > 0 && reinterpret_cast<uintptr_t>(view.buf) % static_cast<uintptr_t>(view.itemsize) == 0;
+    *tensor = tensor_of(view, dtype);
+    return aligned && tensor->dtype == dtype;
+  }
+
+  nb::list run_into_new(const std::vector<penlight_tensor>& in, nb::callable empty) {
+    nb::list arrays = allocate_outputs(empty);
+    std::vector<Buffer> buffers;
+    std::vector<penlight_tensor> out = take(arrays, output_dtypes_, PyBUF_C_CONTIGUOUS | PyBUF_FORMAT | PyBUF_WRITABLE, buffers);
+    run_tensors(in, out);
+    return arrays;
+  }
+
+  void run_tensors(const std::vector<penlight_tensor>& in, std::vector<penlight_tensor>& out) {
+    penlight_error error;
+    penlight_status status = PENLIGHT_OK;
+    {
+      nb::gil_scoped_release release;
+      status = penlight_session_run(session_, in.data(), in.size(), out.data(), out.size(), &error);
+    }
+    check(status, error);
   }
 
   static std::vector<penlight_tensor> take(nb::list arrays, const std::vector<penlight_dtype>& dtypes, int flags,
@@ -436,6 +495,8 @@ class Session {
   bool varies_ = false;  // some output's shape is another in every run
   std::vector<penlight_dtype> input_dtypes_;
   std::vector<penlight_dtype> output_dtypes_;
+  std::vector<nb::object> input_names_;
+  std::vector<nb::object> output_names_;
   std::vector<penlight_tensor> shapes_;  // of the last prepare
 };
 
@@ -474,6 +535,7 @@ NB_MODULE(_runtime, m) {
       .def("set_state", &Session::set_state)
       .def("prepare", &Session::prepare)
       .def("run", &Session::run, nb::arg("inputs"), nb::arg("outputs").none(), nb::arg("empty"))
+      .def("run_by_name", &Session::run_by_name, nb::arg("inputs"), nb::arg("empty"), nb::arg("array_type"))
       .def("cancel", &Session::cancel)
       .def("arena_bytes", &Session::arena_bytes)
       .def("macs", &Session::macs)

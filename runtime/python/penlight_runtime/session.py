@@ -65,6 +65,7 @@ class Session:
         self._native = native
         self._inputs = inputs
         self._outputs = outputs
+        self._is_plain = all(info.dtype.kind in "fiub" for info in (*inputs, *outputs))  # neither strings nor bfloat16
 
     def prepare(self, inputs: Arrays) -> None:
         """Plans and allocates memory for arrays of these shapes; `run` does it by itself when shapes change."""
@@ -83,6 +84,10 @@ class Session:
             InvalidArgument: an array is missing or unknown, or the session runs in another thread.
             InvalidValue, BudgetExceeded, OutOfMemory, Cancelled: see their docstrings.
         """
+        if outputs is None and self._is_plain and type(inputs) is dict:  # small models take longer in Python than in their kernels
+            named = self._native.run_by_name(inputs, empty, np.ndarray)
+            if named is not None:
+                return named
         given = None if outputs is None else _arrange(outputs, self._outputs, "output")
         arrays = self._native.run(_arrange(inputs, self._inputs, "input"), given, empty)
         return {info.name: _as_declared(array, info) for info, array in zip(self._outputs, arrays, strict=True)}
