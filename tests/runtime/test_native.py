@@ -11,6 +11,7 @@ import struct
 
 import fuzz_corpus
 import pytest
+from golden_models import FOLDER as GOLDEN_FOLDER
 from kernel_programs import all_programs
 from native_builds import HEADER_FUNCTIONS, QUICK, build_runtime, need, run
 from pen_builder import relu_program
@@ -26,6 +27,8 @@ FUZZ_SECONDS = int(os.environ.get("PENLIGHT_FUZZ_SECONDS", "60"))  # of all fuzz
 LARGEST_FILE = 16384
 # Name, longest input, and the least rate that the test takes for work.
 FUZZERS = (("load", LARGEST_FILE, 20), ("program", LARGEST_FILE, 20), ("inputs", 512, 10), ("operator", 256, 10), ("api", 512, 10))
+GOLDEN = ("quantized", "mlp", "functions", "recurrent", "char_gpt")
+STRIDE = int(os.environ.get("PENLIGHT_MUTATION_STRIDE", "97"))  # of the golden models every so manieth byte is changed
 UNPLANNED = ("branches", "packed", "loops", "scans", "gathered", "boxes")  # their runs take memory, the first time
 
 
@@ -59,18 +62,33 @@ def test_unit_tests(asan):
 
 
 @pytest.mark.parametrize(
-    ("name", "stride"), [("small", 1), ("shapes", 3), ("arithmetic", 2), ("branches", 3), ("loops", 7), ("states", 2)]
+    ("name", "stride"), [("small", 1), ("shapes", 1), ("arithmetic", 1), ("branches", 1), ("loops", 4), ("states", 1)]
 )
 def test_every_mutation_runs_or_is_refused(asan, files, name, stride):
-    """Of large or slow files every stride-th byte; 1 looks at all."""
+    """Of slow files every stride-th byte; 1 looks at all."""
     output = run(asan / "penlight_mutate_file", files[name], stride, timeout=1800)
     ran, refused = map(int, re.search(r"behind the checksums: (\d+) ran, (\d+) refused", output).groups())
     assert ran > 100 and refused > 1000  # both happen, or the test looks at nothing
 
 
+@pytest.mark.parametrize("name", GOLDEN)
+def test_mutations_of_golden_models(shared, name):
+    """Each within 1 s of processor time (the slowest takes milliseconds), and all of them within 64 MB."""
+    run("cmake", "--build", shared.parent, "--target", "penlight_mutate_file")
+    output = run(shared.parent / "tests/penlight_mutate_file", GOLDEN_FOLDER / f"{name}.pen", STRIDE, timeout=3600)
+    slowest, peak = map(float, re.search(r"slowest attempt ([\d.]+) ms, peak memory (\d+) KB", output).groups())
+    assert slowest < 1000
+    assert 0 < peak <= 64 << 10
+
+
 @pytest.mark.parametrize("name", sorted(corpus()))
 def test_every_allocation_may_fail(asan, files, name):
     assert "clean failures" in run(asan / "penlight_fail_allocations", files[name])
+
+
+@pytest.mark.parametrize("name", GOLDEN)
+def test_every_allocation_of_golden_models_may_fail(asan, name):
+    assert "clean failures" in run(asan / "penlight_fail_allocations", GOLDEN_FOLDER / f"{name}.pen")
 
 
 @pytest.mark.parametrize("name", sorted(corpus()))

@@ -67,10 +67,10 @@ inline unsigned use_states(penlight_session* session) {
 
 /// A second session on the states of the first.
 inline void run_on_states_of(penlight_session* keeper, const penlight_program* program, size_t method, penlight_tensor* inputs,
-                             size_t count) {
+                             size_t count, uint64_t macs) {
   penlight_session_options options = {};
   options.struct_size = sizeof(options);
-  options.mac_budget = kExerciseMacs;
+  options.mac_budget = macs;
   options.states_of = keeper;
   penlight_session* session = nullptr;
   if (penlight_session_create(program, method, &options, &session, nullptr) != PENLIGHT_OK) return;
@@ -78,11 +78,11 @@ inline void run_on_states_of(penlight_session* keeper, const penlight_program* p
   penlight_session_free(session);
 }
 
-inline penlight_status exercise_method(const penlight_program* program, size_t method, penlight_error* error) {
+inline penlight_status exercise_method(const penlight_program* program, size_t method, uint64_t macs, penlight_error* error) {
   if (penlight_program_input_count(program, method) > kExerciseOperands) return PENLIGHT_OK;
   penlight_session_options options = {};
   options.struct_size = sizeof(options);
-  options.mac_budget = kExerciseMacs;
+  options.mac_budget = macs;
   penlight_session* session = nullptr;
   penlight_status status = penlight_session_create(program, method, &options, &session, error);
   for (int64_t size = 1; status == PENLIGHT_OK && size <= 3; size += 2) {
@@ -91,7 +91,7 @@ inline penlight_status exercise_method(const penlight_program* program, size_t m
     if (make_inputs(program, method, size, inputs)) {
       status = penlight_session_run(session, inputs, count, nullptr, 0, error);
       if (status == PENLIGHT_OK) read_outputs(session, penlight_program_output_count(program, method));
-      if (use_states(session) > 0) run_on_states_of(session, program, method, inputs, count);
+      if (use_states(session) > 0) run_on_states_of(session, program, method, inputs, count, macs);
       run_on_hostile_data(session, inputs, count, penlight_program_output_count(program, method));
       penlight_session_reset(session);
     }
@@ -102,9 +102,9 @@ inline penlight_status exercise_method(const penlight_program* program, size_t m
 }
 
 /// Returns the first failure; PENLIGHT_OK when everything ran. The bytes are copied to memory of just their size. With an
-/// allocator, which has limits of its own, there is no budget: under one, sessions pack no constants.
+/// allocator, which has limits of its own, there is no memory budget: under one, sessions pack no constants. `macs` bound each run.
 inline penlight_status exercise(const uint8_t* data, size_t size, uint32_t check_segments, const penlight_allocator* allocator,
-                                penlight_error* error) {
+                                penlight_error* error, uint64_t macs = kExerciseMacs) {
   void* copy = nullptr;
   if (posix_memalign(&copy, 64, size == 0 ? 1 : size) != 0) abort();
   if (size > 0) memcpy(copy, data, size);
@@ -113,12 +113,12 @@ inline penlight_status exercise(const uint8_t* data, size_t size, uint32_t check
   options.allocator = allocator;
   options.memory_budget_bytes = allocator == nullptr ? kExerciseMemory : 0;
   options.check_segments = check_segments;
-  options.mac_budget = kExerciseMacs;
+  options.mac_budget = macs;
   penlight_program* program = nullptr;
   penlight_status status = penlight_program_load(copy, size, &options, &program, error);
   if (status == PENLIGHT_OK) {
     for (size_t i = 0; status == PENLIGHT_OK && i < penlight_program_method_count(program); ++i) {
-      status = exercise_method(program, i, error);
+      status = exercise_method(program, i, macs, error);
     }
     penlight_error ignored;
     penlight_program_self_test(program, &ignored);

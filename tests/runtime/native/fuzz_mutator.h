@@ -41,8 +41,9 @@ class FuzzPlaces {
   const FuzzPlace& operator[](size_t i) const { return places_[i]; }
 
  private:
+  /// 0: the file leaves the field out.
   void add(size_t at, size_t size) {
-    if (count_ < kMost && bytes_.holds(at, size)) places_[count_++] = {at, size};
+    if (at != 0 && count_ < kMost && bytes_.holds(at, size)) places_[count_++] = {at, size};
   }
 
   void table(const penlight::FlatTable& table, const penlight::PenTableSchema& schema) {

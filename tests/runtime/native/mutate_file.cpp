@@ -21,6 +21,19 @@ double processor_seconds() {
   return static_cast<double>(now.tv_sec) + 1e-9 * static_cast<double>(now.tv_nsec);
 }
 
+/// The most memory that this process has had, in kilobytes.
+long peak_kilobytes() {
+  FILE* file = fopen("/proc/self/status", "r");
+  PENLIGHT_CHECK(file != nullptr);
+  char line[256];
+  long peak = 0;
+  while (fgets(line, sizeof(line), file) != nullptr) {
+    if (sscanf(line, "VmHWM: %ld", &peak) == 1) break;
+  }
+  fclose(file);
+  return peak;
+}
+
 void attempt(const uint8_t* data, size_t size, uint32_t check_segments, Tally* tally) {
   penlight_error error;
   const double start = processor_seconds();
@@ -72,7 +85,7 @@ int main(int argc, char** argv) {
   PENLIGHT_CHECK(truncated.ran == 0);
   printf("mutated: %ld ran, %ld refused; truncated: %ld refused; behind the checksums: %ld ran, %ld refused\n", raw.ran,
          raw.refused, truncated.refused, repaired.ran, repaired.refused);
-  printf("%zu bytes, slowest attempt %.1f ms\n", size, 1e3 * g_slowest);
+  printf("%zu bytes, slowest attempt %.1f ms, peak memory %ld KB\n", size, 1e3 * g_slowest, peak_kilobytes());
   free(data);
   return 0;
 }
