@@ -18,9 +18,8 @@ class ErrorOut {
     error_->message[0] = '\0';
   }
   penlight_error& operator*() { return *error_; }
-  penlight_status invalid(const char* what) {
-    return static_cast<penlight_status>(fail(*error_, Status::kInvalidArgument, "%s", what));
-  }
+  penlight_status result(Status status) { return error_->status = static_cast<penlight_status>(status); }
+  penlight_status invalid(const char* what) { return result(fail(*error_, Status::kInvalidArgument, "%s", what)); }
 
  private:
   penlight_error unread_;
@@ -124,7 +123,7 @@ penlight_status penlight_program_load(const void* data, size_t size_bytes, const
   penlight::Memory memory;
   memory.initialize(given.allocator, given.memory_budget_bytes, 0);
   void* place = memory.allocate(sizeof(penlight_program), alignof(penlight_program));
-  if (place == nullptr) return static_cast<penlight_status>(memory.failure(*out, "program"));
+  if (place == nullptr) return out.result(memory.failure(*out, "program"));
   auto* loaded = new (penlight::InPlace{place}) penlight_program;
   loaded->memory = memory;
   loaded->mac_budget = given.mac_budget;
@@ -133,7 +132,7 @@ penlight_status penlight_program_load(const void* data, size_t size_bytes, const
     *program = loaded;
   else
     penlight_program_free(loaded);
-  return static_cast<penlight_status>(status);
+  return out.result(status);
 }
 
 void penlight_program_free(penlight_program* program) {
@@ -192,7 +191,7 @@ penlight_status penlight_program_metadata_entry(const penlight_program* program,
 penlight_status penlight_program_self_test(const penlight_program* program, penlight_error* error) {
   penlight::ErrorOut out(error);
   if (program == nullptr) return out.invalid("program_self_test: `program` is NULL");
-  return static_cast<penlight_status>(penlight::self_test(*program, *out));
+  return out.result(penlight::self_test(*program, *out));
 }
 
 size_t penlight_program_golden_count(const penlight_program* program) {
@@ -224,7 +223,7 @@ penlight_status penlight_session_create(const penlight_program* program, size_t 
   penlight::Memory memory;
   memory.initialize(&program->memory.allocator(), program->memory.budget(), program->memory.used());
   void* place = memory.allocate(sizeof(penlight_session), alignof(penlight_session));
-  if (place == nullptr) return static_cast<penlight_status>(memory.failure(*out, "session"));
+  if (place == nullptr) return out.result(memory.failure(*out, "session"));
   auto* opened = new (penlight::InPlace{place}) penlight_session;
   opened->memory = memory;
   const penlight::Status status = penlight::session_open(*opened, *program, method, given, *out);
@@ -232,7 +231,7 @@ penlight_status penlight_session_create(const penlight_program* program, size_t 
     *session = opened;
   else
     penlight_session_free(opened);
-  return static_cast<penlight_status>(status);
+  return out.result(status);
 }
 
 void penlight_session_free(penlight_session* session) {
@@ -248,7 +247,7 @@ penlight_status penlight_session_prepare(penlight_session* session, const penlig
   penlight::ErrorOut out(error);
   if (session == nullptr || (inputs == nullptr && input_count > 0))
     return out.invalid("session_prepare: `session` or `inputs` is NULL");
-  return static_cast<penlight_status>(penlight::session_prepare_kept(*session, inputs, input_count, *out));
+  return out.result(penlight::session_prepare_kept(*session, inputs, input_count, *out));
 }
 
 penlight_status penlight_session_output(const penlight_session* session, size_t index, penlight_tensor* tensor) {
@@ -263,7 +262,7 @@ penlight_status penlight_session_run(penlight_session* session, const penlight_t
   penlight::ErrorOut out(error);
   if (session == nullptr || (inputs == nullptr && input_count > 0))
     return out.invalid("session_run: `session` or `inputs` is NULL");
-  return static_cast<penlight_status>(penlight::session_run_kept(*session, inputs, input_count, outputs, output_count, *out));
+  return out.result(penlight::session_run_kept(*session, inputs, input_count, outputs, output_count, *out));
 }
 
 size_t penlight_session_state_count(const penlight_session* session) {

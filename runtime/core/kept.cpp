@@ -38,17 +38,16 @@ Status keep(penlight_session& session, size_t index, penlight_error& error) {
 
 bool state_shape(FlatTable state, Shape* shape) { return read_sizes(state.get(PenState::kShape), shape); }
 
-/// The caller's inputs and behind them the states; null after a failure.
-const penlight_tensor* all_inputs(penlight_session& session, const penlight_tensor* inputs, size_t count, penlight_error& error) {
+/// Replaces the caller's inputs by all of the method's, which has the states behind them.
+Status add_states(penlight_session& session, const penlight_tensor** inputs, size_t* count, penlight_error& error) {
   const size_t states = method_state_count(session.method);
-  if (states == 0) return inputs;
-  if (count + states != session.inputs.count()) {
-    fail(error, Status::kInvalidArgument, "expected %zu inputs, got %zu", session.inputs.count() - states, count);
-    return nullptr;
-  }
-  for (size_t i = 0; i < count; ++i) session.arguments[i] = inputs[i];
-  for (size_t i = 0; i < states; ++i) session.arguments[count + i] = session_kept_tensor(session, i);
-  return session.arguments.data();
+  if (states == 0) return Status::kOk;
+  if (*count + states != session.inputs.count())
+    return fail(error, Status::kInvalidArgument, "expected %zu inputs, got %zu", session.inputs.count() - states, *count);
+  for (size_t i = 0; i < *count; ++i) session.arguments[i] = (*inputs)[i];
+  for (size_t i = 0; i < states; ++i) session.arguments[(*count)++] = session_kept_tensor(session, i);
+  *inputs = session.arguments.data();
+  return Status::kOk;
 }
 
 /// Takes over what the run has made of the states. All results lie in the session's memory or the file, none in a state.
@@ -122,17 +121,14 @@ void session_reset_kept(penlight_session& session) {
 }
 
 Status session_prepare_kept(penlight_session& session, const penlight_tensor* inputs, size_t count, penlight_error& error) {
-  const penlight_tensor* all = all_inputs(session, inputs, count, error);
-  if (error.status != PENLIGHT_OK) return static_cast<Status>(error.status);
-  return session_prepare(session, all, count + method_state_count(session.method), error);
+  const Status status = add_states(session, &inputs, &count, error);
+  return status == Status::kOk ? session_prepare(session, inputs, count, error) : status;
 }
 
 Status session_run_kept(penlight_session& session, const penlight_tensor* inputs, size_t input_count, penlight_tensor* outputs,
                         size_t output_count, penlight_error& error) {
-  const penlight_tensor* all = all_inputs(session, inputs, input_count, error);
-  if (error.status != PENLIGHT_OK) return static_cast<Status>(error.status);
-  const size_t count = input_count + method_state_count(session.method);
-  const Status status = session_run(session, all, count, outputs, output_count, error);
+  Status status = add_states(session, &inputs, &input_count, error);
+  if (status == Status::kOk) status = session_run(session, inputs, input_count, outputs, output_count, error);
   if (status == Status::kOk) commit(session);
   return status;
 }

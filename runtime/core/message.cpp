@@ -149,7 +149,6 @@ void message_clean(char* text) {
 }
 
 Status fail(penlight_error& error, Status status, const char* format, ...) {
-  error.status = static_cast<penlight_status>(status);
   MessageWriter writer(error.message, sizeof(error.message));
   va_list arguments;
   va_start(arguments, format);
@@ -162,12 +161,6 @@ Status fail(penlight_error& error, Status status, const char* format, ...) {
 void MessageWriter::append_shape(const Shape&) {}
 
 void message_clean(char*) {}
-
-Status fail_without_words(penlight_error& error, Status status) {
-  error.status = static_cast<penlight_status>(status);
-  error.message[0] = '\0';
-  return status;
-}
 #endif
 
 const char* status_name(Status status) {

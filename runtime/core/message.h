@@ -36,14 +36,14 @@ class MessageWriter {
   size_t length_ = 0;
 };
 
-/// Writes status and message into `error` and returns `status`. Control characters, which a file's names may hold, become '?'.
+/// Writes the message into `error` and returns `status`, which the C API (api.cpp) puts beside it. Control characters, which a file's
+/// names may hold, become '?'.
 #if PENLIGHT_MESSAGES
 Status fail(penlight_error& error, Status status, const char* format, ...) __attribute__((format(printf, 3, 4)));
 #else
-Status fail_without_words(penlight_error& error, Status status);
 template <typename... Arguments>
-Status fail(penlight_error& error, Status status, const char*, const Arguments&...) {
-  return fail_without_words(error, status);
+Status fail(penlight_error&, Status status, const char*, const Arguments&...) {
+  return status;
 }
 #endif
 

@@ -38,7 +38,6 @@ Status refuse_operators(const penlight_program& program, size_t missing, penligh
   }
   if (listed < missing || writer.full()) strcat(error.message, ", and more; penlight inspect lists them");
   message_clean(error.message);
-  error.status = PENLIGHT_UNSUPPORTED_OPERATOR;
   return Status::kUnsupportedOperator;
 }
 

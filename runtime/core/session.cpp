@@ -102,10 +102,9 @@ Status start_threads(penlight_session& session, const penlight_session_options& 
   if (options.threads > kMaxThreads) {
     return fail(error, Status::kInvalidArgument, "threads is %u; expected at most %zu", options.threads, kMaxThreads);
   }
-  session.own_threads = thread_pool_create(session.memory, options.threads, error);
-  if (session.own_threads == nullptr) return static_cast<Status>(error.status);
-  session.threads = thread_pool_interface(session.own_threads);
-  return Status::kOk;
+  const Status status = thread_pool_create(session.memory, options.threads, &session.own_threads, error);
+  if (status == Status::kOk) session.threads = thread_pool_interface(session.own_threads);
+  return status;
 }
 
 }  // namespace

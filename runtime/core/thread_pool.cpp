@@ -105,25 +105,22 @@ void pool_run(void* context, size_t count, void (*task)(void*, size_t), void* ar
 
 }  // namespace
 
-ThreadPool* thread_pool_create(Memory& memory, size_t threads, penlight_error& error) {
+Status thread_pool_create(Memory& memory, size_t threads, ThreadPool** created, penlight_error& error) {
   auto* pool = static_cast<ThreadPool*>(memory.allocate(sizeof(ThreadPool)));
-  if (pool == nullptr) {
-    memory.failure(error, "thread pool");
-    return nullptr;
-  }
+  if (pool == nullptr) return memory.failure(error, "thread pool");
   memset(pool, 0, sizeof(*pool));
   pthread_mutex_init(&pool->mutex, nullptr);
   pthread_cond_init(&pool->work, nullptr);
   pthread_cond_init(&pool->idle, nullptr);
   for (size_t i = 0; i + 1 < threads; ++i) {
     if (pthread_create(&pool->threads[i], nullptr, pool_worker, pool) != 0) {
-      fail(error, Status::kOutOfMemory, "the system refused thread %zu of %zu; ask for fewer threads", i + 2, threads);
       thread_pool_free(memory, pool);
-      return nullptr;
+      return fail(error, Status::kOutOfMemory, "the system refused thread %zu of %zu; ask for fewer threads", i + 2, threads);
     }
     ++pool->workers;
   }
-  return pool;
+  *created = pool;
+  return Status::kOk;
 }
 
 void thread_pool_free(Memory& memory, ThreadPool* pool) {
@@ -143,9 +140,8 @@ penlight_thread_pool thread_pool_interface(ThreadPool* pool) { return {pool_run,
 #else
 namespace penlight {
 
-ThreadPool* thread_pool_create(Memory&, size_t, penlight_error& error) {
-  fail(error, Status::kInvalidArgument, "this build has no threads; give a thread_pool, or 1 thread");
-  return nullptr;
+Status thread_pool_create(Memory&, size_t, ThreadPool**, penlight_error& error) {
+  return fail(error, Status::kInvalidArgument, "this build has no threads; give a thread_pool, or 1 thread");
 }
 
 void thread_pool_free(Memory&, ThreadPool*) {}

@@ -12,8 +12,8 @@ struct ThreadPool;
 
 constexpr size_t kMaxThreads = 256;
 
-/// Starts `threads - 1` threads. Null when memory or threads are refused; `error` then says which.
-ThreadPool* thread_pool_create(Memory& memory, size_t threads, penlight_error& error);
+/// Starts `threads - 1` threads. `*pool` stays null when memory or threads are refused; `error` then says which.
+Status thread_pool_create(Memory& memory, size_t threads, ThreadPool** pool, penlight_error& error);
 /// Ends the threads and releases the memory. Null is allowed.
 void thread_pool_free(Memory& memory, ThreadPool* pool);
 /// The pool as the kernels see it; valid as long as the pool.

@@ -13,8 +13,8 @@ void test_threads() {
   memory.initialize(nullptr, 0, 0);
   for (size_t threads = 1; threads <= 4; ++threads) {
     penlight_error error;
-    penlight::ThreadPool* pool = penlight::thread_pool_create(memory, threads, error);
-    PENLIGHT_CHECK(pool != nullptr);
+    penlight::ThreadPool* pool = nullptr;
+    PENLIGHT_CHECK(penlight::thread_pool_create(memory, threads, &pool, error) == penlight::Status::kOk && pool != nullptr);
     const penlight_thread_pool calls = penlight::thread_pool_interface(pool);
     PENLIGHT_CHECK(calls.threads == threads);
     int counts[7] = {};
