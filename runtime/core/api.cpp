@@ -124,7 +124,7 @@ penlight_status penlight_program_load(const void* data, size_t size_bytes, const
   memory.initialize(given.allocator, given.memory_budget_bytes, 0);
   void* place = memory.allocate(sizeof(penlight_program), alignof(penlight_program));
   if (place == nullptr) return out.result(memory.failure(*out, "program"));
-  auto* loaded = new (penlight::InPlace{place}) penlight_program;
+  auto* loaded = new (penlight::InPlace{place}) penlight_program();
   loaded->memory = memory;
   loaded->mac_budget = given.mac_budget;
   const penlight::Status status = penlight::load_program(*loaded, data, size_bytes, given.check_segments != 0, *out);
@@ -222,9 +222,8 @@ penlight_status penlight_session_create(const penlight_program* program, size_t 
   if (!penlight::read_options(options, &given)) return out.invalid("session_create: options->struct_size is not sizeof *options");
   penlight::Memory memory;
   memory.initialize(&program->memory.allocator(), program->memory.budget(), program->memory.used());
-  void* place = memory.allocate(sizeof(penlight_session), alignof(penlight_session));
-  if (place == nullptr) return out.result(memory.failure(*out, "session"));
-  auto* opened = new (penlight::InPlace{place}) penlight_session;
+  penlight_session* opened = penlight::session_allocate(memory);
+  if (opened == nullptr) return out.result(memory.failure(*out, "session"));
   opened->memory = memory;
   const penlight::Status status = penlight::session_open(*opened, *program, method, given, *out);
   if (status == penlight::Status::kOk)
@@ -238,7 +237,6 @@ void penlight_session_free(penlight_session* session) {
   if (session == nullptr) return;
   penlight::session_close(*session);
   penlight::Memory memory = session->memory;
-  session->~penlight_session();
   memory.release(session, sizeof(*session));
 }
 

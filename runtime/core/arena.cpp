@@ -14,7 +14,7 @@ class ArenaItems {
       if (!session_.nodes[step].folded && !node(step)) return false;
     }
     for (size_t i = 0; i < session_.outputs.count(); ++i) {
-      if (!output(session_.outputs[i])) return false;
+      if (!output(i)) return false;
     }
     return true;
   }
@@ -23,33 +23,34 @@ class ArenaItems {
 
  private:
   bool node(uint32_t step) {
-    const NodeRecord& record = session_.nodes[step];
+    NodeRecord& record = session_.nodes[step];
     for (int i = 0; i < record.input_count; ++i) use(session_.node_inputs(record)[i], step);
     for (int i = 0; i < record.output_count; ++i) {
-      const auto value = static_cast<size_t>(session_.node_outputs(record)[i]);
-      if (!in_arena(session_.places[value])) continue;
-      session_.item_of_value[value] = static_cast<uint32_t>(count_);
-      const Tensor& tensor = session_.tensors[value];
-      if (!add(tensor_bytes(tensor.dtype, tensor.shape), step)) return false;
+      ValueRecord& value = session_.values[static_cast<size_t>(session_.node_outputs(record)[i])];
+      if (!in_arena(value.place)) continue;
+      value.item = static_cast<uint32_t>(count_);
+      if (!add(tensor_bytes(value.tensor), step)) return false;
     }
+    record.scratch_offset = count_;
     return record.scratch_bytes == 0 || add(record.scratch_bytes, step);
   }
 
-  void use(int32_t value, uint32_t step) {
-    if (value < 0) return;
-    session_.last_steps[static_cast<size_t>(value)] = step;
-    const uint32_t item = session_.item_of_value[static_cast<size_t>(value)];
-    if (item != kNoItem) session_.items[item].last = step;
+  void use(int32_t index, uint32_t step) {
+    if (index < 0) return;
+    ValueRecord& value = session_.values[static_cast<size_t>(index)];
+    value.last_step = step;
+    if (value.item != kNoItem) session_.items[value.item].last = step;
   }
 
   /// An output lives to the end; one that is an input gets bytes to be copied to.
-  bool output(size_t value) {
-    use(static_cast<int32_t>(value), end_);
-    const Tensor& tensor = session_.tensors[value];
-    return session_.places[value] != Place::kInput || add(tensor_bytes(tensor.dtype, tensor.shape), end_);
+  bool output(size_t index) {
+    const ValueRecord& value = session_.values[session_.outputs[index]];
+    use(static_cast<int32_t>(session_.outputs[index]), end_);
+    session_.output_slots[index] = count_;
+    return value.place != Place::kInput || add(tensor_bytes(value.tensor), end_);
   }
 
-  bool add(uint64_t size, uint32_t step) {
+  bool add(size_t size, uint32_t step) {
     if (size > PTRDIFF_MAX - kArenaAlignment) return false;
     size = (size + kArenaAlignment - 1) / kArenaAlignment * kArenaAlignment;
     session_.items[count_++] = {size, 0, step, step};
@@ -61,20 +62,18 @@ class ArenaItems {
   size_t count_ = 0;
 };
 
-/// Hands the planned offsets back, in the order in which the items were collected.
+/// Puts the planned offsets where the items were noted.
 void take_offsets(penlight_session& session) {
-  size_t next = 0;
-  for (size_t step = 0; step < session.nodes.count(); ++step) {
-    NodeRecord& record = session.nodes[step];
-    if (record.folded) continue;
-    for (int i = 0; i < record.output_count; ++i) {
-      const auto value = static_cast<size_t>(session.node_outputs(record)[i]);
-      if (in_arena(session.places[value])) session.offsets[value] = session.items[next++].offset;
-    }
-    if (record.scratch_bytes > 0) record.scratch_offset = static_cast<size_t>(session.items[next++].offset);
+  const Row<PlanItem>& items = session.items;
+  for (size_t i = 0; i < session.values.count(); ++i) {
+    if (in_arena(session.values[i].place)) session.values[i].offset = items[session.values[i].item].offset;
+  }
+  for (size_t i = 0; i < session.nodes.count(); ++i) {
+    NodeRecord& record = session.nodes[i];
+    if (!record.folded && record.scratch_bytes > 0) record.scratch_offset = items[record.scratch_offset].offset;
   }
   for (size_t i = 0; i < session.outputs.count(); ++i) {
-    if (session.places[session.outputs[i]] == Place::kInput) session.output_slots[i] = session.items[next++].offset;
+    if (session.values[session.outputs[i]].place == Place::kInput) session.output_slots[i] = items[session.output_slots[i]].offset;
   }
 }
 
@@ -95,9 +94,9 @@ void describe_scratch(const penlight_session& session, size_t node, penlight_pla
 }
 
 /// Keeps an arena that is large enough: a smaller batch after a larger one costs no heap call.
-Status reserve_arena(penlight_session& session, uint64_t bytes, penlight_error& error) {
+Status reserve_arena(penlight_session& session, size_t bytes, penlight_error& error) {
   // One unit more than needed, so that tensors without elements have an address inside.
-  const auto needed = static_cast<size_t>(bytes + kArenaAlignment);
+  const size_t needed = bytes + kArenaAlignment;
   if (needed <= session.arena_capacity) return Status::kOk;
   session.memory.release(session.arena, session.arena_capacity);
   session.arena_capacity = 0;
@@ -111,7 +110,7 @@ Status reserve_arena(penlight_session& session, uint64_t bytes, penlight_error& 
 
 Status session_plan(penlight_session& session, penlight_error& error) {
   ArenaItems items(session);
-  uint64_t total = 0;
+  size_t total = 0;
   uint32_t* work = session.plan_work.data();
   if (!items.collect() || !plan_arena(session.items.data(), items.count(), work, work + items.count(), &total) ||
       total > PTRDIFF_MAX - kArenaAlignment) {
@@ -130,12 +129,12 @@ void session_describe_plan(const penlight_session& session, size_t index, penlig
   *entry = penlight_plan_entry{};
   if (index >= session.value_count) return describe_scratch(session, index - session.value_count, entry);
   entry->name = session.value(index).get(PenValue::kName);
-  const Tensor& tensor = session.tensors[index];
+  const Tensor& tensor = session.values[index].tensor;
   entry->dtype = static_cast<penlight_dtype>(tensor.dtype);
   entry->rank = static_cast<uint32_t>(tensor.shape.rank);
   memcpy(entry->shape, tensor.shape.dims, sizeof(entry->shape));
-  if (!in_arena(session.places[index]) || session.item_of_value[index] == kNoItem) return;  // a failed run leaves places behind
-  const PlanItem& item = session.items[session.item_of_value[index]];
+  if (!in_arena(session.values[index].place) || session.values[index].item == kNoItem) return;  // a failed run leaves places behind
+  const PlanItem& item = session.items[session.values[index].item];
   describe_block(item.offset, item.size, item.first, item.last, entry);
 }
 

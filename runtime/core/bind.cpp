@@ -67,18 +67,18 @@ Status bind_input(penlight_session& session, size_t input, const penlight_tensor
     const Status status = bind_symbol(session, input, i, shape, error);
     if (status != Status::kOk) return status;
   }
-  Tensor& bound = session.tensors[session.inputs[input]];
+  Tensor& bound = session.values[session.inputs[input]].tensor;
   bound.dtype = static_cast<DType>(value.get(PenValue::kDtype));
   if (bound.dtype == DType::kNone) bound.dtype = static_cast<DType>(tensor.dtype);
   bound.shape = shape;
   bound.data = nullptr;
-  session.places[session.inputs[input]] = Place::kInput;
+  session.values[session.inputs[input]].place = Place::kInput;
   return Status::kOk;
 }
 
 /// Compares every dimension with the file's, once all symbols are bound.
 Status check_input(const penlight_session& session, size_t input, penlight_error& error) {
-  const Shape& shape = session.tensors[session.inputs[input]].shape;
+  const Shape& shape = session.values[session.inputs[input]].tensor.shape;
   const FlatTables dims = session.value(session.inputs[input]).get(PenValue::kShape);
   for (size_t i = 0; i < dims.count(); ++i) {
     int64_t size = 0;
@@ -115,10 +115,10 @@ Status session_bind(penlight_session& session, const penlight_tensor* inputs, si
 bool session_shapes_match(const penlight_session& session, const penlight_tensor* inputs, size_t count) {
   if (!session.prepared || count != session.inputs.count()) return false;
   for (size_t i = 0; i < count; ++i) {
-    const Shape& shape = session.tensors[session.inputs[i]].shape;
+    const Shape& shape = session.values[session.inputs[i]].tensor.shape;
     if (inputs[i].rank != static_cast<uint32_t>(shape.rank)) return false;
     if (memcmp(inputs[i].shape, shape.dims, sizeof(int64_t) * inputs[i].rank) != 0) return false;
-    const bool other_dtype = static_cast<DType>(inputs[i].dtype) != session.tensors[session.inputs[i]].dtype;
+    const bool other_dtype = static_cast<DType>(inputs[i].dtype) != session.values[session.inputs[i]].tensor.dtype;
     if (session.is_body() && other_dtype) return false;
   }
   return true;

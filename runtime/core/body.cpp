@@ -1,6 +1,5 @@
 // Bodies of nodes: each is a session of its own that runs inside of the one around it. SPDX-License-Identifier: Apache-2.0
 #include "core/declared.h"
-#include "core/platform.h"
 #include "core/session.h"
 
 namespace penlight {
@@ -10,9 +9,8 @@ penlight_session& as_session(void* session) { return *static_cast<penlight_sessi
 
 Status open_body(penlight_session& parent, FlatTable attribute, penlight_error& error) {
   penlight_session& root = *parent.root;
-  void* place = root.memory.allocate(sizeof(penlight_session), alignof(penlight_session));
-  if (place == nullptr) return root.memory.failure(error, "body");
-  auto* body = new (InPlace{place}) penlight_session;
+  penlight_session* body = session_allocate(root.memory);
+  if (body == nullptr) return root.memory.failure(error, "body");
   const uint32_t index = attribute.get(PenAttribute::kBody);
   root.bodies[index] = body;
   body->memory.share(root.memory);
@@ -23,9 +21,7 @@ Status open_body(penlight_session& parent, FlatTable attribute, penlight_error& 
   body->cancel = root.cancel;
   body->captures = attribute.get(PenAttribute::kIntegers);
   const Status status = session_read_method(*body, error);
-  if (status != Status::kOk) return status;
-  if (!body->arguments.reset(body->memory, body->inputs.count())) return root.memory.failure(error, "body");
-  return session_open_bodies(*body, error);
+  return status == Status::kOk ? session_open_bodies(*body, error) : status;
 }
 
 bool is_body_attribute(FlatTable attribute) {
@@ -35,7 +31,7 @@ bool is_body_attribute(FlatTable attribute) {
 penlight_tensor to_argument(const Tensor& tensor) {
   penlight_tensor result = {};
   result.data = tensor.data;
-  result.size_bytes = static_cast<size_t>(tensor_bytes(tensor.dtype, tensor.shape));
+  result.size_bytes = tensor_bytes(tensor);
   result.dtype = static_cast<penlight_dtype>(tensor.dtype);
   result.rank = static_cast<uint32_t>(tensor.shape.rank);
   memcpy(result.shape, tensor.shape.dims, sizeof(result.shape));
@@ -56,10 +52,8 @@ uint64_t rest_of_budget(const penlight_session& root) {
 }  // namespace
 
 Status session_open_bodies(penlight_session& session, penlight_error& error) {
-  penlight_session& root = *session.root;
-  const size_t count = root.program->root.get(PenProgram::kBodies).count();
-  if (count > 0 && root.bodies.count() == 0 && !root.bodies.reset(root.memory, count)) return root.memory.failure(error, "bodies");
-  for (size_t i = 0; count > 0 && i < session.nodes.count(); ++i) {
+  const size_t nodes = session.root->bodies.count() == 0 ? 0 : session.nodes.count();
+  for (size_t i = 0; i < nodes; ++i) {
     const FlatTables attributes = session.node(i).get(PenNode::kAttributes);
     for (size_t j = 0; j < attributes.count(); ++j) {
       if (!is_body_attribute(attributes[j])) continue;
@@ -74,13 +68,9 @@ void session_close_bodies(penlight_session& root) {
   for (size_t i = 0; i < root.bodies.count(); ++i) {
     penlight_session* body = root.bodies[i];
     if (body == nullptr) continue;
-    for (size_t j = 0; j < body->nodes.count(); ++j) session_release_packed(*body, body->nodes[j]);
-    body->folded.clear(body->memory);
-    body->memory.release(body->arena, body->arena_capacity);
-    body->~penlight_session();
+    session_close(*body);
     root.memory.release(body, sizeof(*body));
   }
-  root.bodies.clear();
 }
 
 NodeBody Context::body(const char* attribute) const {
@@ -117,7 +107,7 @@ Tensor NodeBody::output(int i) const {
   const penlight_session& body = as_session(session_);
   penlight_tensor found = {};
   session_describe_output(body, static_cast<size_t>(i), &found);
-  Tensor result = body.tensors[body.outputs[static_cast<size_t>(i)]];
+  Tensor result = body.values[body.outputs[static_cast<size_t>(i)]].tensor;
   result.data = found.data;
   return result;
 }

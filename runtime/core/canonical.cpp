@@ -39,10 +39,10 @@ void settle_tensor(DType dtype, void* data, size_t size_bytes) {
 void session_settle_nans(penlight_session& session, const penlight_tensor* outputs) {
   for (size_t i = 0; i < session.visible_outputs; ++i) {
     const size_t value = session.outputs[i];
-    if (outputs == nullptr && session.places[value] == Place::kConstant) continue;  // lies in the file
+    if (outputs == nullptr && session.values[value].place == Place::kConstant) continue;  // lies in the file
     penlight_tensor tensor;
     session_describe_output(session, i, &tensor);
-    settle_tensor(session.tensors[value].dtype, outputs != nullptr ? outputs[i].data : tensor.data, tensor.size_bytes);
+    settle_tensor(session.values[value].tensor.dtype, outputs != nullptr ? outputs[i].data : tensor.data, tensor.size_bytes);
   }
 }
 

@@ -11,26 +11,16 @@ constexpr uint64_t kKnownFeatures = 3;  // required feature bits that this runti
 constexpr uint32_t kRuntimeVersion = PENLIGHT_VERSION_MAJOR << 16 | PENLIGHT_VERSION_MINOR << 8 | PENLIGHT_VERSION_PATCH;
 constexpr uint64_t kLargestMetadata = 0x7fffffff;
 
+/// The file's first bytes; schema/README.md.
 struct FileHeader {
-  uint32_t root, header_size, minimum_version, checksum, zero32;
-  uint64_t metadata_size, segment_base, file_size, required, zero64;
+  uint32_t root;
+  char identifier[4];
+  uint32_t header_size, minimum_version;
+  uint64_t metadata_size, segment_base, file_size, required, optional;
+  uint32_t checksum, zero32;
+  uint64_t zero64;
 };
-
-FileHeader parse_header(const unsigned char* data) {
-  const FlatBytes bytes = {data, kHeaderEnd};
-  FileHeader header = {};
-  header.root = bytes.load<uint32_t>(0);
-  header.header_size = bytes.load<uint32_t>(8);
-  header.minimum_version = bytes.load<uint32_t>(12);
-  header.metadata_size = bytes.load<uint64_t>(16);
-  header.segment_base = bytes.load<uint64_t>(24);
-  header.file_size = bytes.load<uint64_t>(32);
-  header.required = bytes.load<uint64_t>(40);
-  header.checksum = bytes.load<uint32_t>(56);
-  header.zero32 = bytes.load<uint32_t>(60);
-  header.zero64 = bytes.load<uint64_t>(64);
-  return header;
-}
+static_assert(sizeof(FileHeader) == kHeaderEnd, "the header has no gaps");
 
 uint32_t metadata_checksum(const unsigned char* data, size_t size) {
   const uint32_t zero = 0;
@@ -68,7 +58,7 @@ Status check_sizes(const FileHeader& header, size_t size, penlight_error& error)
 
 }  // namespace
 
-Status read_header(penlight_program& program, const void* data, size_t size, penlight_error& error) {
+Status read_header(penlight_program& program, const void* data, size_t size, size_t* root, penlight_error& error) {
   const auto* bytes = static_cast<const unsigned char*>(data);
   if (size < kHeaderEnd || memcmp(bytes + 4, "PEN1", 4) != 0) {
     return fail(error, Status::kInvalidFile, "not a .pen file: %s",
@@ -79,7 +69,8 @@ Status read_header(penlight_program& program, const void* data, size_t size, pen
   return fail(error, Status::kUnsupportedVersion,
               "a .pen file is little-endian, this machine is not, and the runtime does not convert");
 #endif
-  const FileHeader header = parse_header(bytes);
+  FileHeader header;
+  memcpy(&header, data, sizeof(header));
   // Before anything else, so that a newer file is told from a damaged one.
   if ((header.required & ~kKnownFeatures) != 0 || header.minimum_version > kRuntimeVersion) return refuse_newer(header, error);
   const Status status = check_sizes(header, size, error);
@@ -88,7 +79,7 @@ Status read_header(penlight_program& program, const void* data, size_t size, pen
   program.size = size;
   program.segment_base = header.segment_base;
   program.metadata = {bytes, static_cast<size_t>(header.metadata_size)};
-  program.root = FlatTable(&program.metadata, header.root);
+  *root = header.root;
   if (metadata_checksum(bytes, program.metadata.size) != header.checksum) {
     return fail(error, Status::kInvalidFile, "the metadata's checksum is wrong; the file is damaged, copy or export it again");
   }

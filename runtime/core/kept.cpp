@@ -17,7 +17,7 @@ unsigned char*& kept_data(const penlight_session& session, size_t index) {
 }
 
 void fill_initial(const penlight_program& program, FlatTable state, unsigned char* data) {
-  const auto bytes = static_cast<size_t>(state_bytes(state));
+  const size_t bytes = state_bytes(state);
   if (bytes == 0) return;
   if (state.declares(PenState::kInitial.slot))
     memcpy(data, program.span_data(state.get(PenState::kInitial)), bytes);
@@ -30,7 +30,7 @@ Status keep(penlight_session& session, size_t index, penlight_error& error) {
   unsigned char*& data = kept_data(session, index);
   if (data != nullptr) return Status::kOk;
   Memory& memory = session.keeper->memory;
-  data = static_cast<unsigned char*>(memory.allocate(static_cast<size_t>(state_bytes(state)), kArenaAlignment));
+  data = static_cast<unsigned char*>(memory.allocate(state_bytes(state), kArenaAlignment));
   if (data == nullptr) return memory.failure(error, "state");
   fill_initial(*session.program, state, data);
   return Status::kOk;
@@ -55,9 +55,9 @@ void commit(penlight_session& session) {
   for (size_t i = 0; i < method_state_count(session.method); ++i) {
     const size_t output = session.visible_outputs + i;
     const uint32_t value = session.outputs[output];
-    const bool copied = session.places[value] == Place::kInput;
-    const void* data = copied ? session.arena + session.output_slots[output] : session.tensors[value].data;
-    const auto bytes = static_cast<size_t>(state_bytes(state_of(session, i)));
+    const bool copied = session.values[value].place == Place::kInput;
+    const void* data = copied ? session.arena + session.output_slots[output] : session.values[value].tensor.data;
+    const size_t bytes = state_bytes(state_of(session, i));
     if (bytes > 0) memcpy(kept_data(session, i), data, bytes);
   }
 }
@@ -82,35 +82,26 @@ bool state_is_sound(const penlight_program& program, FlatTable state) {
 
 size_t method_state_count(FlatTable method) { return method.get(PenMethod::kStates).count(); }
 
-uint64_t state_bytes(FlatTable state) {
+size_t state_bytes(FlatTable state) {
   Shape shape;
   state_shape(state, &shape);
   return tensor_bytes(static_cast<DType>(state.get(PenState::kDtype)), shape);
 }
 
-Status session_open_kept(penlight_session& session, penlight_session* other, penlight_error& error) {
-  const size_t states = method_state_count(session.method);
-  session.visible_outputs = session.outputs.count() - states;
-  session.keeper = other == nullptr ? &session : other->keeper;
+Status session_open_kept(penlight_session& session, penlight_error& error) {
   if (session.keeper->program != session.program)
     return fail(error, Status::kInvalidArgument, "states_of is a session of another program; open both from one program");
-  const size_t count = session.program->root.get(PenProgram::kStates).count();
-  if (session.keeper->kept.count() == 0 && !session.keeper->kept.reset(session.keeper->memory, count))
-    return session.keeper->memory.failure(error, "states");
-  if (states == 0) return Status::kOk;
-  if (!session.arguments.reset(session.memory, session.inputs.count())) return session.memory.failure(error, "states");
-  for (size_t i = 0; i < states; ++i) {
-    const Status status = keep(session, i, error);
-    if (status != Status::kOk) return status;
-  }
-  return Status::kOk;
+  const size_t states = method_state_count(session.method);
+  session.visible_outputs = session.outputs.count() - states;
+  Status status = Status::kOk;
+  for (size_t i = 0; status == Status::kOk && i < states; ++i) status = keep(session, i, error);
+  return status;
 }
 
 void session_close_kept(penlight_session& session) {
-  if (session.keeper != &session) return;
   for (size_t i = 0; i < session.kept.count(); ++i) {
     if (session.kept[i] == nullptr) continue;
-    session.memory.release(session.kept[i], static_cast<size_t>(state_bytes(session.program->state(i))));
+    session.memory.release(session.kept[i], state_bytes(session.program->state(i)));
   }
 }
 
@@ -139,7 +130,7 @@ penlight_tensor session_kept_tensor(const penlight_session& session, size_t inde
   state_shape(state, &shape);
   penlight_tensor result = {};
   result.data = kept_data(session, index);
-  result.size_bytes = static_cast<size_t>(state_bytes(state));
+  result.size_bytes = state_bytes(state);
   result.dtype = static_cast<penlight_dtype>(state.get(PenState::kDtype));
   result.rank = static_cast<uint32_t>(shape.rank);
   memcpy(result.shape, shape.dims, sizeof(int64_t) * static_cast<size_t>(shape.rank));

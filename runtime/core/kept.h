@@ -8,10 +8,10 @@ namespace penlight {
 /// The states behind the inputs, or outputs, that a caller gives: so many of a method's last ones.
 size_t method_state_count(FlatTable method);
 /// The bytes of a state that `verify_program` has seen.
-uint64_t state_bytes(FlatTable state);
+size_t state_bytes(FlatTable state);
 
-/// Allocates the method's states, or takes those of `other`, a session of the same program that outlives this one.
-Status session_open_kept(penlight_session& session, penlight_session* other, penlight_error& error);
+/// Allocates the method's states where the keeper, which is this session or one of the same program that outlives it, has none yet.
+Status session_open_kept(penlight_session& session, penlight_error& error);
 void session_close_kept(penlight_session& session);
 /// Gives the states that this session reads and writes their first content.
 void session_reset_kept(penlight_session& session);

@@ -104,7 +104,7 @@ int64_t Attributes::reals(const char* name, double* out, int64_t capacity) const
 Tensor Attributes::tensor(const char* name) const {
   const FlatTable attribute = find_attribute(node, name);
   if (!attribute_is(attribute, AttributeKind::kTensor)) return Tensor();
-  return static_cast<const AttributeSource*>(node)->session->tensors[attribute.get(PenAttribute::kTensor)];
+  return static_cast<const AttributeSource*>(node)->session->values[attribute.get(PenAttribute::kTensor)].tensor;
 }
 
 const Tensor Context::kAbsent = {};
@@ -137,18 +137,20 @@ size_t Context::threads() const {
   return pool.run != nullptr && pool.threads > 1 ? pool.threads : 1;
 }
 
-NodeCall::NodeCall(penlight_session& session, size_t node, bool outputs_known) : source_{&session, static_cast<uint32_t>(node)} {
+NodeCall::NodeCall(penlight_session& session, size_t node, bool outputs_known)
+    : context(), source_{&session, static_cast<uint32_t>(node)} {
   const NodeRecord& record = session.nodes[node];
   auto* inputs = reinterpret_cast<Tensor*>(inputs_);
   auto* outputs = reinterpret_cast<Tensor*>(outputs_);
   const Tensor nothing;
   for (size_t i = 0; i < record.input_count; ++i) {
     const int32_t value = session.node_inputs(record)[i];
-    memcpy(static_cast<void*>(&inputs[i]), value < 0 ? &nothing : &session.tensors[static_cast<size_t>(value)], sizeof(Tensor));
+    memcpy(static_cast<void*>(&inputs[i]), value < 0 ? &nothing : &session.values[static_cast<size_t>(value)].tensor,
+           sizeof(Tensor));
   }
   for (size_t i = 0; i < record.output_count; ++i) {
     const auto value = static_cast<size_t>(session.node_outputs(record)[i]);
-    memcpy(static_cast<void*>(&outputs[i]), outputs_known ? &session.tensors[value] : &nothing, sizeof(Tensor));
+    memcpy(static_cast<void*>(&outputs[i]), outputs_known ? &session.values[value].tensor : &nothing, sizeof(Tensor));
   }
   attributes_.node = &source_;
   context.attributes = &attributes_;

@@ -63,8 +63,8 @@ class LateNode {
     for (int i = 0; i < record_.output_count; ++i) {
       const auto value = static_cast<size_t>(session_.node_outputs(record_)[i]);
       session_.root->blocks.release(call_.context.outputs[i].data);
-      session_.tensors[value] = Tensor();
-      session_.places[value] = Place::kBlock;
+      session_.values[value].tensor = Tensor();
+      session_.values[value].place = Place::kBlock;
     }
     return status;
   }
@@ -77,9 +77,9 @@ class LateNode {
 };
 
 void release_value(penlight_session& session, size_t value) {
-  if (session.places[value] != Place::kBlock) return;
-  session.root->blocks.release(session.tensors[value].data);
-  session.tensors[value] = Tensor();
+  if (session.values[value].place != Place::kBlock) return;
+  session.root->blocks.release(session.values[value].tensor.data);
+  session.values[value].tensor = Tensor();
 }
 
 }  // namespace
@@ -97,12 +97,12 @@ void session_release_after(penlight_session& session, size_t step) {
   for (size_t i = 0; i < size_t{record.input_count} + record.output_count; ++i) {
     if (operands[i] < 0) continue;
     const auto value = static_cast<size_t>(operands[i]);
-    if (session.last_steps[value] <= step) release_value(session, value);
+    if (session.values[value].last_step <= step) release_value(session, value);
   }
 }
 
 void session_release_blocks(penlight_session& session) {
-  for (size_t i = 0; i < session.tensors.count(); ++i) release_value(session, i);
+  for (size_t i = 0; i < session.values.count(); ++i) release_value(session, i);
 }
 
 Status session_spend(penlight_session& session, uint64_t macs, penlight_error& error) {

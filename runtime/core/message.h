@@ -36,8 +36,8 @@ class MessageWriter {
   size_t length_ = 0;
 };
 
-/// Writes the message into `error` and returns `status`, which the C API (api.cpp) puts beside it. Control characters, which a file's
-/// names may hold, become '?'.
+/// Writes the message into `error` and returns `status`, which the C API (api.cpp) puts beside it. Control characters, which a
+/// file's names may hold, become '?'.
 #if PENLIGHT_MESSAGES
 Status fail(penlight_error& error, Status status, const char* format, ...) __attribute__((format(printf, 3, 4)));
 #else

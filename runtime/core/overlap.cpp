@@ -10,7 +10,7 @@ namespace {
 class OverlapWalk {
  public:
   explicit OverlapWalk(penlight_session& session) : session_(session), live_(session.plan_work.data()) {
-    for (size_t i = 0; i < session.overlap_marks.count(); ++i) session.overlap_marks[i] = 0;
+    for (size_t i = 0; i < session.values.count(); ++i) session.values[i].is_marked = false;
   }
 
   bool run() {
@@ -54,19 +54,19 @@ class OverlapWalk {
     return true;
   }
 
-  bool is_copy(size_t output) const { return session_.places[session_.outputs[output]] == Place::kInput; }
+  bool is_copy(size_t output) const { return session_.values[session_.outputs[output]].place == Place::kInput; }
 
-  static bool meets(uint64_t a, uint64_t a_size, uint64_t b, uint64_t b_size) { return a < b + b_size && b < a + a_size; }
+  static bool meets(size_t a, size_t a_size, size_t b, size_t b_size) { return a < b + b_size && b < a + a_size; }
 
-  uint64_t bytes(size_t value) const { return tensor_bytes(session_.tensors[value].dtype, session_.tensors[value].shape); }
+  size_t bytes(size_t value) const { return tensor_bytes(session_.values[value].tensor); }
 
   /// Number of live blocks that start before `offset`.
-  size_t rank(uint64_t offset) const {
+  size_t rank(size_t offset) const {
     size_t low = 0;
     size_t high = count_;
     while (low < high) {
       const size_t middle = (low + high) / 2;
-      if (session_.offsets[live_[middle]] < offset)
+      if (session_.values[live_[middle]].offset < offset)
         low = middle + 1;
       else
         high = middle;
@@ -74,29 +74,29 @@ class OverlapWalk {
     return low;
   }
 
-  bool is_free(uint64_t offset, uint64_t size) const {
+  bool is_free(size_t offset, size_t size) const {
     if (offset > session_.arena_bytes || size > session_.arena_bytes - offset) return false;
     const size_t at = rank(offset);
-    if (at > 0 && session_.offsets[live_[at - 1]] + bytes(live_[at - 1]) > offset) return false;
-    return at == count_ || session_.offsets[live_[at]] >= offset + size;
+    if (at > 0 && session_.values[live_[at - 1]].offset + bytes(live_[at - 1]) > offset) return false;
+    return at == count_ || session_.values[live_[at]].offset >= offset + size;
   }
 
-  bool lives_in_arena(size_t value) const { return in_arena(session_.places[value]) && bytes(value) > 0; }
+  bool lives_in_arena(size_t value) const { return in_arena(session_.values[value].place) && bytes(value) > 0; }
 
   bool enter(size_t value) {
-    if (!lives_in_arena(value) || session_.overlap_marks[value] != 0) return true;
-    if (!is_free(session_.offsets[value], bytes(value))) return false;
-    const size_t at = rank(session_.offsets[value]);
+    if (!lives_in_arena(value) || session_.values[value].is_marked) return true;
+    if (!is_free(session_.values[value].offset, bytes(value))) return false;
+    const size_t at = rank(session_.values[value].offset);
     memmove(live_ + at + 1, live_ + at, (count_ - at) * sizeof(*live_));
     live_[at] = static_cast<uint32_t>(value);
     ++count_;
-    session_.overlap_marks[value] = 1;
+    session_.values[value].is_marked = true;
     return true;
   }
 
   void leave(size_t value) {
     if (!lives_in_arena(value)) return;
-    const size_t at = rank(session_.offsets[value]);
+    const size_t at = rank(session_.values[value].offset);
     --count_;
     memmove(live_ + at, live_ + at + 1, (count_ - at) * sizeof(*live_));
   }

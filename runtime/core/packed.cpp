@@ -10,7 +10,7 @@ uint64_t session_constant_inputs(const penlight_session& session, const NodeReco
   if (root.low_memory || root.memory.budget() != 0) return inputs;
   for (int i = 0; i < record.input_count; ++i) {
     const int32_t value = session.node_inputs(record)[i];
-    if (value >= 0 && session.places[static_cast<size_t>(value)] == Place::kConstant) inputs |= uint64_t{1} << i;
+    if (value >= 0 && session.values[static_cast<size_t>(value)].place == Place::kConstant) inputs |= uint64_t{1} << i;
   }
   return inputs;
 }

@@ -15,7 +15,7 @@ enum class PlanOrder {
 
 constexpr PlanOrder kPlanOrders[] = {PlanOrder::kFirst, PlanOrder::kLargest, PlanOrder::kWeight, PlanOrder::kLongest};
 constexpr size_t kPlanOrderCount = sizeof(kPlanOrders) / sizeof(kPlanOrders[0]);
-constexpr uint64_t kPlanRounds = 24;  // how often what ends up on top is moved to the front, in each order
+constexpr size_t kPlanRounds = 24;  // how often what ends up on top is moved to the front, in each order
 
 /// Larger keys come first.
 uint64_t plan_key(const PlanItem& item, PlanOrder by) {
@@ -70,10 +70,10 @@ void plan_sort(const PlanItem* items, PlanOrder by, uint32_t* order, size_t coun
 bool plan_overlaps_in_time(const PlanItem& a, const PlanItem& b) { return a.first <= b.last && b.first <= a.last; }
 
 /// The offset of the tightest gap that holds `item`; `placed` is sorted by offset.
-uint64_t plan_best_offset(const PlanItem* items, const uint32_t* placed, size_t count, const PlanItem& item) {
-  uint64_t end = 0;  // of what is placed so far and lives at the same time
-  uint64_t best = UINT64_MAX;
-  uint64_t best_gap = UINT64_MAX;
+size_t plan_best_offset(const PlanItem* items, const uint32_t* placed, size_t count, const PlanItem& item) {
+  size_t end = 0;  // of what is placed so far and lives at the same time
+  size_t best = SIZE_MAX;
+  size_t best_gap = SIZE_MAX;
   for (size_t i = 0; i < count; ++i) {
     const PlanItem& other = items[placed[i]];
     if (!plan_overlaps_in_time(item, other)) continue;
@@ -83,7 +83,7 @@ uint64_t plan_best_offset(const PlanItem* items, const uint32_t* placed, size_t 
     }
     if (other.offset + other.size > end) end = other.offset + other.size;
   }
-  return best != UINT64_MAX ? best : end;
+  return best != SIZE_MAX ? best : end;
 }
 
 void plan_insert(const PlanItem* items, uint32_t* placed, size_t count, uint32_t index) {
@@ -103,7 +103,7 @@ size_t plan_expire(const PlanItem* items, uint32_t* placed, size_t count, uint32
 
 /// Sets the offsets in the given order. `sorted`: it is that of kFirst, so that nothing meets again what has ended. `top` becomes
 /// the place in the order of the first item that ends where the plan does. False when the total does not fit.
-bool plan_place(PlanItem* items, size_t count, const uint32_t* order, bool sorted, uint32_t* placed, uint64_t* total, size_t* top) {
+bool plan_place(PlanItem* items, size_t count, const uint32_t* order, bool sorted, uint32_t* placed, size_t* total, size_t* top) {
   *total = 0;
   size_t searched = 0;
   for (size_t i = 0; i < count; ++i) {
@@ -112,7 +112,7 @@ bool plan_place(PlanItem* items, size_t count, const uint32_t* order, bool sorte
     if (item.size == 0) continue;  // needs no place
     if (sorted) searched = plan_expire(items, placed, searched, item.first);
     item.offset = searched < kPlanSearched ? plan_best_offset(items, placed, searched, item) : *total;
-    uint64_t end = 0;
+    size_t end = 0;
     if (__builtin_add_overflow(item.offset, item.size, &end) || end > PTRDIFF_MAX) return false;
     if (searched < kPlanSearched) plan_insert(items, placed, searched++, order[i]);
     if (end <= *total) continue;
@@ -129,14 +129,14 @@ void plan_move_to_front(uint32_t* order, size_t index) {
 }
 
 /// Plans in an order, `rounds` times more after what ended up on top was moved to the front; stops at `enough`. Returns the
-/// smallest total, UINT64_MAX when none fits, and after how many rounds it came. The offsets are those of the last round.
-uint64_t plan_rounds(PlanItem* items, size_t count, PlanOrder by, uint64_t rounds, uint64_t enough, uint32_t* order,
-                     uint32_t* placed, uint64_t* best_round) {
-  uint64_t best = UINT64_MAX;
+/// smallest total, SIZE_MAX when none fits, and after how many rounds it came. The offsets are those of the last round.
+size_t plan_rounds(PlanItem* items, size_t count, PlanOrder by, size_t rounds, size_t enough, uint32_t* order, uint32_t* placed,
+                   size_t* best_round) {
+  size_t best = SIZE_MAX;
   size_t top = 0;
   plan_sort(items, by, order, count);
-  for (uint64_t round = 0; round <= rounds && best > enough; ++round) {
-    uint64_t total = 0;
+  for (size_t round = 0; round <= rounds && best > enough; ++round) {
+    size_t total = 0;
     const bool sorted = by == PlanOrder::kFirst && round == 0;
     if (round > 0) plan_move_to_front(order, top);
     if (!plan_place(items, count, order, sorted, placed, &total, &top) || total >= best) continue;
@@ -148,11 +148,11 @@ uint64_t plan_rounds(PlanItem* items, size_t count, PlanOrder by, uint64_t round
 
 }  // namespace
 
-uint64_t plan_lower_bound(const PlanItem* items, size_t count, uint32_t* starts, uint32_t* ends) {
+size_t plan_lower_bound(const PlanItem* items, size_t count, uint32_t* starts, uint32_t* ends) {
   plan_sort(items, PlanOrder::kFirst, starts, count);
   plan_sort(items, PlanOrder::kLast, ends, count);
-  uint64_t live = 0;
-  uint64_t bound = 0;
+  size_t live = 0;
+  size_t bound = 0;
   for (size_t i = 0, ended = 0; i < count; ++i) {
     for (; items[ends[ended]].last < items[starts[i]].first; ++ended) live -= items[ends[ended]].size;
     live += items[starts[i]].size;
@@ -161,17 +161,17 @@ uint64_t plan_lower_bound(const PlanItem* items, size_t count, uint32_t* starts,
   return bound;
 }
 
-bool plan_arena(PlanItem* items, size_t count, uint32_t* order, uint32_t* placed, uint64_t* total) {
-  const uint64_t bound = plan_lower_bound(items, count, order, placed);
+bool plan_arena(PlanItem* items, size_t count, uint32_t* order, uint32_t* placed, size_t* total) {
+  const size_t bound = plan_lower_bound(items, count, order, placed);
   const uint64_t affordable = kPlanWork / (uint64_t{count} * count + 1);
-  const uint64_t most_rounds = affordable < kPlanRounds ? affordable : kPlanRounds;
+  const size_t most_rounds = affordable < kPlanRounds ? static_cast<size_t>(affordable) : kPlanRounds;
   PlanOrder best_order = PlanOrder::kFirst;
-  uint64_t best_round = 0;
-  *total = UINT64_MAX;
+  size_t best_round = 0;
+  *total = SIZE_MAX;
   for (size_t i = 0; i < 2 * kPlanOrderCount; ++i) {  // all orders as they are, then all with promotions
     const PlanOrder by = kPlanOrders[i % kPlanOrderCount];
-    uint64_t round = 0;
-    const uint64_t found = plan_rounds(items, count, by, i < kPlanOrderCount ? 0 : most_rounds, bound, order, placed, &round);
+    size_t round = 0;
+    const size_t found = plan_rounds(items, count, by, i < kPlanOrderCount ? 0 : most_rounds, bound, order, placed, &round);
     if (found >= *total) continue;
     *total = found;
     best_order = by;

@@ -8,12 +8,12 @@
 
 namespace penlight {
 
-constexpr uint64_t kArenaAlignment = 64;
+constexpr size_t kArenaAlignment = 64;
 
 /// A block of memory that is in use from step `first` to step `last`, both included.
 struct PlanItem {
-  uint64_t size;  // a multiple of kArenaAlignment
-  uint64_t offset;
+  size_t size;  // a multiple of kArenaAlignment
+  size_t offset;
   uint32_t first;
   uint32_t last;
 };
@@ -26,9 +26,9 @@ constexpr uint64_t kPlanWork = 4u << 20;  // looks at other items that may be sp
 /// does not, the order of their sizes is tried (greedy by size: Pisarchyk and Lee 2020, arXiv:2001.03288), then further ones, and
 /// the best is taken. So a plan is never worse than greedy by size, up to kPlanSearched items.
 /// False when the total does not fit into size_t. `order` and `placed` are working space for `count` entries each.
-bool plan_arena(PlanItem* items, size_t count, uint32_t* order, uint32_t* placed, uint64_t* total);
+bool plan_arena(PlanItem* items, size_t count, uint32_t* order, uint32_t* placed, size_t* total);
 
 /// The most bytes that live at one step. Uses the same working space.
-uint64_t plan_lower_bound(const PlanItem* items, size_t count, uint32_t* starts, uint32_t* ends);
+size_t plan_lower_bound(const PlanItem* items, size_t count, uint32_t* starts, uint32_t* ends);
 
 }  // namespace penlight

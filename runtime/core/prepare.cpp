@@ -20,11 +20,9 @@ void prepare_reset(penlight_session& session) {
   session.has_late = false;
   session.has_run = false;
   session.folded.rewind();
-  for (size_t i = 0; i < session.tensors.count(); ++i) {
-    session.tensors[i] = Tensor();
-    session.places[i] = Place::kNowhere;
-    session.item_of_value[i] = kNoItem;
-    session.last_steps[i] = 0;
+  for (size_t i = 0; i < session.values.count(); ++i) {
+    session.values[i] = ValueRecord();
+    session.values[i].item = kNoItem;
   }
   for (size_t i = 0; i < session.nodes.count(); ++i)
     session.nodes[i].folded = session.nodes[i].late = session.nodes[i].bounded = false;
@@ -33,12 +31,12 @@ void prepare_reset(penlight_session& session) {
 void prepare_constant(penlight_session& session, size_t index) {
   const FlatTable value = session.value(index);
   if (!value.declares(PenValue::kConstant.slot)) return;
-  Tensor& tensor = session.tensors[index];
+  Tensor& tensor = session.values[index].tensor;
   tensor.dtype = static_cast<DType>(value.get(PenValue::kDtype));
   declared_shape(value, &tensor.shape);
   // Kernels only read their inputs; the cast does not open the file for writing.
   tensor.data = const_cast<unsigned char*>(session.program->span_data(value.get(PenValue::kConstant)));
-  session.places[index] = Place::kConstant;
+  session.values[index].place = Place::kConstant;
 }
 
 /// Prepares one node: shapes and dtypes of its outputs, and their data when that is cheap to know now.
@@ -68,7 +66,7 @@ class NodePreparation {
   bool reads_late_values() const {
     for (int i = 0; i < record_.input_count; ++i) {
       const int32_t value = session_.node_inputs(record_)[i];
-      if (value >= 0 && shaped_late(session_.places[static_cast<size_t>(value)])) return true;
+      if (value >= 0 && shaped_late(session_.values[static_cast<size_t>(value)].place)) return true;
     }
     return false;
   }
@@ -83,7 +81,7 @@ class NodePreparation {
   Status postpone() {
     record_.late = session_.has_late = true;
     record_.macs = record_.scratch_bytes = 0;
-    for (int i = 0; i < record_.output_count; ++i) session_.places[output_value(i)] = Place::kBlock;
+    for (int i = 0; i < record_.output_count; ++i) session_.values[output_value(i)].place = Place::kBlock;
     call_.context.state_bytes = 0;
     return keep_state();
   }
@@ -149,10 +147,10 @@ class NodePreparation {
     for (int i = 0; i < context.output_count; ++i) {
       Tensor& output = context.outputs[i];
       if (!output.present()) continue;
-      output.data = session_.folded.allocate(session_.memory, static_cast<size_t>(tensor_bytes(output.dtype, output.shape)) + 1);
+      output.data = session_.folded.allocate(session_.memory, tensor_bytes(output) + 1);
       if (output.data == nullptr) return session_.memory.failure(error_, "shape arithmetic");
-      session_.tensors[output_value(i)].data = output.data;
-      session_.places[output_value(i)] = Place::kFolded;
+      session_.values[output_value(i)].tensor.data = output.data;
+      session_.values[output_value(i)].place = Place::kFolded;
     }
     context.scratch = session_.memory.allocate(record_.scratch_bytes, kArenaAlignment);
     if (context.scratch == nullptr) return session_.memory.failure(error_, "shape arithmetic");
@@ -160,7 +158,7 @@ class NodePreparation {
     session_.memory.release(context.scratch, record_.scratch_bytes);
     record_.folded = true;
     for (int i = 0; record_.bounded && i < context.output_count; ++i)
-      session_.tensors[output_value(i)].shape = context.outputs[i].shape;
+      session_.values[output_value(i)].tensor.shape = context.outputs[i].shape;
     return status == Status::kOk ? status : node_failure(session_, node_, status, error_);
   }
 
@@ -183,8 +181,8 @@ Status prepare_nodes(penlight_session& session, penlight_error& error) {
 Status check_outputs(const penlight_session& session, penlight_error& error) {
   for (size_t i = 0; i < session.outputs.count(); ++i) {
     const size_t value = session.outputs[i];
-    if (shaped_late(session.places[value])) continue;  // checked when its node has run
-    const Status status = session_check_declared(session, value, session.tensors[value], error);
+    if (shaped_late(session.values[value].place)) continue;  // checked when its node has run
+    const Status status = session_check_declared(session, value, session.values[value].tensor, error);
     if (status != Status::kOk) return status;
   }
   return Status::kOk;
@@ -217,8 +215,8 @@ Status session_take_output(penlight_session& session, size_t node, int index, co
     MessageWriter(session.kernel_message, sizeof(session.kernel_message)).append("output %d %s", index, wrong);
     return node_failure(session, node, Status::kInvalidProgram, error);
   }
-  session.tensors[value] = output;
-  session.places[value] = place;
+  session.values[value].tensor = output;
+  session.values[value].place = place;
   if (!context.output_wanted(index) || place == Place::kBounded) return Status::kOk;
   return session_check_declared(session, value, output, error);
 }

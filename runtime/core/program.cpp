@@ -3,8 +3,6 @@
 
 #include <string.h>
 
-#include "core/structure.h"
-
 namespace penlight {
 namespace {
 
@@ -58,9 +56,12 @@ Status resolve_operators(penlight_program& program, penlight_error& error) {
 }  // namespace
 
 Status load_program(penlight_program& program, const void* data, size_t size, bool check_segments, penlight_error& error) {
-  Status status = read_header(program, data, size, error);
-  if (status == Status::kOk) status = verify_structure(program.metadata, program.root, error);
-  if (status == Status::kOk) status = verify_segments(program, check_segments, error);
+  size_t root = 0;
+  Status status = read_header(program, data, size, &root, error);
+  if (status == Status::kOk) status = verify_structure(program.metadata, root, error);
+  if (status != Status::kOk) return status;
+  program.root = FlatTable(program.metadata.data + root);
+  status = verify_segments(program, check_segments, error);
   if (status == Status::kOk) status = resolve_operators(program, error);
   if (status == Status::kOk) status = verify_program(program, error);
   if (status == Status::kOk) status = verify_samples(program, error);

@@ -6,6 +6,7 @@
 
 #include "core/allocator.h"
 #include "core/flatbuffer.h"
+#include "core/structure.h"
 #include "kernels/kernel.h"
 #include "penlight.h"
 #include "schema/generated/pen_fields.h"
@@ -58,8 +59,9 @@ namespace penlight {
 /// Reads the header, checks structure, meaning and checksums, resolves operators.
 Status load_program(penlight_program& program, const void* data, size_t size, bool check_segments, penlight_error& error);
 
-/// Checks the fixed header, sets data, size, metadata and segment_base, and compares the metadata's checksum (header.cpp).
-Status read_header(penlight_program& program, const void* data, size_t size, penlight_error& error);
+/// Checks the fixed header, sets data, size, metadata and segment_base, compares the metadata's checksum, and tells where
+/// the root table shall be (header.cpp).
+Status read_header(penlight_program& program, const void* data, size_t size, size_t* root, penlight_error& error);
 
 /// Semantic rules of segments (segments.cpp): inside the file, aligned, in ascending order without overlap, zero gaps, and if asked
 /// for, checksums.
@@ -78,6 +80,7 @@ bool span_fits(const penlight_program& program, FlatTable span, uint64_t bytes, 
 bool shape_fits(const Shape& shape);
 
 /// Bytes of a tensor whose shape fits.
-inline uint64_t tensor_bytes(DType dtype, const Shape& shape) { return static_cast<uint64_t>(shape.count()) * dtype_size(dtype); }
+inline size_t tensor_bytes(DType dtype, const Shape& shape) { return static_cast<size_t>(shape.count()) * dtype_size(dtype); }
+inline size_t tensor_bytes(const Tensor& tensor) { return tensor_bytes(tensor.dtype, tensor.shape); }
 
 }  // namespace penlight

@@ -21,13 +21,11 @@ uint64_t clock_nanoseconds() {
 
 namespace {
 
-uint64_t bytes_of(const Tensor& tensor) { return tensor_bytes(tensor.dtype, tensor.shape); }
-
 bool is_aligned(const void* data, DType dtype) { return reinterpret_cast<uintptr_t>(data) % dtype_size(dtype) == 0; }
 
 Status check_buffer(const char* kind, size_t index, const char* name, const penlight_tensor& given, const Tensor& needed,
                     penlight_error& error) {
-  const auto bytes = static_cast<unsigned long long>(bytes_of(needed));
+  const auto bytes = static_cast<unsigned long long>(tensor_bytes(needed));
   if (given.size_bytes < bytes || (given.data == nullptr && bytes > 0)) {
     return fail(error, Status::kInvalidArgument, "%s %zu '%.60s': needs a buffer of %llu bytes, got %zu", kind, index, name, bytes,
                 given.data == nullptr ? size_t{0} : given.size_bytes);
@@ -42,36 +40,36 @@ Status check_buffer(const char* kind, size_t index, const char* name, const penl
 Status check_inputs(const penlight_session& session, const penlight_tensor* inputs, penlight_error& error) {
   for (size_t i = 0; i < session.inputs.count(); ++i) {
     const FlatTable value = session.value(session.inputs[i]);
-    const DType dtype = session.tensors[session.inputs[i]].dtype;
+    const DType dtype = session.values[session.inputs[i]].tensor.dtype;
     const char* name = value.get(PenValue::kName);
     if (static_cast<uint32_t>(inputs[i].dtype) != static_cast<uint32_t>(dtype)) {
       return fail(error, Status::kShapeMismatch, "input '%.60s': expected %s, got %s; convert it first", name, dtype_name(dtype),
                   dtype_name(static_cast<DType>(inputs[i].dtype)));
     }
-    const Status status = check_buffer("input", i, name, inputs[i], session.tensors[session.inputs[i]], error);
+    const Status status = check_buffer("input", i, name, inputs[i], session.values[session.inputs[i]].tensor, error);
     if (status != Status::kOk) return status;
   }
   return Status::kOk;
 }
 
-bool buffers_meet(const penlight_tensor& a, uint64_t a_bytes, const penlight_tensor& b, uint64_t b_bytes) {
+bool buffers_meet(const penlight_tensor& a, size_t a_bytes, const penlight_tensor& b, size_t b_bytes) {
   const auto a_start = reinterpret_cast<uintptr_t>(a.data);
   const auto b_start = reinterpret_cast<uintptr_t>(b.data);
   return a_bytes > 0 && b_bytes > 0 && a_start < b_start + b_bytes && b_start < a_start + a_bytes;
 }
 
 /// What a run may write of the caller's buffer: all of it, when only the run tells the size.
-uint64_t written_bytes(const penlight_session& session, const penlight_tensor* outputs, size_t i) {
+size_t written_bytes(const penlight_session& session, const penlight_tensor* outputs, size_t i) {
   const size_t value = session.outputs[i];
-  return shaped_late(session.places[value]) ? outputs[i].size_bytes : bytes_of(session.tensors[value]);
+  return shaped_late(session.values[value].place) ? outputs[i].size_bytes : tensor_bytes(session.values[value].tensor);
 }
 
 /// Nodes write outputs while inputs are still read, so no buffer may overlap another.
 bool outputs_are_alone(const penlight_session& session, const penlight_tensor* inputs, const penlight_tensor* outputs) {
   for (size_t i = 0; i < session.visible_outputs; ++i) {
-    const uint64_t bytes = written_bytes(session, outputs, i);
+    const size_t bytes = written_bytes(session, outputs, i);
     for (size_t j = 0; j < session.inputs.count(); ++j) {
-      if (buffers_meet(outputs[i], bytes, inputs[j], bytes_of(session.tensors[session.inputs[j]]))) return false;
+      if (buffers_meet(outputs[i], bytes, inputs[j], tensor_bytes(session.values[session.inputs[j]].tensor))) return false;
     }
     for (size_t j = 0; j < i; ++j) {
       if (buffers_meet(outputs[i], bytes, outputs[j], written_bytes(session, outputs, j))) return false;
@@ -84,9 +82,9 @@ Status check_outputs_given(const penlight_session& session, const penlight_tenso
                            penlight_error& error) {
   for (size_t i = 0; i < session.visible_outputs; ++i) {
     const size_t value = session.outputs[i];
-    if (shaped_late(session.places[value])) continue;
+    if (shaped_late(session.values[value].place)) continue;
     const char* name = session.value(value).get(PenValue::kName);
-    const Status status = check_buffer("output", i, name, outputs[i], session.tensors[value], error);
+    const Status status = check_buffer("output", i, name, outputs[i], session.values[value].tensor, error);
     if (status != Status::kOk) return status;
   }
   if (outputs_are_alone(session, inputs, outputs)) return Status::kOk;
@@ -95,16 +93,16 @@ Status check_outputs_given(const penlight_session& session, const penlight_tenso
 
 /// Points every tensor to its bytes for this run.
 void place_tensors(penlight_session& session, const penlight_tensor* inputs, const penlight_tensor* outputs) {
-  for (size_t i = 0; i < session.tensors.count(); ++i) {
-    if (in_arena(session.places[i])) session.tensors[i].data = session.arena + session.offsets[i];
+  for (size_t i = 0; i < session.values.count(); ++i) {
+    if (in_arena(session.values[i].place)) session.values[i].tensor.data = session.arena + session.values[i].offset;
   }
   for (size_t i = 0; i < session.inputs.count(); ++i) {
-    session.tensors[session.inputs[i]].data = inputs[i].data != nullptr ? inputs[i].data : session.arena;
+    session.values[session.inputs[i]].tensor.data = inputs[i].data != nullptr ? inputs[i].data : session.arena;
   }
   if (outputs == nullptr) return;
   for (size_t i = 0; i < session.visible_outputs; ++i) {
-    const bool written_by_node = session.places[session.outputs[i]] == Place::kArena && outputs[i].data != nullptr;
-    if (written_by_node) session.tensors[session.outputs[i]].data = outputs[i].data;
+    const bool written_by_node = session.values[session.outputs[i]].place == Place::kArena && outputs[i].data != nullptr;
+    if (written_by_node) session.values[session.outputs[i]].tensor.data = outputs[i].data;
   }
 }
 
@@ -122,7 +120,7 @@ Status run_node(penlight_session& session, size_t index, penlight_error& error) 
   const Status status = record.kernel->run(call.context);
   for (size_t i = 0; record.bounded && status == Status::kOk && i < record.output_count; ++i) {
     const auto value = static_cast<size_t>(session.node_outputs(record)[i]);
-    session.tensors[value].shape = call.context.outputs[i].shape;
+    session.values[value].tensor.shape = call.context.outputs[i].shape;
   }
   if (session.profile) record.nanoseconds = clock_nanoseconds() - start;
   return status == Status::kOk ? status : node_failure(session, index, status, error);
@@ -144,11 +142,11 @@ Status run_nodes(penlight_session& session, penlight_error& error) {
 Status check_late_outputs(const penlight_session& session, const penlight_tensor* outputs, penlight_error& error) {
   for (size_t i = 0; i < session.outputs.count(); ++i) {
     const size_t value = session.outputs[i];
-    if (!shaped_late(session.places[value])) continue;
-    Status status = session_check_declared(session, value, session.tensors[value], error);
+    if (!shaped_late(session.values[value].place)) continue;
+    Status status = session_check_declared(session, value, session.values[value].tensor, error);
     const char* name = session.value(value).get(PenValue::kName);
     if (status == Status::kOk && outputs != nullptr && i < session.visible_outputs)
-      status = check_buffer("output", i, name, outputs[i], session.tensors[value], error);
+      status = check_buffer("output", i, name, outputs[i], session.values[value].tensor, error);
     if (status != Status::kOk) return status;
   }
   return Status::kOk;
@@ -158,12 +156,12 @@ Status check_late_outputs(const penlight_session& session, const penlight_tensor
 /// gives no buffers for states.
 void copy_outputs(penlight_session& session, const penlight_tensor* outputs) {
   for (size_t i = 0; i < session.outputs.count(); ++i) {
-    const Tensor& tensor = session.tensors[session.outputs[i]];
-    const Place place = session.places[session.outputs[i]];
+    const Tensor& tensor = session.values[session.outputs[i]].tensor;
+    const Place place = session.values[session.outputs[i]].place;
     const bool given = outputs != nullptr && i < session.visible_outputs;
     if (place == Place::kArena || (!given && place != Place::kInput)) continue;  // it lies where it is looked for
     void* to = given ? outputs[i].data : session.arena + session.output_slots[i];
-    if (bytes_of(tensor) > 0) memcpy(to, tensor.data, static_cast<size_t>(bytes_of(tensor)));
+    if (tensor_bytes(tensor) > 0) memcpy(to, tensor.data, tensor_bytes(tensor));
   }
 }
 
@@ -180,10 +178,10 @@ void describe_late(const penlight_session& session, size_t value, penlight_tenso
   known.dtype = static_cast<DType>(declared.get(PenValue::kDtype));
   const bool constant = declared_shape(declared, &known.shape) && declared.declares(PenValue::kShape.slot);
   describe_tensor(known, to);
-  if (session.places[value] == Place::kBounded)
-    to->size_bytes = static_cast<size_t>(bytes_of(session.tensors[value]));
+  if (session.values[value].place == Place::kBounded)
+    to->size_bytes = tensor_bytes(session.values[value].tensor);
   else if (constant && shape_fits(known.shape))
-    to->size_bytes = static_cast<size_t>(bytes_of(known));
+    to->size_bytes = tensor_bytes(known);
 }
 
 /// A run starts with what its planned nodes take; a run of a body adds to that of the root.
@@ -219,18 +217,19 @@ Status session_run(penlight_session& session, const penlight_tensor* inputs, siz
   session.outputs_in_arena = outputs == nullptr;
   if (session.deterministic) session_settle_nans(session, outputs);
   for (size_t i = 0; outputs != nullptr && i < session.visible_outputs; ++i)
-    describe_tensor(session.tensors[session.outputs[i]], &outputs[i]);
+    describe_tensor(session.values[session.outputs[i]].tensor, &outputs[i]);
   return Status::kOk;
 }
 
 void session_describe_output(const penlight_session& session, size_t index, penlight_tensor* tensor) {
   const size_t value = session.outputs[index];
   *tensor = penlight_tensor{};
-  if (shaped_late(session.places[value]) && !session.has_run) return describe_late(session, value, tensor);
-  describe_tensor(session.tensors[value], tensor);
-  tensor->size_bytes = static_cast<size_t>(bytes_of(session.tensors[value]));
+  if (shaped_late(session.values[value].place) && !session.has_run) return describe_late(session, value, tensor);
+  describe_tensor(session.values[value].tensor, tensor);
+  tensor->size_bytes = tensor_bytes(session.values[value].tensor);
   if (!session.outputs_in_arena) return;
-  tensor->data = session.places[value] == Place::kInput ? session.arena + session.output_slots[index] : session.tensors[value].data;
+  tensor->data = session.values[value].place == Place::kInput ? session.arena + session.output_slots[index]
+                                                              : session.values[value].tensor.data;
 }
 
 }  // namespace penlight

@@ -111,13 +111,14 @@ Status run_sample(penlight_session& session, size_t golden, penlight_error& erro
 }
 
 Status test_sample(const penlight_program& program, size_t golden, penlight_error& error) {
-  penlight_session session;
-  session.memory.initialize(&program.memory.allocator(), program.memory.budget(), program.memory.used());
   penlight_session_options options = {};
+  options.struct_size = sizeof(options);
   options.mac_budget = program.mac_budget;
-  Status status = session_open(session, program, program.golden(golden).get(PenGolden::kMethod), options, error);
-  if (status == Status::kOk) status = run_sample(session, golden, error);
-  session_close(session);
+  penlight_session* session = nullptr;
+  const size_t method = program.golden(golden).get(PenGolden::kMethod);
+  auto status = static_cast<Status>(penlight_session_create(&program, method, &options, &session, &error));
+  if (status == Status::kOk) status = run_sample(*session, golden, error);
+  penlight_session_free(session);
   return status;
 }
 

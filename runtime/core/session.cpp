@@ -3,47 +3,74 @@
 
 #include "core/declared.h"
 #include "core/kept.h"
-
-// Here, so that they are there once.
-penlight_session::penlight_session() = default;
-penlight_session::~penlight_session() = default;
+#include "core/platform.h"
 
 namespace penlight {
 namespace {
 
-size_t count_operands(FlatTables nodes, PenNumbers<int32_t> side) {
-  size_t total = 0;
-  for (size_t i = 0; i < nodes.count(); ++i) total += nodes[i].get(side).count();
-  return total;
-}
+struct OperandCounts {
+  size_t inputs = 0;
+  size_t outputs = 0;
+  size_t omitted = 0;  // of the outputs
+};
 
-size_t count_omitted_outputs(FlatTables nodes) {
-  size_t total = 0;
+OperandCounts count_operands(FlatTables nodes) {
+  OperandCounts counts;
   for (size_t i = 0; i < nodes.count(); ++i) {
     const FlatVector<int32_t> outputs = nodes[i].get(PenNode::kOutputs);
-    for (size_t j = 0; j < outputs.count(); ++j) total += outputs[j] < 0;
+    for (size_t j = 0; j < outputs.count(); ++j) counts.omitted += outputs[j] < 0;
+    counts.inputs += nodes[i].get(PenNode::kInputs).count();
+    counts.outputs += outputs.count();
   }
-  return total;
+  return counts;
 }
 
-bool copy_indices(Array<uint32_t>& to, Memory& memory, FlatVector<uint32_t> from) {
-  if (!to.reset(memory, from.count())) return false;
-  for (size_t i = 0; i < from.count(); ++i) to[i] = from[i];
-  return true;
+/// Gives rows their places one behind the other. No sum overflows: the file has bytes for each operand, and few of the rest.
+class RowPlacer {
+ public:
+  explicit RowPlacer(unsigned char* start) : start_(start) {}
+
+  template <typename T>
+  void place(Row<T>& row, size_t count) {
+    static_assert(alignof(T) <= 8, "rows are aligned to 8 bytes");
+    row.set(start_ + used_, count);
+    used_ += (count * sizeof(T) + 7) / 8 * 8;
+  }
+  size_t used() const { return used_; }
+
+ private:
+  unsigned char* start_;
+  size_t used_ = 0;
+};
+
+/// Places all rows from `start` on; returns how many bytes they take, and in `zeroed` those that must start as zeros. The rest is
+/// written before it is read: pages that nothing writes to take no memory.
+size_t place_rows(penlight_session& session, const OperandCounts& operands, unsigned char* start, size_t* zeroed) {
+  const FlatTable method = session.method;
+  const FlatTable file = session.program->root;
+  const size_t nodes = method.get(PenMethod::kNodes).count();
+  const size_t inputs = method.get(PenMethod::kInputs).count();
+  const size_t outputs = method.get(PenMethod::kOutputs).count();
+  const size_t items = operands.outputs + nodes + outputs;  // of a plan at most: values, scratch, copies
+  RowPlacer rows(start);
+  rows.place(session.nodes, nodes);
+  rows.place(session.bodies, session.is_body() ? 0 : file.get(PenProgram::kBodies).count());
+  rows.place(session.kept, session.keeper == &session ? file.get(PenProgram::kStates).count() : 0);
+  rows.place(session.values, session.value_count + operands.omitted);
+  *zeroed = rows.used();
+  rows.place(session.operands, operands.inputs + operands.outputs);
+  rows.place(session.inputs, inputs);
+  rows.place(session.outputs, outputs);
+  rows.place(session.arguments, session.is_body() || method_state_count(method) > 0 ? inputs : 0);
+  rows.place(session.symbols, file.get(PenProgram::kSymbols).count());
+  rows.place(session.output_slots, outputs);
+  rows.place(session.items, items);
+  rows.place(session.plan_work, 2 * items);
+  return rows.used();
 }
 
-bool allocate_tables(penlight_session& session, FlatTables nodes, size_t tensors) {
-  Memory& memory = session.memory;
-  const size_t outputs = count_operands(nodes, PenNode::kOutputs);
-  const size_t items = outputs + nodes.count() + session.outputs.count();  // of a plan at most: values, scratch, copies
-  return session.nodes.reset(memory, nodes.count()) &&
-         session.operands.reset(memory, count_operands(nodes, PenNode::kInputs) + outputs) &&
-         session.tensors.reset(memory, tensors) && session.places.reset(memory, tensors) &&
-         session.offsets.reset(memory, tensors) && session.item_of_value.reset(memory, tensors) &&
-         session.overlap_marks.reset(memory, tensors) && session.last_steps.reset(memory, tensors) &&
-         session.items.reserve(memory, items) && session.plan_work.reserve(memory, 2 * items) &&
-         session.output_slots.reset(memory, session.outputs.count()) &&
-         session.symbols.reset(memory, session.program->root.get(PenProgram::kSymbols).count());
+void copy_indices(Row<uint32_t>& to, FlatVector<uint32_t> from) {
+  for (size_t i = 0; i < to.count(); ++i) to[i] = from[i];
 }
 
 /// Copies the nodes' operands; an output that is left out gets a value of its own behind those of the file.
@@ -72,14 +99,27 @@ void read_nodes(penlight_session& session) {
 
 }  // namespace
 
+penlight_session* session_allocate(Memory& memory) {
+  void* place = memory.allocate(sizeof(penlight_session), alignof(penlight_session));
+  return place == nullptr ? nullptr : new (InPlace{place}) penlight_session();
+}
+
 Status session_read_method(penlight_session& session, penlight_error& error) {
-  const FlatTables nodes = session.method.get(PenMethod::kNodes);
   session.value_count = session.method.get(PenMethod::kValues).count();
-  const size_t tensors = session.value_count + count_omitted_outputs(nodes);
-  const bool enough = copy_indices(session.inputs, session.memory, session.method.get(PenMethod::kInputs)) &&
-                      copy_indices(session.outputs, session.memory, session.method.get(PenMethod::kOutputs)) &&
-                      allocate_tables(session, nodes, tensors);
-  if (!enough) return session.memory.failure(error, "session");
+  const OperandCounts operands = count_operands(session.method.get(PenMethod::kNodes));
+  size_t zeroed = 0;
+  session.tables_bytes = place_rows(session, operands, nullptr, &zeroed);
+  session.tables = static_cast<unsigned char*>(session.memory.allocate(session.tables_bytes));
+  if (session.tables == nullptr) {
+    session.nodes.set(nullptr, 0);  // closing looks at these
+    session.bodies.set(nullptr, 0);
+    session.kept.set(nullptr, 0);
+    return session.memory.failure(error, "session");
+  }
+  place_rows(session, operands, session.tables, &zeroed);
+  memset(session.tables, 0, zeroed);
+  copy_indices(session.inputs, session.method.get(PenMethod::kInputs));
+  copy_indices(session.outputs, session.method.get(PenMethod::kOutputs));
   session.visible_outputs = session.outputs.count();
   read_nodes(session);
   return Status::kOk;
@@ -121,8 +161,9 @@ Status session_open(penlight_session& session, const penlight_program& program, 
   session.low_memory = options.low_memory != 0;
   if (session.deterministic && !kRoundsEachStep)
     return fail(error, Status::kInvalidArgument, "deterministic: this build keeps more digits than it stores; compile with SSE2");
+  session.keeper = options.states_of == nullptr ? &session : options.states_of->keeper;
   Status status = session_read_method(session, error);
-  if (status == Status::kOk) status = session_open_kept(session, options.states_of, error);
+  if (status == Status::kOk) status = session_open_kept(session, error);
   if (status == Status::kOk) status = start_threads(session, options, error);
   return status == Status::kOk ? session_open_bodies(session, error) : status;
 }
@@ -135,6 +176,7 @@ void session_close(penlight_session& session) {
   session.blocks.clear(session.memory);
   session_close_kept(session);
   session.memory.release(session.arena, session.arena_capacity);
+  session.memory.release(session.tables, session.tables_bytes);
 }
 
 }  // namespace penlight

@@ -30,6 +30,37 @@ enum class Place : uint8_t {
 inline bool shaped_late(Place place) { return place == Place::kBounded || place == Place::kBlock; }
 inline bool in_arena(Place place) { return place == Place::kArena || place == Place::kBounded; }
 
+/// A table of the session, in the memory that holds all of them.
+template <typename T>
+class Row {
+ public:
+  void set(void* data, size_t count) {
+    data_ = static_cast<T*>(data);
+    count_ = count;
+  }
+  size_t count() const { return count_; }
+  T* data() { return data_; }
+  const T* data() const { return data_; }
+  T& operator[](size_t i) { return data_[i]; }
+  const T& operator[](size_t i) const { return data_[i]; }
+
+ private:
+  T* data_ = nullptr;
+  size_t count_ = 0;
+};
+
+constexpr uint32_t kNoItem = UINT32_MAX;
+
+/// What is known of a value; prepare sets all of it anew.
+struct ValueRecord {
+  Tensor tensor;
+  size_t offset;       // in the arena
+  uint32_t item;       // of the plan
+  uint32_t last_step;  // of a value in a block: the last node that reads it
+  Place place;
+  bool is_marked;  // by the overlap checker
+};
+
 struct NodeRecord {
   const Kernel* kernel = nullptr;
   uint32_t first_operand = 0;  // into Session::operands: inputs, then outputs
@@ -45,7 +76,7 @@ struct NodeRecord {
   uint64_t macs = 0;
   unsigned char* state = nullptr;  // in Session::folded: the words, then the place of each
   size_t scratch_bytes = 0;
-  size_t scratch_offset = 0;        // into the arena
+  size_t scratch_offset = 0;        // into the arena; while planning, the item
   unsigned char* packed = nullptr;  // constants as the kernel wants them, kept while prepared anew
   size_t packed_bytes = 0;
   void (*pack)(Context& context, void* packed) = nullptr;
@@ -58,16 +89,12 @@ struct AttributeSource {
   uint32_t node;
 };
 
-constexpr uint32_t kNoItem = UINT32_MAX;
 // What a node and a value of a body count against the budget beside the node's work: loops of nothing end too.
 constexpr uint64_t kBodyNodeCost = 64, kBodyValueCost = 8;
 
 }  // namespace penlight
 
 struct penlight_session {
-  penlight_session();
-  ~penlight_session();
-
   // Fixed by create.
   const penlight_program* program = nullptr;
   penlight::FlatTable method;
@@ -80,46 +107,44 @@ struct penlight_session {
   bool deterministic = false;
   bool low_memory = false;
   size_t value_count = 0;  // of the file; values behind these stand for outputs that the file leaves out
-  penlight::Array<penlight::NodeRecord> nodes;
-  penlight::Array<int32_t> operands;  // value indices, -1: left out (inputs only)
-  penlight::Array<uint32_t> inputs;   // the method's
-  penlight::Array<uint32_t> outputs;
+  penlight::Row<penlight::NodeRecord> nodes;
+  penlight::Row<penlight::ValueRecord> values;
+  penlight::Row<int32_t> operands;  // value indices, -1: left out (inputs only)
+  penlight::Row<uint32_t> inputs;   // the method's
+  penlight::Row<uint32_t> outputs;
+  unsigned char* tables = nullptr;  // the memory of all rows
+  size_t tables_bytes = 0;
 
   // Bodies of nodes are sessions inside of this one; only the outermost owns and counts.
   penlight_session* root = nullptr;
-  penlight::Array<penlight_session*> bodies;   // the root's, by index in the file; null: not reachable from the method
-  penlight::FlatVector<int64_t> captures;      // of a body: the inputs of its node that its own last inputs are
-  penlight::Array<penlight_tensor> arguments;  // of a body, or of a method with states
-  penlight::Blocks blocks;                     // the root's
-  uint64_t spent = 0;                          // the root's: what the run has counted against the budget
+  penlight::Row<penlight_session*> bodies;   // the root's, by index in the file; null: not reachable from the method
+  penlight::FlatVector<int64_t> captures;    // of a body: the inputs of its node that its own last inputs are
+  penlight::Row<penlight_tensor> arguments;  // of a body, or of a method with states
+  uint64_t spent = 0;                        // the root's: what the run has counted against the budget
   // State tensors (kept.cpp). Sessions of one program may share them: then one keeps them for all.
   penlight_session* keeper = nullptr;
-  penlight::Array<unsigned char*> kept;  // the keeper's, by index in the file; null: no method that was opened has it
-  size_t visible_outputs = 0;            // those in front of the states'
+  penlight::Row<unsigned char*> kept;  // the keeper's, by index in the file; null: no method that was opened has it
+  size_t visible_outputs = 0;          // those in front of the states'
   bool is_body() const { return root != this; }
-  uint64_t body_cost() const { return penlight::kBodyNodeCost * (nodes.count() + 1) + penlight::kBodyValueCost * tensors.count(); }
+  uint64_t body_cost() const { return penlight::kBodyNodeCost * (nodes.count() + 1) + penlight::kBodyValueCost * values.count(); }
 
   // Set by prepare.
   bool prepared = false;
-  penlight::Array<int64_t> symbols;  // sizes, kUnbound for those that no input fixes
-  penlight::Array<penlight::Tensor> tensors;
-  penlight::Array<penlight::Place> places;
-  penlight::Array<uint64_t> offsets;       // of values in the arena
-  penlight::Array<uint64_t> output_slots;  // arena offsets of outputs that are inputs, and so are copied
-  penlight::Pool folded;                   // results and what nodes keep for their runs
-  penlight::Array<penlight::PlanItem> items;
-  penlight::Array<uint32_t> item_of_value;
-  penlight::Array<uint32_t> last_steps;  // of values in blocks: the last node that reads them
-  penlight::Array<uint32_t> plan_work;
-  penlight::Array<uint8_t> overlap_marks;
+  penlight::Row<int64_t> symbols;      // sizes, kUnbound for those that no input fixes
+  penlight::Row<size_t> output_slots;  // arena offsets of outputs that are inputs, and so are copied; while planning, the items
+  penlight::Pool folded;               // results and what nodes keep for their runs
+  penlight::Row<penlight::PlanItem> items;
+  penlight::Row<uint32_t> plan_work;
   unsigned char* arena = nullptr;
   size_t arena_capacity = 0;
-  uint64_t arena_bytes = 0;
+  size_t arena_bytes = 0;
   uint64_t macs = 0;
   bool has_late = false;          // some values' shapes are known after a run only
   bool has_run = false;           // since prepare, and without a failure
   bool outputs_in_arena = false;  // the last run wrote there, and not into the caller's buffers
 
+  // Large, and so behind what is reached by short offsets.
+  penlight::Blocks blocks;        // the root's
   char kernel_message[400] = {};  // what the running kernel said
 
   penlight::FlatTable value(size_t i) const { return method.get(penlight::PenMethod::kValues, i); }
@@ -130,11 +155,13 @@ struct penlight_session {
 
 namespace penlight {
 
+/// An empty session that keeps itself in `memory`, which it shares or copies later; null when there is none.
+penlight_session* session_allocate(Memory& memory);
 /// Reads the method into the session and starts its threads. A failed session must still be closed.
 Status session_open(penlight_session& session, const penlight_program& program, size_t method,
                     const penlight_session_options& options, penlight_error& error);
 void session_close(penlight_session& session);
-/// Copies the method's tables; the program, the method and the memory are set.
+/// Allocates and fills the tables; the program, the method, the root, the keeper and the memory are set.
 Status session_read_method(penlight_session& session, penlight_error& error);
 
 /// Fixes the symbols' sizes from the inputs' shapes and sets the inputs' tensors (bind.cpp).

@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "structure.h"
 
-#include <string.h>
-
 #include "schema/generated/pen_fields.h"
 
 namespace penlight {
 namespace {
+
+constexpr size_t kVtableHead = 4;  // its own size and the table's
 
 // A file written without sharing costs at most its own bytes; shared strings and tables cost more.
 constexpr size_t kWalkCostFactor = 16;
@@ -18,7 +18,8 @@ class StructureWalk {
   }
 
   // Depth is bounded by the schema, which has no cycle.
-  Status table(FlatTable table, const PenTableSchema& schema) {
+  Status table(size_t position, const PenTableSchema& schema) {
+    const UnverifiedTable table(bytes_, position);
     if (!table.present()) return broken(schema, "lies outside of the metadata");
     if (!spend(8)) return shared();
     for (uint16_t i = 0; i < schema.count; ++i) {
@@ -29,7 +30,7 @@ class StructureWalk {
   }
 
  private:
-  Status field(FlatTable table, const PenTableSchema& schema, const PenFieldSchema& field) {
+  Status field(const UnverifiedTable& table, const PenTableSchema& schema, const PenFieldSchema& field) {
     if (!table.declares(field.slot)) {
       return field.required ? broken(schema, "lacks a required field") : Status::kOk;
     }
@@ -40,7 +41,7 @@ class StructureWalk {
       case PenKind::kString:
         return string(at, schema);
       case PenKind::kChild:
-        return this->table(FlatTable(&bytes_, at), *field.child);
+        return this->table(at, *field.child);
       case PenKind::kNumbers:
         return numbers(at, schema, field.size);
       default:
@@ -48,7 +49,7 @@ class StructureWalk {
     }
   }
 
-  Status scalar(FlatTable table, const PenTableSchema& schema, const PenFieldSchema& field) {
+  Status scalar(const UnverifiedTable& table, const PenTableSchema& schema, const PenFieldSchema& field) {
     const size_t at = table.locate(field.slot, field.size);
     if (at == 0) return broken(schema, "has a field that does not fit");
     if (field.limit != 0 && bytes_.load<uint8_t>(at) > field.limit) return broken(schema, "has an enum number that is not known");
@@ -56,11 +57,12 @@ class StructureWalk {
   }
 
   Status string(size_t at, const PenTableSchema& schema) {
-    const char* text = flat_string(bytes_, at);
-    if (text == nullptr) return broken(schema, "has a string that does not end inside the metadata");
     const size_t length = bytes_.load<uint32_t>(at);
+    if (!bytes_.holds(at + 4, length) || !bytes_.holds(at + 4 + length, 1) || bytes_.data[at + 4 + length] != 0)
+      return broken(schema, "has a string that does not end inside the metadata");
     if (!spend(length + 4)) return shared();
-    return strlen(text) == length ? Status::kOk : broken(schema, "has a string that holds a NUL character");
+    if (memchr(bytes_.data + at + 4, 0, length) == nullptr) return Status::kOk;
+    return broken(schema, "has a string that holds a NUL character");
   }
 
   Status numbers(size_t at, const PenTableSchema& schema, size_t size) {
@@ -71,11 +73,11 @@ class StructureWalk {
 
   Status offsets(size_t at, const PenTableSchema& schema, const PenFieldSchema& field) {
     Status status = numbers(at, schema, 4);
-    const FlatVector<uint32_t> vector(&bytes_, at);
-    for (size_t i = 0; status == Status::kOk && i < vector.count(); ++i) {
-      const size_t target = bytes_.target(vector.position(i));
+    const size_t count = bytes_.load<uint32_t>(at);
+    for (size_t i = 0; status == Status::kOk && i < count; ++i) {
+      const size_t target = bytes_.target(at + 4 + 4 * i);
       if (target == 0) return broken(schema, "has an entry that points out of the metadata");
-      status = field.kind == PenKind::kStrings ? string(target, schema) : table(FlatTable(&bytes_, target), *field.child);
+      status = field.kind == PenKind::kStrings ? string(target, schema) : table(target, *field.child);
     }
     return status;
   }
@@ -102,7 +104,36 @@ class StructureWalk {
 
 }  // namespace
 
-Status verify_structure(const FlatBytes& bytes, FlatTable root, penlight_error& error) {
+size_t FlatBytes::target(size_t at) const {
+  const size_t position = at + load<uint32_t>(at);
+  return position > at && holds(position, 4) ? position : 0;
+}
+
+UnverifiedTable::UnverifiedTable(const FlatBytes& bytes, size_t position) : bytes_(bytes), position_(position) {
+  if (position == 0 || !bytes.holds(position, 4)) return;
+  const int64_t start = static_cast<int64_t>(position) - bytes.load<int32_t>(position);
+  if (start <= 0 || !bytes.holds(static_cast<size_t>(start), kVtableHead)) return;
+  const auto found = static_cast<size_t>(start);
+  const size_t size = bytes.load<uint16_t>(found);
+  if (size >= kVtableHead && bytes.holds(found, size) && bytes.holds(position, bytes.load<uint16_t>(found + 2))) vtable_ = found;
+}
+
+bool UnverifiedTable::declares(uint32_t slot) const {
+  return present() && slot + 2 <= bytes_.load<uint16_t>(vtable_) && bytes_.load<uint16_t>(vtable_ + slot) != 0;
+}
+
+size_t UnverifiedTable::locate(uint32_t slot, size_t size) const {
+  if (!declares(slot)) return 0;
+  const size_t offset = bytes_.load<uint16_t>(vtable_ + slot);
+  return offset >= 4 && offset + size <= bytes_.load<uint16_t>(vtable_ + 2) ? position_ + offset : 0;
+}
+
+size_t UnverifiedTable::follow(uint32_t slot) const {
+  const size_t at = locate(slot, 4);
+  return at == 0 ? 0 : bytes_.target(at);
+}
+
+Status verify_structure(const FlatBytes& bytes, size_t root, penlight_error& error) {
   return StructureWalk(bytes, error).table(root, kPenProgramSchema);
 }
 

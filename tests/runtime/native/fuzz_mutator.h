@@ -34,7 +34,7 @@ class FuzzPlaces {
 
   explicit FuzzPlaces(const penlight::FlatBytes& bytes) : bytes_(bytes) {
     const size_t root = bytes.load<uint32_t>(0);
-    table(penlight::FlatTable(&bytes_, root), penlight::kPenProgramSchema);
+    table(penlight::UnverifiedTable(bytes_, root), penlight::kPenProgramSchema);
   }
 
   size_t count() const { return count_; }
@@ -46,15 +46,15 @@ class FuzzPlaces {
     if (at != 0 && count_ < kMost && bytes_.holds(at, size)) places_[count_++] = {at, size};
   }
 
-  void table(const penlight::FlatTable& table, const penlight::PenTableSchema& schema) {
+  void table(const penlight::UnverifiedTable& table, const penlight::PenTableSchema& schema) {
     for (uint16_t i = 0; table.present() && i < schema.count && count_ < kMost; ++i) field(table, schema.fields[i]);
   }
 
-  void field(const penlight::FlatTable& table, const penlight::PenFieldSchema& field) {
+  void field(const penlight::UnverifiedTable& table, const penlight::PenFieldSchema& field) {
     if (field.kind == penlight::PenKind::kScalar) return add(table.locate(field.slot, field.size), field.size);
     const size_t at = table.follow(field.slot);
     if (at == 0) return;
-    if (field.kind == penlight::PenKind::kChild) return this->table(penlight::FlatTable(&bytes_, at), *field.child);
+    if (field.kind == penlight::PenKind::kChild) return this->table(penlight::UnverifiedTable(bytes_, at), *field.child);
     add(at, 4);  // a length
     const bool text = field.kind == penlight::PenKind::kString;
     const size_t size = text ? 1 : field.kind == penlight::PenKind::kNumbers ? field.size : 4;
@@ -63,7 +63,7 @@ class FuzzPlaces {
       add(at + 4 + i * size, size);
       if (field.kind != penlight::PenKind::kChildren) continue;
       const size_t child = bytes_.target(at + 4 + 4 * i);
-      if (child != 0) this->table(penlight::FlatTable(&bytes_, child), *field.child);
+      if (child != 0) this->table(penlight::UnverifiedTable(bytes_, child), *field.child);
     }
   }
 
@@ -127,12 +127,15 @@ inline void fuzz_change(uint8_t* data, const FuzzPlaces& places, FuzzRandom& ran
 inline void repair_segments(uint8_t* data, size_t size, const penlight::FlatBytes& bytes) {
   uint64_t base = 0;
   memcpy(&base, data + 24, 8);
-  const penlight::FlatTable root(&bytes, bytes.load<uint32_t>(0));
-  const penlight::FlatTables segments = root.get(penlight::PenProgram::kSegments);
-  for (size_t i = 0; i < segments.count() && i < 16; ++i) {
-    const uint64_t offset = segments[i].get(penlight::PenSegment::kOffset);
-    const uint64_t length = segments[i].get(penlight::PenSegment::kSizeBytes);
-    const size_t field = segments[i].locate(penlight::PenSegment::kCrc32c.slot, 4);
+  const penlight::UnverifiedTable root(bytes, bytes.load<uint32_t>(0));
+  const size_t segments = root.follow(penlight::PenProgram::kSegments.slot);
+  for (size_t i = 0; segments != 0 && i < bytes.load<uint32_t>(segments) && i < 16; ++i) {
+    const penlight::UnverifiedTable segment(bytes, bytes.target(segments + 4 + 4 * i));
+    const size_t offset_at = segment.locate(penlight::PenSegment::kOffset.slot, 8);
+    const size_t length_at = segment.locate(penlight::PenSegment::kSizeBytes.slot, 8);
+    const uint64_t offset = offset_at == 0 ? 0 : bytes.load<uint64_t>(offset_at);
+    const uint64_t length = length_at == 0 ? 0 : bytes.load<uint64_t>(length_at);
+    const size_t field = segment.locate(penlight::PenSegment::kCrc32c.slot, 4);
     if (base > size || offset > size - base || length > size - base - offset || field == 0) continue;
     const uint32_t crc = penlight::crc32c(0, data + base + offset, static_cast<size_t>(length));
     memcpy(data + field, &crc, 4);

@@ -14,10 +14,11 @@ void touch_everything(const unsigned char* data, size_t size) {
   memcpy(copy, data, size);
   const penlight::FlatBytes bytes = {copy, size};
   for (size_t at = 0; at < size + 8; ++at) {
-    const penlight::FlatTable root(&bytes, at);
+    const penlight::UnverifiedTable table(bytes, at);
+    for (uint16_t slot = 0; slot < 20; ++slot) table.follow(slot);
     penlight_error error;
-    verify_structure(bytes, root, error);
-    for (uint16_t slot = 0; slot < 20; ++slot) root.follow(slot);
+    if (verify_structure(bytes, at, error) != penlight::Status::kOk) continue;
+    const penlight::FlatTable root(copy + at);
     const penlight::FlatTables methods = root.get(penlight::PenProgram::kMethods);
     for (size_t i = 0; i < methods.count() && i < 4; ++i) {
       PENLIGHT_CHECK(strlen(methods[i].get(penlight::PenMethod::kName)) < size + 1);
