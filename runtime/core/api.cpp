@@ -92,10 +92,7 @@ FlatTables metadata_entries(const penlight_program* program) {
 
 uint32_t penlight_version(void) { return PENLIGHT_VERSION_MAJOR << 16 | PENLIGHT_VERSION_MINOR << 8 | PENLIGHT_VERSION_PATCH; }
 
-const char* penlight_status_name(penlight_status status) {
-  const unsigned number = penlight::number_of(status);
-  return number > 255 ? "unknown status" : penlight::status_name(static_cast<penlight::Status>(number));
-}
+const char* penlight_status_name(penlight_status status) { return penlight::status_name(penlight::number_of(status)); }
 
 size_t penlight_dtype_size(penlight_dtype dtype) {
   const unsigned number = penlight::number_of(dtype);

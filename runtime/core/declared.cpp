@@ -5,7 +5,6 @@ namespace penlight {
 
 bool declared_shape(FlatTable value, Shape* shape) {
   const FlatTables dims = value.get(PenValue::kShape);
-  if (dims.count() > kMaxRank) return false;
   shape->rank = static_cast<int>(dims.count());
   bool constant = true;
   for (size_t i = 0; i < dims.count(); ++i) {
@@ -21,11 +20,11 @@ bool declared_constant_shape(FlatTable value, Shape* shape) {
   return value.declares(PenValue::kShape.slot) && declared_shape(value, shape);
 }
 
-bool read_sizes(FlatVector<int64_t> sizes, Shape* shape) {
-  if (sizes.count() > static_cast<size_t>(kMaxRank)) return false;
-  shape->rank = static_cast<int>(sizes.count());
-  for (size_t i = 0; i < sizes.count(); ++i) shape->dims[i] = sizes[i];
-  return true;
+Shape plain_shape(FlatVector<int64_t> sizes) {
+  Shape shape;
+  shape.rank = static_cast<int>(sizes.count());
+  for (size_t i = 0; i < sizes.count(); ++i) shape.dims[i] = sizes[i];
+  return shape;
 }
 
 int64_t declared_symbol(FlatTable dim) {

@@ -10,8 +10,8 @@ constexpr int64_t kUnbound = -1;  // a symbol's size before the inputs are known
 /// Fills `shape`, with -1 for dimensions that vary; true when none does. The verifier has refused more than 8 dimensions.
 bool declared_shape(FlatTable value, Shape* shape);
 
-/// Fills `shape` with a list of plain sizes; false when there are more than 8.
-bool read_sizes(FlatVector<int64_t> sizes, Shape* shape);
+/// The shape of a list of plain sizes.
+Shape plain_shape(FlatVector<int64_t> sizes);
 
 /// Fills `shape` when every dimension is a plain number; false otherwise.
 bool declared_constant_shape(FlatTable value, Shape* shape);

@@ -8,8 +8,6 @@
 
 namespace penlight {
 
-struct PenTableSchema;
-
 /// A number, truth value or enum of type T with the schema's default.
 template <typename T>
 struct PenScalar {
@@ -35,38 +33,22 @@ struct PenNumbers {
 
 enum class PenKind : uint8_t { kScalar, kString, kChild, kNumbers, kStrings, kChildren };
 
-/// A table by its place in kPenTables: a byte where a pointer would be eight and a relocation.
-struct PenTableIndex {
-  uint8_t index;
-  const PenTableSchema& operator*() const;
-};
-
-/// What the structural verifier must know of a field.
+/// What the structural verifier must know of a field. The one at index i of its table has the slot pen_slot(i).
 struct PenFieldSchema {
-  uint8_t slot;
   PenKind kind;
-  uint8_t size;   // bytes of a number, or of a vector's element
-  uint8_t limit;  // largest known number of an enum, 1 for a truth value, 0 for no limit
   bool required;
-  PenTableIndex child;
+  uint8_t size;  // bytes of a number, or of a vector's element
+  uint8_t
+      limit;  // largest known number of an enum, 1 for a truth value; binary logarithm of a vector's most entries; 0 for no limit
+  uint8_t child;  // the table's place in kPenTables
 };
 
-/// Fields of a table: a run of kPenFields.
-struct PenFieldRange {
-  uint8_t first;
-  const PenFieldSchema& operator[](size_t i) const;
-};
+constexpr uint32_t pen_slot(size_t index) { return static_cast<uint32_t>(4 + 2 * index); }
 
+/// A run of kPenFields.
 struct PenTableSchema {
-  const char* name;  // null in builds without messages
-  PenFieldRange fields;
+  uint8_t first;
   uint8_t count;
 };
-
-#if PENLIGHT_MESSAGES
-#define PENLIGHT_TABLE_NAME(name) name
-#else
-#define PENLIGHT_TABLE_NAME(name) nullptr
-#endif
 
 }  // namespace penlight

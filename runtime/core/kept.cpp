@@ -36,7 +36,7 @@ Status keep(penlight_session& session, size_t index, penlight_error& error) {
   return Status::kOk;
 }
 
-bool state_shape(FlatTable state, Shape* shape) { return read_sizes(state.get(PenState::kShape), shape); }
+Shape state_shape(FlatTable state) { return plain_shape(state.get(PenState::kShape)); }
 
 /// Replaces the caller's inputs by all of the method's, which has the states behind them.
 Status add_states(penlight_session& session, const penlight_tensor** inputs, size_t* count, penlight_error& error) {
@@ -63,17 +63,16 @@ void commit(penlight_session& session) {
 }
 
 bool state_fits(FlatTable state, FlatTable value) {
-  Shape kept, declared;
+  Shape declared;
   if (value.get(PenValue::kDtype) != state.get(PenState::kDtype) || !declared_constant_shape(value, &declared)) return false;
-  if (!state_shape(state, &kept) || kept.rank != declared.rank) return false;
-  return memcmp(kept.dims, declared.dims, sizeof(int64_t) * static_cast<size_t>(kept.rank)) == 0;
+  const Shape kept = state_shape(state);
+  return kept.rank == declared.rank && memcmp(kept.dims, declared.dims, sizeof(int64_t) * static_cast<size_t>(kept.rank)) == 0;
 }
 
 bool state_is_sound(const penlight_program& program, FlatTable state) {
-  Shape shape;
+  const Shape shape = state_shape(state);
   const auto dtype = static_cast<DType>(state.get(PenState::kDtype));
-  if (dtype == DType::kNone || *state.get(PenState::kName) == '\0' || !state_shape(state, &shape) || !shape_fits(shape))
-    return false;
+  if (dtype == DType::kNone || *state.get(PenState::kName) == '\0' || !shape_fits(shape)) return false;
   if (!state.declares(PenState::kInitial.slot)) return true;
   return span_fits(program, state.get(PenState::kInitial), tensor_bytes(dtype, shape), dtype_size(dtype));
 }
@@ -82,11 +81,7 @@ bool state_is_sound(const penlight_program& program, FlatTable state) {
 
 size_t method_state_count(FlatTable method) { return method.get(PenMethod::kStates).count(); }
 
-size_t state_bytes(FlatTable state) {
-  Shape shape;
-  state_shape(state, &shape);
-  return tensor_bytes(static_cast<DType>(state.get(PenState::kDtype)), shape);
-}
+size_t state_bytes(FlatTable state) { return tensor_bytes(static_cast<DType>(state.get(PenState::kDtype)), state_shape(state)); }
 
 Status session_open_kept(penlight_session& session, penlight_error& error) {
   if (session.keeper->program != session.program)
@@ -126,8 +121,7 @@ Status session_run_kept(penlight_session& session, const penlight_tensor* inputs
 
 penlight_tensor session_kept_tensor(const penlight_session& session, size_t index) {
   const FlatTable state = state_of(session, index);
-  Shape shape;
-  state_shape(state, &shape);
+  const Shape shape = state_shape(state);
   penlight_tensor result = {};
   result.data = kept_data(session, index);
   result.size_bytes = state_bytes(state);
@@ -139,7 +133,6 @@ penlight_tensor session_kept_tensor(const penlight_session& session, size_t inde
 
 Status verify_states(const penlight_program& program, penlight_error& error) {
   const FlatTables states = program.root.get(PenProgram::kStates);
-  if (states.count() > kMaxStates) return fail(error, Status::kInvalidProgram, "the file has more than %zu states", kMaxStates);
   for (size_t i = 0; i < states.count(); ++i) {
     const char* name = states[i].get(PenState::kName);
     if (!state_is_sound(program, states[i]))

@@ -33,35 +33,15 @@ FlatTable find_attribute(const penlight_session& session, size_t node, const cha
 }
 
 size_t dtype_size(DType dtype) {
-  switch (dtype) {
-    case DType::kNone:
-      return 0;
-    case DType::kI8:
-    case DType::kU8:
-    case DType::kBool:
-      return 1;
-    case DType::kF16:
-    case DType::kBF16:
-    case DType::kI16:
-    case DType::kU16:
-      return 2;
-    case DType::kF32:
-    case DType::kI32:
-    case DType::kU32:
-      return 4;
-    case DType::kF64:
-    case DType::kI64:
-    case DType::kU64:
-      return 8;
-  }
-  return 0;
+  constexpr uint8_t kSizes[] = {0, 4, 2, 2, 8, 1, 1, 2, 2, 4, 4, 8, 8, 1};
+  const auto index = static_cast<size_t>(dtype);
+  return index < sizeof(kSizes) ? kSizes[index] : 0;
 }
 
 const char* dtype_name(DType dtype) {
-  static const char* const kNames[] = {"none",  "float32", "float16", "bfloat16", "float64", "int8",   "uint8",
-                                       "int16", "uint16",  "int32",   "uint32",   "int64",   "uint64", "bool"};
-  const auto index = static_cast<size_t>(dtype);
-  return index < sizeof(kNames) / sizeof(kNames[0]) ? kNames[index] : "unknown";
+  if (dtype > DType::kBool) return "unknown";
+  return nth_text("none\0float32\0float16\0bfloat16\0float64\0int8\0uint8\0int16\0uint16\0int32\0uint32\0int64\0uint64\0bool",
+                  static_cast<size_t>(dtype));
 }
 
 int64_t Attributes::integer(const char* name, int64_t fallback) const {
@@ -168,7 +148,7 @@ Status node_failure(const penlight_session& session, size_t node, Status status,
   const FlatTable table = session.node(node);
   const char* name = table.get(PenNode::kName);
   const char* source = *table.get(PenNode::kModulePath) != '\0' ? table.get(PenNode::kModulePath) : table.get(PenNode::kSource);
-  const char* said = session.kernel_message[0] != '\0' ? session.kernel_message : status_name(status);
+  const char* said = session.kernel_message[0] != '\0' ? session.kernel_message : status_name(static_cast<unsigned>(status));
   char place[96] = "";
   if (*source != '\0') MessageWriter(place, sizeof(place)).append(" from %s", source);
   return fail(error, status, "node %zu '%.60s' (%s)%s: %s", node, name, session.nodes[node].kernel->name, place, said);

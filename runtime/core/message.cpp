@@ -2,6 +2,7 @@
 #include "message.h"
 
 #include <stdint.h>
+#include <string.h>
 
 namespace penlight {
 #if PENLIGHT_MESSAGES
@@ -163,34 +164,27 @@ void MessageWriter::append_shape(const Shape&) {}
 void message_clean(char*) {}
 #endif
 
-const char* status_name(Status status) {
-  switch (status) {
-    case Status::kOk:
-      return "PENLIGHT_OK";
-    case Status::kInvalidArgument:
-      return "PENLIGHT_INVALID_ARGUMENT";
-    case Status::kInvalidFile:
-      return "PENLIGHT_INVALID_FILE";
-    case Status::kUnsupportedVersion:
-      return "PENLIGHT_UNSUPPORTED_VERSION";
-    case Status::kInvalidProgram:
-      return "PENLIGHT_INVALID_PROGRAM";
-    case Status::kUnsupportedOperator:
-      return "PENLIGHT_UNSUPPORTED_OPERATOR";
-    case Status::kShapeMismatch:
-      return "PENLIGHT_SHAPE_MISMATCH";
-    case Status::kOutOfMemory:
-      return "PENLIGHT_OUT_OF_MEMORY";
-    case Status::kBudgetExceeded:
-      return "PENLIGHT_BUDGET_EXCEEDED";
-    case Status::kInvalidValue:
-      return "PENLIGHT_INVALID_VALUE";
-    case Status::kCancelled:
-      return "PENLIGHT_CANCELLED";
-    case Status::kSelfTestFailed:
-      return "PENLIGHT_SELF_TEST_FAILED";
-  }
-  return "unknown status";
+const char* nth_text(const char* texts, size_t i) {
+  for (; i > 0; --i) texts += strlen(texts) + 1;
+  return texts;
+}
+
+const char* status_name(unsigned status) {
+  if (status > static_cast<unsigned>(Status::kSelfTestFailed)) return "unknown status";
+  return nth_text(
+      "PENLIGHT_OK\0"
+      "PENLIGHT_INVALID_ARGUMENT\0"
+      "PENLIGHT_INVALID_FILE\0"
+      "PENLIGHT_UNSUPPORTED_VERSION\0"
+      "PENLIGHT_INVALID_PROGRAM\0"
+      "PENLIGHT_UNSUPPORTED_OPERATOR\0"
+      "PENLIGHT_SHAPE_MISMATCH\0"
+      "PENLIGHT_OUT_OF_MEMORY\0"
+      "PENLIGHT_BUDGET_EXCEEDED\0"
+      "PENLIGHT_INVALID_VALUE\0"
+      "PENLIGHT_CANCELLED\0"
+      "PENLIGHT_SELF_TEST_FAILED",
+      status);
 }
 
 }  // namespace penlight

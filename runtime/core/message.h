@@ -50,6 +50,9 @@ Status fail(penlight_error&, Status status, const char*, const Arguments&...) {
 /// Replaces control characters, so that names from a file cannot forge lines of a log.
 void message_clean(char* text);
 
-const char* status_name(Status status);
+/// Entry i of texts that stand one behind the other, each with its NUL: a table of pointers would be larger than the texts.
+const char* nth_text(const char* texts, size_t i);
+/// "PENLIGHT_OK" and so on.
+const char* status_name(unsigned status);
 
 }  // namespace penlight

@@ -41,9 +41,6 @@ Status refuse_operators(const penlight_program& program, size_t missing, penligh
 
 Status resolve_operators(penlight_program& program, penlight_error& error) {
   const FlatTables operators = program.root.get(PenProgram::kOperators);
-  if (operators.count() > kMaxOperators) {
-    return fail(error, Status::kInvalidProgram, "the file names more than %zu operators", kMaxOperators);
-  }
   if (!program.kernels.reset(program.memory, operators.count())) return program.memory.failure(error, "operator table");
   size_t missing = 0;
   for (size_t i = 0; i < operators.count(); ++i) {

@@ -15,19 +15,7 @@ namespace penlight {
 
 enum class AttributeKind : uint8_t { kInteger = 1, kReal, kText, kIntegers, kReals, kTexts, kTensor, kBody };  // pen.fbs
 
-// Limits that keep verification and planning fast on hostile files; real models stay far below.
-constexpr size_t kMaxMethods = 256;
-constexpr size_t kMaxBodies = 4096;
-constexpr size_t kMaxBodyDepth = 8;           // bodies inside of bodies
-constexpr size_t kMaxNodes = 32768;           // of one method
-constexpr size_t kMaxValues = 4 * kMaxNodes;  // of one method
-constexpr size_t kMaxMethodOperands = 256;    // inputs or outputs of a method
-constexpr size_t kMaxAttributes = 64;         // of one node
-constexpr size_t kMaxStates = 256;
-constexpr size_t kMaxSymbols = 256;
-constexpr size_t kMaxDimTerms = 8;
-constexpr size_t kMaxSegments = 65536;
-constexpr size_t kMaxOperators = 4096;  // schema/README.md lists these limits
+constexpr size_t kMaxBodyDepth = 8;  // bodies inside of bodies; pen.fbs says how many there may be of each list
 
 constexpr size_t kHeaderEnd = 72;  // identifier and header; schema/README.md
 constexpr uint64_t kSegmentAlignment = 64;

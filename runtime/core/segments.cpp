@@ -30,8 +30,6 @@ bool segment_range(const penlight_program& program, FlatTable segment, SegmentRa
 
 Status verify_segments(const penlight_program& program, bool checksums, penlight_error& error) {
   const FlatTables segments = program.root.get(PenProgram::kSegments);
-  if (segments.count() > kMaxSegments)
-    return fail(error, Status::kInvalidProgram, "the file has more than %zu segments", kMaxSegments);
   uint64_t end = program.metadata.size;
   for (size_t i = 0; i < segments.count(); ++i) {
     SegmentRange range = {};

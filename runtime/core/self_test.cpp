@@ -130,8 +130,7 @@ penlight_tensor golden_tensor(const penlight_program& program, size_t golden, Go
   const FlatTable tensor = table.get(input ? PenGolden::kInputs : PenGolden::kOutputs, index);
   const FlatTable method = program.method(table.get(PenGolden::kMethod));
   const uint32_t value = method.get(input ? PenMethod::kInputs : PenMethod::kOutputs)[index];
-  Shape shape;
-  read_sizes(tensor.get(PenGoldenTensor::kShape), &shape);
+  const Shape shape = plain_shape(tensor.get(PenGoldenTensor::kShape));
   const FlatTable span = tensor.get(PenGoldenTensor::kData);
   penlight_tensor result = {};
   result.data = const_cast<unsigned char*>(program.span_data(span));  // read only, as the header says of inputs

@@ -18,66 +18,55 @@ class StructureWalk {
   }
 
   // Depth is bounded by the schema, which has no cycle.
-  Status table(size_t position, const PenTableSchema& schema) {
+  Status table(size_t position, uint8_t index) {
+    const PenTableSchema& schema = kPenTables[index];
     const UnverifiedTable table(bytes_, position);
-    if (!table.present()) return broken(schema, "lies outside of the metadata");
+    table_ = index;
+    if (!table.present()) return broken("lies outside of the metadata");
     if (!spend(8)) return shared();
-    for (uint16_t i = 0; i < schema.count; ++i) {
-      const Status status = field(table, schema, schema.fields[i]);
+    for (size_t i = 0; i < schema.count; ++i) {
+      const Status status = field(table, pen_slot(i), kPenFields[schema.first + i]);
+      table_ = index;
       if (status != Status::kOk) return status;
     }
     return Status::kOk;
   }
 
  private:
-  Status field(const UnverifiedTable& table, const PenTableSchema& schema, const PenFieldSchema& field) {
-    if (!table.declares(field.slot)) {
-      return field.required ? broken(schema, "lacks a required field") : Status::kOk;
-    }
-    if (field.kind == PenKind::kScalar) return scalar(table, schema, field);
-    const size_t at = table.follow(field.slot);
-    if (at == 0) return broken(schema, "has a field that points out of the metadata");
-    switch (field.kind) {
-      case PenKind::kString:
-        return string(at, schema);
-      case PenKind::kChild:
-        return this->table(at, *field.child);
-      case PenKind::kNumbers:
-        return numbers(at, schema, field.size);
-      default:
-        return offsets(at, schema, field);
-    }
+  Status field(const UnverifiedTable& table, uint32_t slot, const PenFieldSchema& field) {
+    if (!table.declares(slot)) return field.required ? broken("lacks a required field") : Status::kOk;
+    if (field.kind == PenKind::kScalar) return scalar(table.locate(slot, field.size), field);
+    const size_t at = table.follow(slot);
+    if (at == 0) return broken("has a field that points out of the metadata");
+    if (field.kind == PenKind::kString) return string(at);
+    return field.kind == PenKind::kChild ? this->table(at, field.child) : vector(at, field);
   }
 
-  Status scalar(const UnverifiedTable& table, const PenTableSchema& schema, const PenFieldSchema& field) {
-    const size_t at = table.locate(field.slot, field.size);
-    if (at == 0) return broken(schema, "has a field that does not fit");
-    if (field.limit != 0 && bytes_.load<uint8_t>(at) > field.limit) return broken(schema, "has an enum number that is not known");
+  Status scalar(size_t at, const PenFieldSchema& field) {
+    if (at == 0) return broken("has a field that does not fit");
+    if (field.limit != 0 && bytes_.load<uint8_t>(at) > field.limit) return broken("has an enum number that is not known");
     return Status::kOk;
   }
 
-  Status string(size_t at, const PenTableSchema& schema) {
+  Status string(size_t at) {
     const size_t length = bytes_.load<uint32_t>(at);
     if (!bytes_.holds(at + 4, length) || !bytes_.holds(at + 4 + length, 1) || bytes_.data[at + 4 + length] != 0)
-      return broken(schema, "has a string that does not end inside the metadata");
+      return broken("has a string that does not end inside the metadata");
     if (!spend(length + 4)) return shared();
     if (memchr(bytes_.data + at + 4, 0, length) == nullptr) return Status::kOk;
-    return broken(schema, "has a string that holds a NUL character");
+    return broken("has a string that holds a NUL character");
   }
 
-  Status numbers(size_t at, const PenTableSchema& schema, size_t size) {
+  Status vector(size_t at, const PenFieldSchema& field) {
     const size_t count = bytes_.load<uint32_t>(at);
-    if (count > (bytes_.size - at - 4) / size) return broken(schema, "has a vector that leaves the metadata");
-    return spend(count * size + 4) ? Status::kOk : shared();
-  }
-
-  Status offsets(size_t at, const PenTableSchema& schema, const PenFieldSchema& field) {
-    Status status = numbers(at, schema, 4);
-    const size_t count = bytes_.load<uint32_t>(at);
-    for (size_t i = 0; status == Status::kOk && i < count; ++i) {
+    if (count > (bytes_.size - at - 4) / field.size) return broken("has a vector that leaves the metadata");
+    if (field.limit != 0 && count > size_t{1} << field.limit) return too_long(count, size_t{1} << field.limit);
+    if (!spend(count * field.size + 4)) return shared();
+    Status status = Status::kOk;
+    for (size_t i = 0; field.kind != PenKind::kNumbers && status == Status::kOk && i < count; ++i) {
       const size_t target = bytes_.target(at + 4 + 4 * i);
-      if (target == 0) return broken(schema, "has an entry that points out of the metadata");
-      status = field.kind == PenKind::kStrings ? string(target, schema) : table(target, *field.child);
+      if (target == 0) return broken("has an entry that points out of the metadata");
+      status = field.kind == PenKind::kStrings ? string(target) : table(target, field.child);
     }
     return status;
   }
@@ -88,9 +77,16 @@ class StructureWalk {
     return enough;
   }
 
-  Status broken(const PenTableSchema& schema, const char* what) {
-    return fail(error_, Status::kInvalidFile, "metadata: a %s table %s; the file is damaged, export it again", schema.name, what);
+  Status broken(const char* what) {
+    return fail(error_, Status::kInvalidFile, "metadata: a %s table %s; the file is damaged, export it again", table_name(), what);
   }
+
+  Status too_long(size_t count, size_t most) {
+    return fail(error_, Status::kInvalidProgram, "metadata: a %s table has a list of %zu, which is more than %zu", table_name(),
+                count, most);
+  }
+
+  const char* table_name() const { return nth_text(kPenTableNames, table_); }
 
   Status shared() {
     return fail(error_, Status::kInvalidFile,
@@ -100,6 +96,7 @@ class StructureWalk {
   const FlatBytes& bytes_;
   penlight_error& error_;
   size_t budget_;
+  uint8_t table_ = 0;  // the one that is looked at
 };
 
 }  // namespace
@@ -134,7 +131,7 @@ size_t UnverifiedTable::follow(uint32_t slot) const {
 }
 
 Status verify_structure(const FlatBytes& bytes, size_t root, penlight_error& error) {
-  return StructureWalk(bytes, error).table(root, kPenProgramSchema);
+  return StructureWalk(bytes, error).table(root, kPenProgramTable);
 }
 
 }  // namespace penlight

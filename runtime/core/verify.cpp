@@ -41,7 +41,6 @@ class MethodVerifier {
   Status value(size_t index) {
     const FlatTable value = values_[index];
     const FlatTables dims = value.get(PenValue::kShape);
-    if (dims.count() > kMaxRank) return refuse_value(index, "has more than 8 dimensions");
     for (size_t i = 0; i < dims.count(); ++i) {
       if (!dimension_is_sound(dims[i])) return refuse_value(index, "has a dimension that is negative or names no symbol");
     }
@@ -51,7 +50,7 @@ class MethodVerifier {
   bool dimension_is_sound(FlatTable dim) const {
     const FlatTables terms = dim.get(PenDim::kTerms);
     const size_t symbols = program_.root.get(PenProgram::kSymbols).count();
-    if (terms.count() > kMaxDimTerms || (terms.count() == 0 && dim.get(PenDim::kConstant) < 0)) return false;
+    if (terms.count() == 0 && dim.get(PenDim::kConstant) < 0) return false;
     for (size_t i = 0; i < terms.count(); ++i) {
       if (terms[i].get(PenDimTerm::kSymbol) >= symbols || terms[i].get(PenDimTerm::kCoefficient) == 0) return false;
     }
@@ -81,7 +80,6 @@ class MethodVerifier {
 
   Status inputs() {
     const FlatVector<uint32_t> inputs = method_.get(PenMethod::kInputs);
-    if (inputs.count() > kMaxMethodOperands) return refuse("has more than 256 inputs");
     for (size_t i = 0; i < inputs.count(); ++i) {
       if (!describes_tensor(inputs[i])) return refuse("an input is not a value with dtype and shape");
       if (defined_[inputs[i]] != 0) return refuse_value(inputs[i], "is an input and something else as well");
@@ -92,7 +90,6 @@ class MethodVerifier {
 
   Status outputs() {
     const FlatVector<uint32_t> outputs = method_.get(PenMethod::kOutputs);
-    if (outputs.count() > kMaxMethodOperands) return refuse("has more than 256 outputs");
     for (size_t i = 0; i < outputs.count(); ++i) {
       if (!describes_tensor(outputs[i])) return refuse("an output is not a value with dtype and shape");
       if (defined_[outputs[i]] == 0) return refuse_value(outputs[i], "is an output that nothing writes");
@@ -150,7 +147,6 @@ class MethodVerifier {
 
   Status attributes(FlatTable node, size_t index) {
     const FlatTables attributes = node.get(PenNode::kAttributes);
-    if (attributes.count() > kMaxAttributes) return refuse_node(node, index, "has more than 64 attributes");
     for (size_t i = 0; i < attributes.count(); ++i) {
       if (!attribute_is_sound(attributes[i], node.get(PenNode::kInputs)))
         return refuse_node(node, index, "has an attribute without the value that its kind asks for");
@@ -222,7 +218,6 @@ class MethodVerifier {
 
 Status verify_symbols(const penlight_program& program, penlight_error& error) {
   const FlatTables symbols = program.root.get(PenProgram::kSymbols);
-  if (symbols.count() > kMaxSymbols) return fail(error, Status::kInvalidProgram, "the file has more than %zu symbols", kMaxSymbols);
   for (size_t i = 0; i < symbols.count(); ++i) {
     const int64_t minimum = symbols[i].get(PenSymbol::kMinimum);
     if (minimum < 0 || minimum > symbols[i].get(PenSymbol::kMaximum) || *symbols[i].get(PenSymbol::kName) == '\0') {
@@ -245,13 +240,8 @@ Status verify_method_name(const penlight_program& program, size_t index, penligh
 
 Status verify_method(penlight_program& program, FlatTable method, const MethodPlace& place, Array<uint8_t>& body_depths,
                      penlight_error& error) {
-  const char* name = method.get(PenMethod::kName);
-  const size_t values = method.get(PenMethod::kValues).count();
-  if (values > kMaxValues || method.get(PenMethod::kNodes).count() > kMaxNodes) {
-    return fail(error, Status::kInvalidProgram, "method '%s' has more than %zu values or %zu nodes", name, kMaxValues, kMaxNodes);
-  }
   Array<uint8_t> defined;
-  if (!defined.reset(program.memory, values)) return program.memory.failure(error, "verification");
+  if (!defined.reset(program.memory, method.get(PenMethod::kValues).count())) return program.memory.failure(error, "verification");
   return MethodVerifier(program, method, place, defined, body_depths, error).run();
 }
 
@@ -259,13 +249,11 @@ Status verify_method(penlight_program& program, FlatTable method, const MethodPl
 
 Status verify_program(penlight_program& program, penlight_error& error) {
   const size_t methods = program.root.get(PenProgram::kMethods).count();
-  if (methods == 0 || methods > kMaxMethods)
-    return fail(error, Status::kInvalidProgram, "the file has no method, or more than %zu", kMaxMethods);
+  if (methods == 0) return fail(error, Status::kInvalidProgram, "the file has no method");
   Status status = verify_symbols(program, error);
   if (status == Status::kOk) status = verify_states(program, error);
   Array<uint8_t> body_depths;
   const size_t bodies = program.root.get(PenProgram::kBodies).count();
-  if (bodies > kMaxBodies) return fail(error, Status::kInvalidProgram, "the file has more than %zu bodies", kMaxBodies);
   if (!body_depths.reset(program.memory, bodies)) return program.memory.failure(error, "verification");
   for (size_t i = 0; status == Status::kOk && i < methods; ++i) {
     status = verify_method_name(program, i, error);

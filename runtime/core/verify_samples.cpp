@@ -7,9 +7,10 @@ namespace {
 
 /// The tensor has the value's rank and fixed sizes, and its bytes fill its shape.
 bool sample_fits(const penlight_program& program, FlatTable tensor, FlatTable value) {
-  Shape shape, declared;
+  Shape declared;
   declared_shape(value, &declared);
-  if (!read_sizes(tensor.get(PenGoldenTensor::kShape), &shape) || shape.rank != declared.rank) return false;
+  const Shape shape = plain_shape(tensor.get(PenGoldenTensor::kShape));
+  if (shape.rank != declared.rank) return false;
   for (int i = 0; i < shape.rank; ++i) {
     if (declared.dims[i] != -1 && shape.dims[i] != declared.dims[i]) return false;
   }

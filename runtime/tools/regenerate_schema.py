@@ -42,6 +42,7 @@ class Field:
     type: str
     default: str
     required: bool
+    most: int  # entries of a list, 0: any number
     slot: int
 
     @property
@@ -68,25 +69,35 @@ def parse_schema(text: str) -> Schema:
 
 
 def parse_fields(body: str) -> tuple[Field, ...]:
-    """Reads `name:type = default (required);` entries; vtable slots start at 4 and take 2 bytes each."""
-    entries = re.findall(r"(\w+)\s*:\s*(\[?\w+\]?)\s*(?:=\s*([\w.+-]+))?\s*(\(required\))?\s*;", body)
+    """Reads `name:type = default (required, most: 8);` entries; vtable slots start at 4 and take 2 bytes each."""
+    entries = re.findall(r"(\w+)\s*:\s*(\[?\w+\]?)\s*(?:=\s*([\w.+-]+))?\s*(?:\(([\w:, ]+)\))?\s*;", body)
     if len(entries) != body.count(";"):
         raise ValueError(f"pen.fbs: a field is written in a way that this tool does not read, in: {body.strip()[:80]}")
     return tuple(
-        Field(name, type_, default or "0", bool(required), 4 + 2 * index)
-        for index, (name, type_, default, required) in enumerate(entries)
+        Field(name, type_, default or "0", "required" in notes, most_entries(notes), 4 + 2 * index)
+        for index, (name, type_, default, notes) in enumerate(entries)
     )
+
+
+def most_entries(notes: str) -> int:
+    """Reads the N of `most: N`, which the verifier keeps as its binary logarithm."""
+    found = re.search(r"\bmost: (\d+)", notes)
+    most = int(found[1]) if found else 0
+    if most & (most - 1) or most == 1:
+        raise ValueError(f"pen.fbs: most: {most} is not a power of two from 2 on")
+    return most
 
 
 def kind_of(field: Field, schema: Schema) -> tuple[str, str, int, int, str]:
     """Returns the C++ field type, PenKind, size, limit and child table of a field."""
     element = field.type.strip("[]")
+    limit = max(field.most.bit_length() - 1, 0)
     if field.type.startswith("["):
         if element == "string":
-            return "PenStrings", "kStrings", 4, 0, ""
+            return "PenStrings", "kStrings", 4, limit, ""
         if element in schema.tables:
-            return "PenChildren", "kChildren", 4, 0, element
-        return f"PenNumbers<{CPP_TYPES[element]}>", "kNumbers", SIZES[element], 0, ""
+            return "PenChildren", "kChildren", 4, limit, element
+        return f"PenNumbers<{CPP_TYPES[element]}>", "kNumbers", SIZES[element], limit, ""
     if element == "string":
         return "PenString", "kString", 4, 0, ""
     if element in schema.tables:
@@ -111,21 +122,22 @@ def verifier_rows(schema: Schema) -> list[str]:
     order = children_first(schema)
     rows, tables = [], []
     for name in order:
-        tables.append(f'    {{PENLIGHT_TABLE_NAME("{name}"), {{{len(rows)}}}, {len(schema.tables[name])}}},')
+        tables.append(f"    {{{len(rows)}, {len(schema.tables[name])}}},  // {name}")
         for field in schema.tables[name]:
             _, kind, size, limit, child = kind_of(field, schema)
             required = "true" if field.required else "false"
             index = order.index(child) if child else 0
-            rows.append(f"    {{{field.slot}, PenKind::{kind}, {size}, {limit}, {required}, {{{index}}}}},")
+            rows.append(f"    {{PenKind::{kind}, {required}, {size}, {limit}, {index}}},  // {name}.{field.name}")
     return [
         "// clang-format off",
         *("inline constexpr PenFieldSchema kPenFields[] = {", *rows, "};"),
         *("inline constexpr PenTableSchema kPenTables[] = {", *tables, "};"),
         "// clang-format on",
-        f"inline constexpr const PenTableSchema& kPenProgramSchema = kPenTables[{order.index('Program')}];",
-        "",
-        "inline const PenTableSchema& PenTableIndex::operator*() const { return kPenTables[index]; }",
-        "inline const PenFieldSchema& PenFieldRange::operator[](size_t i) const { return kPenFields[first + i]; }",
+        f"constexpr uint8_t kPenProgramTable = {order.index('Program')};",
+        "/// Of all tables, for nth_text.",
+        "inline constexpr char kPenTableNames[] =",
+        *(f'    "{name}\\0"' for name in order[:-1]),
+        f'    "{order[-1]}";',
         "",
     ]
 

@@ -138,105 +138,121 @@ struct PenProgram {
 
 // clang-format off
 inline constexpr PenFieldSchema kPenFields[] = {
-    {4, PenKind::kString, 4, 0, true, {0}},
-    {6, PenKind::kScalar, 8, 0, false, {0}},
-    {8, PenKind::kScalar, 8, 0, false, {0}},
-    {4, PenKind::kScalar, 4, 0, false, {0}},
-    {6, PenKind::kScalar, 8, 0, false, {0}},
-    {4, PenKind::kScalar, 8, 0, false, {0}},
-    {6, PenKind::kChildren, 4, 0, false, {1}},
-    {8, PenKind::kScalar, 1, 1, false, {0}},
-    {4, PenKind::kScalar, 4, 0, false, {0}},
-    {6, PenKind::kScalar, 8, 0, false, {0}},
-    {8, PenKind::kScalar, 8, 0, false, {0}},
-    {4, PenKind::kScalar, 8, 0, false, {0}},
-    {6, PenKind::kScalar, 8, 0, false, {0}},
-    {8, PenKind::kScalar, 4, 0, false, {0}},
-    {10, PenKind::kScalar, 4, 0, false, {0}},
-    {4, PenKind::kString, 4, 0, true, {0}},
-    {6, PenKind::kScalar, 1, 13, false, {0}},
-    {8, PenKind::kChildren, 4, 0, false, {2}},
-    {10, PenKind::kChild, 4, 0, false, {3}},
-    {4, PenKind::kString, 4, 0, true, {0}},
-    {6, PenKind::kString, 4, 0, true, {0}},
-    {8, PenKind::kScalar, 4, 0, false, {0}},
-    {4, PenKind::kString, 4, 0, true, {0}},
-    {6, PenKind::kScalar, 1, 8, false, {0}},
-    {8, PenKind::kScalar, 8, 0, false, {0}},
-    {10, PenKind::kScalar, 8, 0, false, {0}},
-    {12, PenKind::kString, 4, 0, false, {0}},
-    {14, PenKind::kNumbers, 8, 0, false, {0}},
-    {16, PenKind::kNumbers, 8, 0, false, {0}},
-    {18, PenKind::kStrings, 4, 0, false, {0}},
-    {20, PenKind::kScalar, 4, 0, false, {0}},
-    {22, PenKind::kScalar, 4, 0, false, {0}},
-    {4, PenKind::kScalar, 4, 0, false, {0}},
-    {6, PenKind::kNumbers, 4, 0, true, {0}},
-    {8, PenKind::kNumbers, 4, 0, true, {0}},
-    {10, PenKind::kChildren, 4, 0, false, {7}},
-    {12, PenKind::kString, 4, 0, false, {0}},
-    {14, PenKind::kString, 4, 0, false, {0}},
-    {16, PenKind::kString, 4, 0, false, {0}},
-    {4, PenKind::kString, 4, 0, true, {0}},
-    {6, PenKind::kScalar, 1, 13, false, {0}},
-    {8, PenKind::kNumbers, 8, 0, false, {0}},
-    {10, PenKind::kChild, 4, 0, false, {3}},
-    {4, PenKind::kString, 4, 0, true, {0}},
-    {6, PenKind::kChildren, 4, 0, true, {5}},
-    {8, PenKind::kNumbers, 4, 0, true, {0}},
-    {10, PenKind::kNumbers, 4, 0, true, {0}},
-    {12, PenKind::kChildren, 4, 0, true, {8}},
-    {14, PenKind::kNumbers, 4, 0, false, {0}},
-    {4, PenKind::kScalar, 4, 0, false, {0}},
-    {6, PenKind::kScalar, 8, 0, false, {0}},
-    {4, PenKind::kScalar, 4, 0, false, {0}},
-    {6, PenKind::kChildren, 4, 0, false, {11}},
-    {8, PenKind::kScalar, 8, 0, false, {0}},
-    {10, PenKind::kScalar, 8, 0, false, {0}},
-    {12, PenKind::kScalar, 8, 0, false, {0}},
-    {14, PenKind::kNumbers, 8, 0, false, {0}},
-    {4, PenKind::kNumbers, 8, 0, false, {0}},
-    {6, PenKind::kChild, 4, 0, true, {3}},
-    {4, PenKind::kScalar, 4, 0, false, {0}},
-    {6, PenKind::kChildren, 4, 0, true, {13}},
-    {8, PenKind::kChildren, 4, 0, true, {13}},
-    {10, PenKind::kScalar, 4, 0, false, {0}},
-    {12, PenKind::kScalar, 4, 0, false, {0}},
-    {4, PenKind::kString, 4, 0, true, {0}},
-    {6, PenKind::kString, 4, 0, true, {0}},
-    {4, PenKind::kChildren, 4, 0, true, {6}},
-    {6, PenKind::kChildren, 4, 0, false, {0}},
-    {8, PenKind::kChildren, 4, 0, true, {10}},
-    {10, PenKind::kChildren, 4, 0, false, {4}},
-    {12, PenKind::kChildren, 4, 0, false, {12}},
-    {14, PenKind::kChildren, 4, 0, false, {14}},
-    {16, PenKind::kChildren, 4, 0, false, {15}},
-    {18, PenKind::kChildren, 4, 0, false, {10}},
-    {20, PenKind::kChildren, 4, 0, false, {9}},
+    {PenKind::kString, true, 4, 0, 0},  // Symbol.name
+    {PenKind::kScalar, false, 8, 0, 0},  // Symbol.minimum
+    {PenKind::kScalar, false, 8, 0, 0},  // Symbol.maximum
+    {PenKind::kScalar, false, 4, 0, 0},  // DimTerm.symbol
+    {PenKind::kScalar, false, 8, 0, 0},  // DimTerm.coefficient
+    {PenKind::kScalar, false, 8, 0, 0},  // Dim.constant
+    {PenKind::kChildren, false, 4, 3, 1},  // Dim.terms
+    {PenKind::kScalar, false, 1, 1, 0},  // Dim.unknown
+    {PenKind::kScalar, false, 4, 0, 0},  // Span.segment
+    {PenKind::kScalar, false, 8, 0, 0},  // Span.offset
+    {PenKind::kScalar, false, 8, 0, 0},  // Span.size_bytes
+    {PenKind::kScalar, false, 8, 0, 0},  // Segment.offset
+    {PenKind::kScalar, false, 8, 0, 0},  // Segment.size_bytes
+    {PenKind::kScalar, false, 4, 0, 0},  // Segment.crc32c
+    {PenKind::kScalar, false, 4, 0, 0},  // Segment.alignment
+    {PenKind::kString, true, 4, 0, 0},  // Value.name
+    {PenKind::kScalar, false, 1, 13, 0},  // Value.dtype
+    {PenKind::kChildren, false, 4, 3, 2},  // Value.shape
+    {PenKind::kChild, false, 4, 0, 3},  // Value.constant
+    {PenKind::kString, true, 4, 0, 0},  // Operator.domain
+    {PenKind::kString, true, 4, 0, 0},  // Operator.name
+    {PenKind::kScalar, false, 4, 0, 0},  // Operator.version
+    {PenKind::kString, true, 4, 0, 0},  // Attribute.name
+    {PenKind::kScalar, false, 1, 8, 0},  // Attribute.kind
+    {PenKind::kScalar, false, 8, 0, 0},  // Attribute.integer
+    {PenKind::kScalar, false, 8, 0, 0},  // Attribute.real
+    {PenKind::kString, false, 4, 0, 0},  // Attribute.text
+    {PenKind::kNumbers, false, 8, 0, 0},  // Attribute.integers
+    {PenKind::kNumbers, false, 8, 0, 0},  // Attribute.reals
+    {PenKind::kStrings, false, 4, 0, 0},  // Attribute.texts
+    {PenKind::kScalar, false, 4, 0, 0},  // Attribute.tensor
+    {PenKind::kScalar, false, 4, 0, 0},  // Attribute.body
+    {PenKind::kScalar, false, 4, 0, 0},  // Node.operator
+    {PenKind::kNumbers, true, 4, 0, 0},  // Node.inputs
+    {PenKind::kNumbers, true, 4, 0, 0},  // Node.outputs
+    {PenKind::kChildren, false, 4, 6, 7},  // Node.attributes
+    {PenKind::kString, false, 4, 0, 0},  // Node.name
+    {PenKind::kString, false, 4, 0, 0},  // Node.module_path
+    {PenKind::kString, false, 4, 0, 0},  // Node.source
+    {PenKind::kString, true, 4, 0, 0},  // State.name
+    {PenKind::kScalar, false, 1, 13, 0},  // State.dtype
+    {PenKind::kNumbers, false, 8, 3, 0},  // State.shape
+    {PenKind::kChild, false, 4, 0, 3},  // State.initial
+    {PenKind::kString, true, 4, 0, 0},  // Method.name
+    {PenKind::kChildren, true, 4, 17, 5},  // Method.values
+    {PenKind::kNumbers, true, 4, 8, 0},  // Method.inputs
+    {PenKind::kNumbers, true, 4, 8, 0},  // Method.outputs
+    {PenKind::kChildren, true, 4, 15, 8},  // Method.nodes
+    {PenKind::kNumbers, false, 4, 0, 0},  // Method.states
+    {PenKind::kScalar, false, 4, 0, 0},  // SymbolBinding.symbol
+    {PenKind::kScalar, false, 8, 0, 0},  // SymbolBinding.size
+    {PenKind::kScalar, false, 4, 0, 0},  // Resources.method
+    {PenKind::kChildren, false, 4, 0, 11},  // Resources.bindings
+    {PenKind::kScalar, false, 8, 0, 0},  // Resources.arena_bytes
+    {PenKind::kScalar, false, 8, 0, 0},  // Resources.weight_bytes
+    {PenKind::kScalar, false, 8, 0, 0},  // Resources.macs
+    {PenKind::kNumbers, false, 8, 0, 0},  // Resources.node_macs
+    {PenKind::kNumbers, false, 8, 3, 0},  // GoldenTensor.shape
+    {PenKind::kChild, true, 4, 0, 3},  // GoldenTensor.data
+    {PenKind::kScalar, false, 4, 0, 0},  // Golden.method
+    {PenKind::kChildren, true, 4, 0, 13},  // Golden.inputs
+    {PenKind::kChildren, true, 4, 0, 13},  // Golden.outputs
+    {PenKind::kScalar, false, 4, 0, 0},  // Golden.atol
+    {PenKind::kScalar, false, 4, 0, 0},  // Golden.rtol
+    {PenKind::kString, true, 4, 0, 0},  // KeyValue.key
+    {PenKind::kString, true, 4, 0, 0},  // KeyValue.value
+    {PenKind::kChildren, true, 4, 12, 6},  // Program.operators
+    {PenKind::kChildren, false, 4, 8, 0},  // Program.symbols
+    {PenKind::kChildren, true, 4, 8, 10},  // Program.methods
+    {PenKind::kChildren, false, 4, 16, 4},  // Program.segments
+    {PenKind::kChildren, false, 4, 0, 12},  // Program.resources
+    {PenKind::kChildren, false, 4, 0, 14},  // Program.golden
+    {PenKind::kChildren, false, 4, 0, 15},  // Program.metadata
+    {PenKind::kChildren, false, 4, 12, 10},  // Program.bodies
+    {PenKind::kChildren, false, 4, 8, 9},  // Program.states
 };
 inline constexpr PenTableSchema kPenTables[] = {
-    {PENLIGHT_TABLE_NAME("Symbol"), {0}, 3},
-    {PENLIGHT_TABLE_NAME("DimTerm"), {3}, 2},
-    {PENLIGHT_TABLE_NAME("Dim"), {5}, 3},
-    {PENLIGHT_TABLE_NAME("Span"), {8}, 3},
-    {PENLIGHT_TABLE_NAME("Segment"), {11}, 4},
-    {PENLIGHT_TABLE_NAME("Value"), {15}, 4},
-    {PENLIGHT_TABLE_NAME("Operator"), {19}, 3},
-    {PENLIGHT_TABLE_NAME("Attribute"), {22}, 10},
-    {PENLIGHT_TABLE_NAME("Node"), {32}, 7},
-    {PENLIGHT_TABLE_NAME("State"), {39}, 4},
-    {PENLIGHT_TABLE_NAME("Method"), {43}, 6},
-    {PENLIGHT_TABLE_NAME("SymbolBinding"), {49}, 2},
-    {PENLIGHT_TABLE_NAME("Resources"), {51}, 6},
-    {PENLIGHT_TABLE_NAME("GoldenTensor"), {57}, 2},
-    {PENLIGHT_TABLE_NAME("Golden"), {59}, 5},
-    {PENLIGHT_TABLE_NAME("KeyValue"), {64}, 2},
-    {PENLIGHT_TABLE_NAME("Program"), {66}, 9},
+    {0, 3},  // Symbol
+    {3, 2},  // DimTerm
+    {5, 3},  // Dim
+    {8, 3},  // Span
+    {11, 4},  // Segment
+    {15, 4},  // Value
+    {19, 3},  // Operator
+    {22, 10},  // Attribute
+    {32, 7},  // Node
+    {39, 4},  // State
+    {43, 6},  // Method
+    {49, 2},  // SymbolBinding
+    {51, 6},  // Resources
+    {57, 2},  // GoldenTensor
+    {59, 5},  // Golden
+    {64, 2},  // KeyValue
+    {66, 9},  // Program
 };
 // clang-format on
-inline constexpr const PenTableSchema& kPenProgramSchema = kPenTables[16];
-
-inline const PenTableSchema& PenTableIndex::operator*() const { return kPenTables[index]; }
-inline const PenFieldSchema& PenFieldRange::operator[](size_t i) const { return kPenFields[first + i]; }
+constexpr uint8_t kPenProgramTable = 16;
+/// Of all tables, for nth_text.
+inline constexpr char kPenTableNames[] =
+    "Symbol\0"
+    "DimTerm\0"
+    "Dim\0"
+    "Span\0"
+    "Segment\0"
+    "Value\0"
+    "Operator\0"
+    "Attribute\0"
+    "Node\0"
+    "State\0"
+    "Method\0"
+    "SymbolBinding\0"
+    "Resources\0"
+    "GoldenTensor\0"
+    "Golden\0"
+    "KeyValue\0"
+    "Program";
 
 }  // namespace penlight

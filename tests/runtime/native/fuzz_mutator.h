@@ -34,7 +34,7 @@ class FuzzPlaces {
 
   explicit FuzzPlaces(const penlight::FlatBytes& bytes) : bytes_(bytes) {
     const size_t root = bytes.load<uint32_t>(0);
-    table(penlight::UnverifiedTable(bytes_, root), penlight::kPenProgramSchema);
+    table(penlight::UnverifiedTable(bytes_, root), penlight::kPenProgramTable);
   }
 
   size_t count() const { return count_; }
@@ -46,15 +46,17 @@ class FuzzPlaces {
     if (at != 0 && count_ < kMost && bytes_.holds(at, size)) places_[count_++] = {at, size};
   }
 
-  void table(const penlight::UnverifiedTable& table, const penlight::PenTableSchema& schema) {
-    for (uint16_t i = 0; table.present() && i < schema.count && count_ < kMost; ++i) field(table, schema.fields[i]);
+  void table(const penlight::UnverifiedTable& table, uint8_t index) {
+    const penlight::PenTableSchema& schema = penlight::kPenTables[index];
+    for (size_t i = 0; table.present() && i < schema.count && count_ < kMost; ++i)
+      field(table, penlight::pen_slot(i), penlight::kPenFields[schema.first + i]);
   }
 
-  void field(const penlight::UnverifiedTable& table, const penlight::PenFieldSchema& field) {
-    if (field.kind == penlight::PenKind::kScalar) return add(table.locate(field.slot, field.size), field.size);
-    const size_t at = table.follow(field.slot);
+  void field(const penlight::UnverifiedTable& table, uint32_t slot, const penlight::PenFieldSchema& field) {
+    if (field.kind == penlight::PenKind::kScalar) return add(table.locate(slot, field.size), field.size);
+    const size_t at = table.follow(slot);
     if (at == 0) return;
-    if (field.kind == penlight::PenKind::kChild) return this->table(penlight::UnverifiedTable(bytes_, at), *field.child);
+    if (field.kind == penlight::PenKind::kChild) return this->table(penlight::UnverifiedTable(bytes_, at), field.child);
     add(at, 4);  // a length
     const bool text = field.kind == penlight::PenKind::kString;
     const size_t size = text ? 1 : field.kind == penlight::PenKind::kNumbers ? field.size : 4;
@@ -63,7 +65,7 @@ class FuzzPlaces {
       add(at + 4 + i * size, size);
       if (field.kind != penlight::PenKind::kChildren) continue;
       const size_t child = bytes_.target(at + 4 + 4 * i);
-      if (child != 0) this->table(penlight::UnverifiedTable(bytes_, child), *field.child);
+      if (child != 0) this->table(penlight::UnverifiedTable(bytes_, child), field.child);
     }
   }
 
