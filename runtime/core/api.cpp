@@ -18,7 +18,11 @@ class ErrorOut {
     error_->message[0] = '\0';
   }
   penlight_error& operator*() { return *error_; }
-  penlight_status result(Status status) { return error_->status = static_cast<penlight_status>(status); }
+  penlight_status result(Status status) {
+    if (status == Status::kInvalidFile || status == Status::kInvalidProgram)
+      message_extend(*error_, "; copy or export the file again");
+    return error_->status = static_cast<penlight_status>(status);
+  }
   penlight_status invalid(const char* what) { return result(fail(*error_, Status::kInvalidArgument, "%s", what)); }
 
  private:
@@ -27,14 +31,20 @@ class ErrorOut {
 };
 
 /// Copies options of any age: fields that the caller's struct does not have yet stay zero.
+bool read_options(const void* given, void* options, size_t size, size_t alignment) {
+  memset(options, 0, size);
+  if (given == nullptr) return true;
+  size_t given_size = 0;  // the first field of all options
+  memcpy(&given_size, given, sizeof(given_size));
+  // A size between fields of an older header is a multiple of the alignment; any other would cut a pointer in two.
+  if (given_size < sizeof(size_t) || given_size % alignment != 0) return false;
+  memcpy(options, given, given_size < size ? given_size : size);
+  return true;
+}
+
 template <typename Options>
 bool read_options(const Options* given, Options* options) {
-  memset(static_cast<void*>(options), 0, sizeof(*options));
-  if (given == nullptr) return true;
-  // A size between fields of an older header is a multiple of the alignment; any other would cut a pointer in two.
-  if (given->struct_size < sizeof(size_t) || given->struct_size % alignof(Options) != 0) return false;
-  memcpy(static_cast<void*>(options), given, given->struct_size < sizeof(*options) ? given->struct_size : sizeof(*options));
-  return true;
+  return read_options(given, options, sizeof(Options), alignof(Options));
 }
 
 penlight_status describe_value(const penlight_program* program, size_t method, PenNumbers<uint32_t> side, size_t index,

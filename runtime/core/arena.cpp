@@ -77,7 +77,7 @@ void take_offsets(penlight_session& session) {
   }
 }
 
-void describe_block(uint64_t offset, uint64_t size, size_t first, size_t last, penlight_plan_entry* entry) {
+void describe_block(size_t offset, size_t size, size_t first, size_t last, penlight_plan_entry* entry) {
   entry->in_arena = 1;
   entry->offset = offset;
   entry->size_bytes = size;
@@ -89,7 +89,7 @@ void describe_scratch(const penlight_session& session, size_t node, penlight_pla
   const NodeRecord& record = session.nodes[node];
   entry->name = session.node(node).get(PenNode::kName);
   if (record.folded || record.late || record.scratch_bytes == 0) return;
-  const uint64_t size = (record.scratch_bytes + kArenaAlignment - 1) / kArenaAlignment * kArenaAlignment;
+  const size_t size = (record.scratch_bytes + kArenaAlignment - 1) / kArenaAlignment * kArenaAlignment;
   describe_block(record.scratch_offset, size, node, node, entry);
 }
 
@@ -120,7 +120,7 @@ Status session_plan(penlight_session& session, penlight_error& error) {
   take_offsets(session);
   session.arena_bytes = total;
   if (!session_is_free_of_overlap(session)) {
-    return fail(error, Status::kInvalidProgram, "internal error: the memory plan overlaps; please report this file");
+    return fail(error, Status::kInvalidProgram, "internal error: the memory plan overlaps, please report this file");
   }
   return reserve_arena(session, total, error);
 }

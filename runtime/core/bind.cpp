@@ -142,8 +142,7 @@ Status session_check_declared(const penlight_session& session, size_t value, con
   append_declared(writer, *session.program, declared);
   writer.append(", computed %s ", dtype_name(tensor.dtype));
   writer.append_shape(tensor.shape);
-  return fail(error, Status::kInvalidProgram, "value '%.60s': %s; the file's shapes are wrong, export it again",
-              declared.get(PenValue::kName), shapes);
+  return fail(error, Status::kInvalidProgram, "value '%.60s': %s", declared.get(PenValue::kName), shapes);
 }
 
 }  // namespace penlight

@@ -14,13 +14,13 @@ struct alignas(64) Blocks::Header {
 
 namespace {
 
-constexpr uint64_t kBlockUnit = 64;
+constexpr size_t kBlockUnit = 64;
 
 /// Sizes come in classes of 1, 2 and 3 units and then two for each doubling. Returns the class and rounds `units` up to it.
-uint32_t block_class(uint64_t* units) {
+uint32_t block_class(size_t* units) {
   uint32_t shift = 0;
   while ((*units >> shift) > 3) ++shift;
-  uint64_t mantissa = (*units + (uint64_t{1} << shift) - 1) >> shift;
+  size_t mantissa = (*units + (size_t{1} << shift) - 1) >> shift;
   if (mantissa == 4) {
     ++shift;
     mantissa = 2;
@@ -31,9 +31,9 @@ uint32_t block_class(uint64_t* units) {
 
 }  // namespace
 
-void* Blocks::allocate(Memory& memory, uint64_t size) {
+void* Blocks::allocate(Memory& memory, size_t size) {
   if (size > PTRDIFF_MAX / 4) return memory.allocate(SIZE_MAX);  // refused; below, sums stay in range
-  uint64_t units = size == 0 ? 1 : (size + kBlockUnit - 1) / kBlockUnit;
+  size_t units = size == 0 ? 1 : (size + kBlockUnit - 1) / kBlockUnit;
   const uint32_t size_class = block_class(&units);
   Header* header = free_[size_class];
   if (header != nullptr) {
@@ -41,7 +41,7 @@ void* Blocks::allocate(Memory& memory, uint64_t size) {
     header->is_free = false;
     return header + 1;
   }
-  const auto bytes = static_cast<size_t>(units * kBlockUnit) + sizeof(Header);
+  const size_t bytes = units * kBlockUnit + sizeof(Header);
   header = static_cast<Header*>(memory.allocate(bytes, alignof(Header)));
   if (header == nullptr) {
     trim(memory);
@@ -62,7 +62,7 @@ void Blocks::release(void* data) {
   free_[header->size_class] = header;
 }
 
-uint64_t Blocks::capacity(const void* data) { return (static_cast<const Header*>(data) - 1)->bytes - sizeof(Header); }
+size_t Blocks::capacity(const void* data) { return (static_cast<const Header*>(data) - 1)->bytes - sizeof(Header); }
 
 void Blocks::unlink(Header* header) {
   (header->previous != nullptr ? header->previous->next : all_) = header->next;

@@ -14,10 +14,10 @@ class Blocks {
   Blocks& operator=(const Blocks&) = delete;
 
   /// Null when the memory says no. `size` may be 0.
-  void* allocate(Memory& memory, uint64_t size);
+  void* allocate(Memory& memory, size_t size);
   /// Null is allowed.
   void release(void* data);
-  static uint64_t capacity(const void* data);
+  static size_t capacity(const void* data);
   /// Everything, released or not.
   void clear(Memory& memory);
 

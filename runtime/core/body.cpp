@@ -28,16 +28,6 @@ bool is_body_attribute(FlatTable attribute) {
   return attribute.get(PenAttribute::kKind) == static_cast<uint8_t>(AttributeKind::kBody);
 }
 
-penlight_tensor to_argument(const Tensor& tensor) {
-  penlight_tensor result = {};
-  result.data = tensor.data;
-  result.size_bytes = tensor_bytes(tensor);
-  result.dtype = static_cast<penlight_dtype>(tensor.dtype);
-  result.rank = static_cast<uint32_t>(tensor.shape.rank);
-  memcpy(result.shape, tensor.shape.dims, sizeof(result.shape));
-  return result;
-}
-
 /// Getting a body ready for other shapes costs about as much as its nodes.
 Status spend_on_prepare(penlight_session& body, penlight_error& error) {
   if (session_shapes_match(body, body.arguments.data(), body.arguments.count())) return Status::kOk;
@@ -126,11 +116,11 @@ Status Context::resize_output(int i, DType dtype, const Shape& shape) {
   auto* session = static_cast<penlight_session*>(core);
   Tensor& tensor = outputs[i];
   if (shape.rank > kMaxRank || !shape_fits(shape)) return fail(Status::kOutOfMemory, "output %d is too large for this machine", i);
-  const uint64_t bytes = tensor_bytes(dtype, shape);
-  const uint64_t before = tensor.data == nullptr ? 0 : tensor_bytes(tensor.dtype, tensor.shape);
+  const size_t bytes = tensor_bytes(dtype, shape);
+  const size_t before = tensor.data == nullptr ? 0 : tensor_bytes(tensor);
   if (tensor.data == nullptr || Blocks::capacity(tensor.data) < bytes) {
     // An output that grows row by row shall not be moved for each.
-    const uint64_t wanted = before > bytes / 2 ? 2 * before : bytes;
+    const size_t wanted = before > bytes / 2 ? 2 * before : bytes;
     void* data = session->root->blocks.allocate(session->memory, wanted);
     if (data == nullptr && wanted > bytes) data = session->root->blocks.allocate(session->memory, bytes);
     if (data == nullptr) {
@@ -138,7 +128,7 @@ Status Context::resize_output(int i, DType dtype, const Shape& shape) {
       const Status status = session->memory.failure(error, "an output sized by data");
       return fail(status, "%s", error.message);
     }
-    if (before > 0) memcpy(data, tensor.data, static_cast<size_t>(before < bytes ? before : bytes));
+    if (before > 0) memcpy(data, tensor.data, before < bytes ? before : bytes);
     session->root->blocks.release(tensor.data);
     tensor.data = data;
   }

@@ -35,8 +35,8 @@ enum class PenKind : uint8_t { kScalar, kString, kChild, kNumbers, kStrings, kCh
 
 /// What the structural verifier must know of a field. The one at index i of its table has the slot pen_slot(i).
 struct PenFieldSchema {
-  PenKind kind;
-  bool required;
+  PenKind kind : 7;
+  bool required : 1;
   uint8_t size;  // bytes of a number, or of a vector's element
   uint8_t
       limit;  // largest known number of an enum, 1 for a truth value; binary logarithm of a vector's most entries; 0 for no limit

@@ -40,18 +40,18 @@ Status refuse_newer(const FileHeader& header, penlight_error& error) {
 
 Status check_sizes(const FileHeader& header, size_t size, penlight_error& error) {
   if (header.header_size != kHeaderEnd - 8 || header.zero32 != 0 || header.zero64 != 0) {
-    return fail(error, Status::kInvalidFile, "the header is damaged; export the file again");
+    return fail(error, Status::kInvalidFile, "the header is damaged");
   }
   if (header.file_size != size) {
     const char* what = header.file_size > size ? "is truncated" : "has bytes behind its end";
-    return fail(error, Status::kInvalidFile, "the file %s: its header says %llu bytes, there are %llu; copy it again", what,
+    return fail(error, Status::kInvalidFile, "the file %s: its header says %llu bytes, there are %llu", what,
                 static_cast<unsigned long long>(header.file_size), static_cast<unsigned long long>(size));
   }
   const bool metadata_fits =
       header.metadata_size >= kHeaderEnd && header.metadata_size <= size && header.metadata_size <= kLargestMetadata;
   const bool base_fits = header.segment_base >= header.metadata_size && header.segment_base <= size;
   if (!metadata_fits || !base_fits || header.segment_base % kSegmentAlignment != 0) {
-    return fail(error, Status::kInvalidFile, "the header's sizes contradict each other; the file is damaged");
+    return fail(error, Status::kInvalidFile, "the header's sizes contradict each other");
   }
   return Status::kOk;
 }
@@ -81,7 +81,7 @@ Status read_header(penlight_program& program, const void* data, size_t size, siz
   program.metadata = {bytes, static_cast<size_t>(header.metadata_size)};
   *root = header.root;
   if (metadata_checksum(bytes, program.metadata.size) != header.checksum) {
-    return fail(error, Status::kInvalidFile, "the metadata's checksum is wrong; the file is damaged, copy or export it again");
+    return fail(error, Status::kInvalidFile, "the metadata's checksum is wrong");
   }
   return Status::kOk;
 }

@@ -8,6 +8,16 @@
 namespace penlight {
 namespace {
 
+/// Without its data.
+Tensor state_tensor(FlatTable state) {
+  Tensor tensor;
+  tensor.dtype = static_cast<DType>(state.get(PenState::kDtype));
+  tensor.shape = plain_shape(state.get(PenState::kShape));
+  return tensor;
+}
+
+size_t state_bytes(FlatTable state) { return tensor_bytes(state_tensor(state)); }
+
 FlatTable state_of(const penlight_session& session, size_t index) {
   return session.program->state(session.method.get(PenMethod::kStates)[index]);
 }
@@ -36,8 +46,6 @@ Status keep(penlight_session& session, size_t index, penlight_error& error) {
   return Status::kOk;
 }
 
-Shape state_shape(FlatTable state) { return plain_shape(state.get(PenState::kShape)); }
-
 /// Replaces the caller's inputs by all of the method's, which has the states behind them.
 Status add_states(penlight_session& session, const penlight_tensor** inputs, size_t* count, penlight_error& error) {
   const size_t states = method_state_count(session.method);
@@ -65,23 +73,20 @@ void commit(penlight_session& session) {
 bool state_fits(FlatTable state, FlatTable value) {
   Shape declared;
   if (value.get(PenValue::kDtype) != state.get(PenState::kDtype) || !declared_constant_shape(value, &declared)) return false;
-  const Shape kept = state_shape(state);
+  const Shape kept = state_tensor(state).shape;
   return kept.rank == declared.rank && memcmp(kept.dims, declared.dims, sizeof(int64_t) * static_cast<size_t>(kept.rank)) == 0;
 }
 
 bool state_is_sound(const penlight_program& program, FlatTable state) {
-  const Shape shape = state_shape(state);
-  const auto dtype = static_cast<DType>(state.get(PenState::kDtype));
-  if (dtype == DType::kNone || *state.get(PenState::kName) == '\0' || !shape_fits(shape)) return false;
+  const Tensor tensor = state_tensor(state);
+  if (!tensor.present() || *state.get(PenState::kName) == '\0' || !shape_fits(tensor.shape)) return false;
   if (!state.declares(PenState::kInitial.slot)) return true;
-  return span_fits(program, state.get(PenState::kInitial), tensor_bytes(dtype, shape), dtype_size(dtype));
+  return span_fits(program, state.get(PenState::kInitial), tensor_bytes(tensor), dtype_size(tensor.dtype));
 }
 
 }  // namespace
 
 size_t method_state_count(FlatTable method) { return method.get(PenMethod::kStates).count(); }
-
-size_t state_bytes(FlatTable state) { return tensor_bytes(static_cast<DType>(state.get(PenState::kDtype)), state_shape(state)); }
 
 Status session_open_kept(penlight_session& session, penlight_error& error) {
   if (session.keeper->program != session.program)
@@ -120,15 +125,9 @@ Status session_run_kept(penlight_session& session, const penlight_tensor* inputs
 }
 
 penlight_tensor session_kept_tensor(const penlight_session& session, size_t index) {
-  const FlatTable state = state_of(session, index);
-  const Shape shape = state_shape(state);
-  penlight_tensor result = {};
-  result.data = kept_data(session, index);
-  result.size_bytes = state_bytes(state);
-  result.dtype = static_cast<penlight_dtype>(state.get(PenState::kDtype));
-  result.rank = static_cast<uint32_t>(shape.rank);
-  memcpy(result.shape, shape.dims, sizeof(int64_t) * static_cast<size_t>(shape.rank));
-  return result;
+  Tensor tensor = state_tensor(state_of(session, index));
+  tensor.data = kept_data(session, index);
+  return to_argument(tensor);
 }
 
 Status verify_states(const penlight_program& program, penlight_error& error) {

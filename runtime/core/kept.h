@@ -7,8 +7,6 @@ namespace penlight {
 
 /// The states behind the inputs, or outputs, that a caller gives: so many of a method's last ones.
 size_t method_state_count(FlatTable method);
-/// The bytes of a state that `verify_program` has seen.
-size_t state_bytes(FlatTable state);
 
 /// Allocates the method's states where the keeper, which is this session or one of the same program that outlives it, has none yet.
 Status session_open_kept(penlight_session& session, penlight_error& error);

@@ -119,25 +119,21 @@ size_t Context::threads() const {
 
 NodeCall::NodeCall(penlight_session& session, size_t node, bool outputs_known)
     : context(), source_{&session, static_cast<uint32_t>(node)} {
+  session.kernel_message[0] = '\0';
   const NodeRecord& record = session.nodes[node];
-  auto* inputs = reinterpret_cast<Tensor*>(inputs_);
-  auto* outputs = reinterpret_cast<Tensor*>(outputs_);
+  auto* operands = reinterpret_cast<Tensor*>(operands_);
   const Tensor nothing;
-  for (size_t i = 0; i < record.input_count; ++i) {
+  for (size_t i = 0; i < size_t{record.input_count} + record.output_count; ++i) {
     const int32_t value = session.node_inputs(record)[i];
-    memcpy(static_cast<void*>(&inputs[i]), value < 0 ? &nothing : &session.values[static_cast<size_t>(value)].tensor,
-           sizeof(Tensor));
-  }
-  for (size_t i = 0; i < record.output_count; ++i) {
-    const auto value = static_cast<size_t>(session.node_outputs(record)[i]);
-    memcpy(static_cast<void*>(&outputs[i]), outputs_known ? &session.values[value].tensor : &nothing, sizeof(Tensor));
+    const bool known = i < record.input_count ? value >= 0 : outputs_known;
+    memcpy(static_cast<void*>(&operands[i]), known ? &session.values[static_cast<size_t>(value)].tensor : &nothing, sizeof(Tensor));
   }
   attributes_.node = &source_;
   context.attributes = &attributes_;
   context.input_count = record.input_count;
   context.output_count = record.output_count;
-  context.inputs = inputs;
-  context.outputs = outputs;
+  context.inputs = operands;
+  context.outputs = operands + record.input_count;
   context.version = record.version;
   context.deterministic = session.root->deterministic;
   context.wanted_outputs = record.wanted_outputs;

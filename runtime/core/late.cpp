@@ -12,7 +12,6 @@ class LateNode {
 
   Status run() {
     Context& context = call_.context;
-    session_.kernel_message[0] = '\0';
     Status status = record_.kernel->infer(context);
     for (int i = 0; i < record_.output_count; ++i) context.outputs[i].data = nullptr;
     if (status != Status::kOk) return node_failure(session_, node_, status, error_);
@@ -85,10 +84,7 @@ void release_value(penlight_session& session, size_t value) {
 }  // namespace
 
 Status session_run_late(penlight_session& session, size_t node, penlight_error& error) {
-  const uint64_t start = session.profile ? clock_nanoseconds() : 0;
-  const Status status = LateNode(session, node, error).run();
-  if (session.profile) session.nodes[node].nanoseconds = clock_nanoseconds() - start;
-  return status;
+  return LateNode(session, node, error).run();
 }
 
 void session_release_after(penlight_session& session, size_t step) {

@@ -149,6 +149,11 @@ void message_clean(char* text) {
   }
 }
 
+void message_extend(penlight_error& error, const char* text) {
+  const size_t length = strlen(error.message);
+  MessageWriter(error.message + length, sizeof(error.message) - length).append("%s", text);
+}
+
 Status fail(penlight_error& error, Status status, const char* format, ...) {
   MessageWriter writer(error.message, sizeof(error.message));
   va_list arguments;
@@ -160,6 +165,8 @@ Status fail(penlight_error& error, Status status, const char* format, ...) {
 }
 #else
 void MessageWriter::append_shape(const Shape&) {}
+
+void message_extend(penlight_error&, const char*) {}
 
 void message_clean(char*) {}
 #endif

@@ -47,6 +47,8 @@ Status fail(penlight_error&, Status status, const char*, const Arguments&...) {
 }
 #endif
 
+/// Appends to the message.
+void message_extend(penlight_error& error, const char* text);
 /// Replaces control characters, so that names from a file cannot forge lines of a log.
 void message_clean(char* text);
 

@@ -19,7 +19,7 @@ constexpr size_t kPlanRounds = 24;  // how often what ends up on top is moved to
 
 /// Larger keys come first.
 uint64_t plan_key(const PlanItem& item, PlanOrder by) {
-  const uint64_t lifetime = uint64_t{item.last} - item.first + 1;
+  const uint32_t lifetime = item.last - item.first + 1;  // steps are few
   uint64_t weight = 0;
   switch (by) {
     case PlanOrder::kWeight:

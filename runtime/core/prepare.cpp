@@ -47,7 +47,6 @@ class NodePreparation {
 
   Status run() {
     if (reads_late_values()) return postpone();
-    session_.kernel_message[0] = '\0';
     call_.context.constant_inputs = session_constant_inputs(session_, record_);
     Status status = record_.kernel->infer(call_.context);
     if (status == Status::kOk && !session_pack(session_, record_, call_.context)) status = infer_without_packing();

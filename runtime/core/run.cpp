@@ -8,6 +8,7 @@
 #endif
 
 namespace penlight {
+namespace {
 
 uint64_t clock_nanoseconds() {
 #if PENLIGHT_CLOCK
@@ -19,15 +20,13 @@ uint64_t clock_nanoseconds() {
 #endif
 }
 
-namespace {
-
 bool is_aligned(const void* data, DType dtype) { return reinterpret_cast<uintptr_t>(data) % dtype_size(dtype) == 0; }
 
 Status check_buffer(const char* kind, size_t index, const char* name, const penlight_tensor& given, const Tensor& needed,
                     penlight_error& error) {
-  const auto bytes = static_cast<unsigned long long>(tensor_bytes(needed));
+  const size_t bytes = tensor_bytes(needed);
   if (given.size_bytes < bytes || (given.data == nullptr && bytes > 0)) {
-    return fail(error, Status::kInvalidArgument, "%s %zu '%.60s': needs a buffer of %llu bytes, got %zu", kind, index, name, bytes,
+    return fail(error, Status::kInvalidArgument, "%s %zu '%.60s': needs a buffer of %zu bytes, got %zu", kind, index, name, bytes,
                 given.data == nullptr ? size_t{0} : given.size_bytes);
   }
   if (!is_aligned(given.data, needed.dtype)) {
@@ -115,23 +114,23 @@ Status run_node(penlight_session& session, size_t index, penlight_error& error) 
   call.context.packed_bytes = record.packed_bytes;
   call.context.packed = record.packed;
   call.context.scratch = session.arena + record.scratch_offset;
-  session.kernel_message[0] = '\0';
-  const uint64_t start = session.profile ? clock_nanoseconds() : 0;
   const Status status = record.kernel->run(call.context);
   for (size_t i = 0; record.bounded && status == Status::kOk && i < record.output_count; ++i) {
     const auto value = static_cast<size_t>(session.node_outputs(record)[i]);
     session.values[value].tensor.shape = call.context.outputs[i].shape;
   }
-  if (session.profile) record.nanoseconds = clock_nanoseconds() - start;
   return status == Status::kOk ? status : node_failure(session, index, status, error);
 }
 
 Status run_nodes(penlight_session& session, penlight_error& error) {
   for (size_t i = 0; i < session.nodes.count(); ++i) {
     if (session.cancel != nullptr && *session.cancel != 0) return fail(error, Status::kCancelled, "cancelled before node %zu", i);
-    if (session.nodes[i].folded) continue;
-    const bool late = session.nodes[i].late;
+    NodeRecord& record = session.nodes[i];
+    if (record.folded) continue;
+    const bool late = record.late;
+    const uint64_t start = session.profile ? clock_nanoseconds() : 0;
     const Status status = late ? session_run_late(session, i, error) : run_node(session, i, error);
+    if (session.profile) record.nanoseconds = clock_nanoseconds() - start;
     if (status != Status::kOk) return status;
     if (late) session_release_after(session, i);
   }
@@ -165,15 +164,10 @@ void copy_outputs(penlight_session& session, const penlight_tensor* outputs) {
   }
 }
 
-void describe_tensor(const Tensor& tensor, penlight_tensor* to) {
-  to->dtype = static_cast<penlight_dtype>(tensor.dtype);
-  to->rank = static_cast<uint32_t>(tensor.shape.rank);
-  memcpy(to->shape, tensor.shape.dims, sizeof(to->shape));
-}
-
 /// Sizes that the file does not fix are -1. The bytes are those of the upper bound, 0 when there is none.
 void describe_late(const penlight_session& session, size_t value, penlight_tensor* to) {
   const FlatTable declared = session.value(value);
+  *to = penlight_tensor{};
   Tensor known;
   known.dtype = static_cast<DType>(declared.get(PenValue::kDtype));
   const bool constant = declared_shape(declared, &known.shape) && declared.declares(PenValue::kShape.slot);
@@ -193,6 +187,20 @@ Status start_budget(penlight_session& session, penlight_error& error) {
 }
 
 }  // namespace
+
+void describe_tensor(const Tensor& tensor, penlight_tensor* to) {
+  to->dtype = static_cast<penlight_dtype>(tensor.dtype);
+  to->rank = static_cast<uint32_t>(tensor.shape.rank);
+  memcpy(to->shape, tensor.shape.dims, sizeof(to->shape));
+}
+
+penlight_tensor to_argument(const Tensor& tensor) {
+  penlight_tensor result = {};
+  describe_tensor(tensor, &result);
+  result.data = tensor.data;
+  result.size_bytes = tensor_bytes(tensor);
+  return result;
+}
 
 Status session_run(penlight_session& session, const penlight_tensor* inputs, size_t input_count, penlight_tensor* outputs,
                    size_t output_count, penlight_error& error) {
@@ -222,14 +230,11 @@ Status session_run(penlight_session& session, const penlight_tensor* inputs, siz
 }
 
 void session_describe_output(const penlight_session& session, size_t index, penlight_tensor* tensor) {
-  const size_t value = session.outputs[index];
-  *tensor = penlight_tensor{};
-  if (shaped_late(session.values[value].place) && !session.has_run) return describe_late(session, value, tensor);
-  describe_tensor(session.values[value].tensor, tensor);
-  tensor->size_bytes = tensor_bytes(session.values[value].tensor);
-  if (!session.outputs_in_arena) return;
-  tensor->data = session.values[value].place == Place::kInput ? session.arena + session.output_slots[index]
-                                                              : session.values[value].tensor.data;
+  const ValueRecord& value = session.values[session.outputs[index]];
+  if (shaped_late(value.place) && !session.has_run) return describe_late(session, session.outputs[index], tensor);
+  *tensor = to_argument(value.tensor);
+  if (value.place == Place::kInput) tensor->data = session.arena + session.output_slots[index];
+  if (!session.outputs_in_arena) tensor->data = nullptr;
 }
 
 }  // namespace penlight

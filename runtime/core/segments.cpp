@@ -34,21 +34,19 @@ Status verify_segments(const penlight_program& program, bool checksums, penlight
   for (size_t i = 0; i < segments.count(); ++i) {
     SegmentRange range = {};
     if (!segment_range(program, segments[i], &range) || range.start < end) {
-      return fail(error, Status::kInvalidFile,
-                  "segment %zu leaves the file, overlaps another or is not aligned; the file is damaged", i);
+      return fail(error, Status::kInvalidFile, "segment %zu leaves the file, overlaps another or is not aligned", i);
     }
     if (!all_zero(program.data + end, range.start - end)) {
-      return fail(error, Status::kInvalidFile, "the gap before segment %zu is not zero; the file is damaged", i);
+      return fail(error, Status::kInvalidFile, "the gap before segment %zu is not zero", i);
     }
     const auto size = static_cast<size_t>(range.end - range.start);
     if (checksums && crc32c(0, program.data + range.start, size) != segments[i].get(PenSegment::kCrc32c)) {
-      return fail(error, Status::kInvalidFile, "segment %zu: the checksum is wrong; the file is damaged, copy or export it again",
-                  i);
+      return fail(error, Status::kInvalidFile, "segment %zu: the checksum is wrong", i);
     }
     end = range.end;
   }
   if (!all_zero(program.data + end, program.size - end)) {
-    return fail(error, Status::kInvalidFile, "the bytes behind the last segment are not zero; the file is damaged");
+    return fail(error, Status::kInvalidFile, "the bytes behind the last segment are not zero");
   }
   return Status::kOk;
 }
@@ -64,13 +62,12 @@ bool span_fits(const penlight_program& program, FlatTable span, uint64_t bytes, 
 }
 
 bool shape_fits(const Shape& shape) {
-  // The widest element has 8 bytes; the bound also serves 32-bit targets.
-  const int64_t largest = static_cast<int64_t>((SIZE_MAX < static_cast<uint64_t>(INT64_MAX) ? SIZE_MAX : INT64_MAX) / 16);
-  int64_t product = 1;
+  constexpr size_t kMostElements = SIZE_MAX / 16;  // the widest has 8 bytes, and differences of addresses are signed
+  size_t product = 1;
   for (int i = 0; i < shape.rank; ++i) {
-    const int64_t size = shape.dims[i];
-    if (size < 0) return false;
-    if (size > 1 && (!checked_mul(product, size, &product) || product > largest)) return false;
+    const auto size = static_cast<uint64_t>(shape.dims[i]);  // a negative one becomes too large
+    if (size > kMostElements / product) return false;
+    if (size > 1) product *= static_cast<size_t>(size);
   }
   return true;
 }

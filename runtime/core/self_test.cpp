@@ -130,15 +130,12 @@ penlight_tensor golden_tensor(const penlight_program& program, size_t golden, Go
   const FlatTable tensor = table.get(input ? PenGolden::kInputs : PenGolden::kOutputs, index);
   const FlatTable method = program.method(table.get(PenGolden::kMethod));
   const uint32_t value = method.get(input ? PenMethod::kInputs : PenMethod::kOutputs)[index];
-  const Shape shape = plain_shape(tensor.get(PenGoldenTensor::kShape));
-  const FlatTable span = tensor.get(PenGoldenTensor::kData);
-  penlight_tensor result = {};
-  result.data = const_cast<unsigned char*>(program.span_data(span));  // read only, as the header says of inputs
-  result.size_bytes = static_cast<size_t>(span.get(PenSpan::kSizeBytes));
-  result.dtype = static_cast<penlight_dtype>(method.get(PenMethod::kValues, value).get(PenValue::kDtype));
-  result.rank = static_cast<uint32_t>(shape.rank);
-  memcpy(result.shape, shape.dims, sizeof(result.shape));
-  return result;
+  Tensor sample;
+  sample.dtype = static_cast<DType>(method.get(PenMethod::kValues, value).get(PenValue::kDtype));
+  sample.shape = plain_shape(tensor.get(PenGoldenTensor::kShape));
+  // Read only, as the header says of inputs.
+  sample.data = const_cast<unsigned char*>(program.span_data(tensor.get(PenGoldenTensor::kData)));
+  return to_argument(sample);
 }
 
 Status self_test(const penlight_program& program, penlight_error& error) {

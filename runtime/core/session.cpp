@@ -32,20 +32,23 @@ class RowPlacer {
 
   template <typename T>
   void place(Row<T>& row, size_t count) {
-    static_assert(alignof(T) <= 8, "rows are aligned to 8 bytes");
-    row.set(start_ + used_, count);
-    used_ += (count * sizeof(T) + 7) / 8 * 8;
+    place_bytes(row, count, sizeof(T));
   }
   size_t used() const { return used_; }
 
  private:
+  PENLIGHT_ONCE void place_bytes(RowBytes& row, size_t count, size_t element_size) {
+    row.set(start_ == nullptr ? nullptr : start_ + used_, count);
+    used_ += (count * element_size + 7) / 8 * 8;
+  }
+
   unsigned char* start_;
   size_t used_ = 0;
 };
 
-/// Places all rows from `start` on; returns how many bytes they take, and in `zeroed` those that must start as zeros. The rest is
-/// written before it is read: pages that nothing writes to take no memory.
-size_t place_rows(penlight_session& session, const OperandCounts& operands, unsigned char* start, size_t* zeroed) {
+/// Places all rows from `start` on and returns how many bytes they take. Those in front of the operands start as zeros; the others
+/// are written before they are read: pages that nothing writes to take no memory.
+size_t place_rows(penlight_session& session, const OperandCounts& operands, unsigned char* start) {
   const FlatTable method = session.method;
   const FlatTable file = session.program->root;
   const size_t nodes = method.get(PenMethod::kNodes).count();
@@ -57,7 +60,6 @@ size_t place_rows(penlight_session& session, const OperandCounts& operands, unsi
   rows.place(session.bodies, session.is_body() ? 0 : file.get(PenProgram::kBodies).count());
   rows.place(session.kept, session.keeper == &session ? file.get(PenProgram::kStates).count() : 0);
   rows.place(session.values, session.value_count + operands.omitted);
-  *zeroed = rows.used();
   rows.place(session.operands, operands.inputs + operands.outputs);
   rows.place(session.inputs, inputs);
   rows.place(session.outputs, outputs);
@@ -107,8 +109,7 @@ penlight_session* session_allocate(Memory& memory) {
 Status session_read_method(penlight_session& session, penlight_error& error) {
   session.value_count = session.method.get(PenMethod::kValues).count();
   const OperandCounts operands = count_operands(session.method.get(PenMethod::kNodes));
-  size_t zeroed = 0;
-  session.tables_bytes = place_rows(session, operands, nullptr, &zeroed);
+  session.tables_bytes = place_rows(session, operands, nullptr);
   session.tables = static_cast<unsigned char*>(session.memory.allocate(session.tables_bytes));
   if (session.tables == nullptr) {
     session.nodes.set(nullptr, 0);  // closing looks at these
@@ -116,8 +117,8 @@ Status session_read_method(penlight_session& session, penlight_error& error) {
     session.kept.set(nullptr, 0);
     return session.memory.failure(error, "session");
   }
-  place_rows(session, operands, session.tables, &zeroed);
-  memset(session.tables, 0, zeroed);
+  place_rows(session, operands, session.tables);
+  memset(session.tables, 0, static_cast<size_t>(reinterpret_cast<unsigned char*>(session.operands.data()) - session.tables));
   copy_indices(session.inputs, session.method.get(PenMethod::kInputs));
   copy_indices(session.outputs, session.method.get(PenMethod::kOutputs));
   session.visible_outputs = session.outputs.count();

@@ -30,23 +30,30 @@ enum class Place : uint8_t {
 inline bool shaped_late(Place place) { return place == Place::kBounded || place == Place::kBlock; }
 inline bool in_arena(Place place) { return place == Place::kArena || place == Place::kBounded; }
 
-/// A table of the session, in the memory that holds all of them.
-template <typename T>
-class Row {
+/// What all rows have in common, so that its code is there once.
+class RowBytes {
  public:
   void set(void* data, size_t count) {
-    data_ = static_cast<T*>(data);
+    data_ = data;
     count_ = count;
   }
   size_t count() const { return count_; }
-  T* data() { return data_; }
-  const T* data() const { return data_; }
-  T& operator[](size_t i) { return data_[i]; }
-  const T& operator[](size_t i) const { return data_[i]; }
 
- private:
-  T* data_ = nullptr;
+ protected:
+  void* data_ = nullptr;
   size_t count_ = 0;
+};
+
+/// A table of the session, in the memory that holds all of them.
+template <typename T>
+class Row : public RowBytes {
+ public:
+  static_assert(alignof(T) <= 8, "rows are aligned to 8 bytes");
+
+  T* data() { return static_cast<T*>(data_); }
+  const T* data() const { return static_cast<const T*>(data_); }
+  T& operator[](size_t i) { return data()[i]; }
+  const T& operator[](size_t i) const { return data()[i]; }
 };
 
 constexpr uint32_t kNoItem = UINT32_MAX;
@@ -203,9 +210,12 @@ bool session_is_free_of_overlap(penlight_session& session);
 
 Status session_run(penlight_session& session, const penlight_tensor* inputs, size_t input_count, penlight_tensor* outputs,
                    size_t output_count, penlight_error& error);
-uint64_t clock_nanoseconds();
 /// Gives the NaNs of the outputs, after a run, one form (canonical.cpp).
 void session_settle_nans(penlight_session& session, const penlight_tensor* outputs);
+/// Fills in dtype and shape, and no more.
+void describe_tensor(const Tensor& tensor, penlight_tensor* to);
+/// A tensor as the C API has it.
+penlight_tensor to_argument(const Tensor& tensor);
 void session_describe_output(const penlight_session& session, size_t index, penlight_tensor* tensor);
 
 /// A node's view of the session while its kernel is called: the operands are copies of the session's tensors.
@@ -221,9 +231,8 @@ class NodeCall {
  private:
   AttributeSource source_;
   Attributes attributes_;
-  // Bytes, because constructing 128 tensors would take longer than a small node.
-  alignas(Tensor) unsigned char inputs_[kMaxOperands * sizeof(Tensor)];
-  alignas(Tensor) unsigned char outputs_[kMaxOperands * sizeof(Tensor)];
+  // Inputs, then outputs. Bytes, because constructing 128 tensors would take longer than a small node.
+  alignas(Tensor) unsigned char operands_[2 * kMaxOperands * sizeof(Tensor)];
 };
 
 /// A node's attribute by name, absent when it has none (kernel_support.cpp).

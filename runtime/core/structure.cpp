@@ -77,9 +77,7 @@ class StructureWalk {
     return enough;
   }
 
-  Status broken(const char* what) {
-    return fail(error_, Status::kInvalidFile, "metadata: a %s table %s; the file is damaged, export it again", table_name(), what);
-  }
+  Status broken(const char* what) { return fail(error_, Status::kInvalidFile, "metadata: a %s table %s", table_name(), what); }
 
   Status too_long(size_t count, size_t most) {
     return fail(error_, Status::kInvalidProgram, "metadata: a %s table has a list of %zu, which is more than %zu", table_name(),
@@ -88,10 +86,7 @@ class StructureWalk {
 
   const char* table_name() const { return nth_text(kPenTableNames, table_); }
 
-  Status shared() {
-    return fail(error_, Status::kInvalidFile,
-                "metadata: its tables refer to the same bytes too often; the file is not one of an exporter");
-  }
+  Status shared() { return fail(error_, Status::kInvalidFile, "metadata: its tables refer to the same bytes too often"); }
 
   const FlatBytes& bytes_;
   penlight_error& error_;
@@ -115,13 +110,12 @@ UnverifiedTable::UnverifiedTable(const FlatBytes& bytes, size_t position) : byte
   if (size >= kVtableHead && bytes.holds(found, size) && bytes.holds(position, bytes.load<uint16_t>(found + 2))) vtable_ = found;
 }
 
-bool UnverifiedTable::declares(uint32_t slot) const {
-  return present() && slot + 2 <= bytes_.load<uint16_t>(vtable_) && bytes_.load<uint16_t>(vtable_ + slot) != 0;
+size_t UnverifiedTable::offset(uint32_t slot) const {
+  return present() && slot + 2 <= bytes_.load<uint16_t>(vtable_) ? bytes_.load<uint16_t>(vtable_ + slot) : 0;
 }
 
 size_t UnverifiedTable::locate(uint32_t slot, size_t size) const {
-  if (!declares(slot)) return 0;
-  const size_t offset = bytes_.load<uint16_t>(vtable_ + slot);
+  const size_t offset = this->offset(slot);
   return offset >= 4 && offset + size <= bytes_.load<uint16_t>(vtable_ + 2) ? position_ + offset : 0;
 }
 

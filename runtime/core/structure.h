@@ -37,13 +37,15 @@ class UnverifiedTable {
 
   /// Whether it and its list of fields lie in the buffer; if not, it has no fields.
   bool present() const { return vtable_ != 0; }
-  bool declares(uint32_t slot) const;
+  bool declares(uint32_t slot) const { return offset(slot) != 0; }
   /// Position of a field's bytes inside the table, 0 when it is absent or does not fit.
   size_t locate(uint32_t slot, size_t size) const;
   /// Position that an offset field points to, 0 when it is absent or points out of the buffer.
   size_t follow(uint32_t slot) const;
 
  private:
+  size_t offset(uint32_t slot) const;
+
   const FlatBytes& bytes_;
   size_t position_;
   size_t vtable_ = 0;

@@ -192,20 +192,17 @@ class MethodVerifier {
   const char* method_name() const { return method_.get(PenMethod::kName); }
 
   Status refuse_value(size_t index, const char* what) {
-    return fail(error_, Status::kInvalidProgram, "method '%s': value '%s' %s; the file is not one of an exporter", method_name(),
-                value_name(index), what);
+    return fail(error_, Status::kInvalidProgram, "method '%s': value '%s' %s", method_name(), value_name(index), what);
   }
 
   Status refuse_node(FlatTable node, size_t index, const char* what) {
     const uint32_t op = node.get(PenNode::kOperator);
     const char* name = op < program_.kernels.count() ? program_.kernels[op]->name : "?";
-    return fail(error_, Status::kInvalidProgram, "method '%s': node %zu '%s' (%s) %s; the file is not one of an exporter",
-                method_name(), index, node.get(PenNode::kName), name, what);
+    return fail(error_, Status::kInvalidProgram, "method '%s': node %zu '%s' (%s) %s", method_name(), index,
+                node.get(PenNode::kName), name, what);
   }
 
-  Status refuse(const char* what) {
-    return fail(error_, Status::kInvalidProgram, "method '%s': %s; the file is not one of an exporter", method_name(), what);
-  }
+  Status refuse(const char* what) { return fail(error_, Status::kInvalidProgram, "method '%s': %s", method_name(), what); }
 
   const penlight_program& program_;
   const FlatTable method_;

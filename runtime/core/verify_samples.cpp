@@ -56,8 +56,7 @@ Status verify_samples(const penlight_program& program, penlight_error& error) {
   const FlatTables golden = program.root.get(PenProgram::kGolden);
   for (size_t i = 0; i < golden.count(); ++i) {
     if (!golden_fits(program, golden[i])) {
-      return fail(error, Status::kInvalidProgram,
-                  "golden sample %zu does not fit its method's inputs and outputs; export the file again", i);
+      return fail(error, Status::kInvalidProgram, "golden sample %zu does not fit its method's inputs and outputs", i);
     }
   }
   const FlatTables resources = program.root.get(PenProgram::kResources);

@@ -78,7 +78,7 @@ def test_the_states_of_a_method_must_be_there(states):
         ("name", "count", "two states are called 'count'"),
         ("dtype", 0, "no name, dtype or shape"),
         ("shape", [-3], "no name, dtype or shape"),
-        ("shape", [1] * 9, "no name, dtype or shape"),
+        ("shape", [1] * 9, "a State table has a list of 9, which is more than 8"),
         ("shape", [1 << 62, 4], "no name, dtype or shape"),
         ("initial", pen.SpanT(segment=0, offset=0, sizeBytes=8), "bytes do not fill it"),
         ("initial", pen.SpanT(segment=0, offset=1 << 40, sizeBytes=12), "bytes do not fill it"),

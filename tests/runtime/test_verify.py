@@ -213,8 +213,8 @@ def test_tables_shared_too_often_are_refused():
     builder = pen_builder.small_program()
     flat = bytearray(builder.build())
     assert load(flat)
-    # A vector of nodes that is one node 60,000 times.
-    table = pen_builder.shared_vector(builder, count=60_000)
+    # A vector of nodes that is one node 30,000 times.
+    table = pen_builder.shared_vector(builder, count=30_000)
     with pytest.raises(runtime.InvalidFile, match="same bytes too often"):
         load(table)
 

@@ -34,7 +34,7 @@ uint64_t gap_at(const penlight::PlanItem* items, const bool* placed, size_t coun
 /// the end of another. Written here once more, in a plain and slow way.
 uint64_t greedy_by_size(penlight::PlanItem* items, size_t count) {
   bool placed[kItems] = {};
-  uint64_t total = 0;
+  size_t total = 0;
   for (size_t round = 0; round < count; ++round) {
     size_t next = count;
     for (size_t i = 0; i < count; ++i) {
@@ -57,7 +57,7 @@ uint64_t greedy_by_size(penlight::PlanItem* items, size_t count) {
   return total;
 }
 
-void check_plan(const penlight::PlanItem* items, size_t count, uint64_t total) {
+void check_plan(const penlight::PlanItem* items, size_t count, size_t total) {
   for (size_t i = 0; i < count; ++i) {
     PENLIGHT_CHECK(items[i].offset + items[i].size <= total);
     PENLIGHT_CHECK(items[i].offset % penlight::kArenaAlignment == 0);
@@ -75,7 +75,7 @@ void test_long_chain() {
   static uint32_t order[kLinks];
   static uint32_t placed[kLinks];
   for (uint32_t i = 0; i < kLinks; ++i) links[i] = {penlight::kArenaAlignment * (1 + i % 3), 0, i, i + 1};
-  uint64_t total = 0;
+  size_t total = 0;
   PENLIGHT_CHECK(penlight::plan_arena(links, kLinks, order, placed, &total));
   PENLIGHT_CHECK(total <= penlight::kArenaAlignment * 6);
 }
@@ -95,7 +95,7 @@ void test_planner() {
       const uint32_t first = random.next(40);
       items[i] = {random.next(64) * penlight::kArenaAlignment, 0, first, first + random.next(6)};
     }
-    uint64_t total = 0;
+    size_t total = 0;
     PENLIGHT_CHECK(penlight::plan_arena(items, count, order, placed, &total));
     check_plan(items, count, total);
     PENLIGHT_CHECK(penlight::plan_lower_bound(items, count, order, placed) == most_alive(items, count));
@@ -105,11 +105,11 @@ void test_planner() {
     PENLIGHT_CHECK(total <= greedy_by_size(items, count));
   }
   PENLIGHT_CHECK(planned * 100 <= bound * 101);  // real graphs are easier
-  uint64_t nothing = 1;
+  size_t nothing = 1;
   PENLIGHT_CHECK(penlight::plan_arena(nullptr, 0, nullptr, nullptr, &nothing) && nothing == 0);
-  items[0] = {uint64_t{1} << 62, 0, 0, 1};
-  items[1] = {uint64_t{1} << 62, 0, 0, 1};
-  uint64_t total = 0;
+  items[0] = {PTRDIFF_MAX / 128 * 64 + 64, 0, 0, 1};
+  items[1] = {PTRDIFF_MAX / 128 * 64 + 64, 0, 0, 1};
+  size_t total = 0;
   PENLIGHT_CHECK(!penlight::plan_arena(items, 2, order, placed, &total));
   test_long_chain();
 }
