@@ -11,6 +11,7 @@ from typing import Any
 import ml_dtypes
 import numpy as np
 
+from penlight_export.edge import panels
 from penlight_export.edge.generated import pen_generated as pen
 from penlight_export.edge.reader import PenFile, PenMethod, PenValue, indices
 from penlight_export.structure import Body, GraphNode, GraphValue, Structure, bytes_of, collect_bodies, module_of, shorten
@@ -29,7 +30,7 @@ _FIELDS = {
 def pen_structure(file: PenFile, number: int = 0) -> Structure:
     """Nodes and values of one of the program's methods."""
     method, tables = file.methods[number], _tables(file).methods[number]
-    values = [_value(file, value, table.constant) for value, table in zip(method.values, tables.values, strict=True)]
+    values = _values(file, method, tables)
     nodes = _nodes(file, method, tables, 0)
     places = [(table, node) for table, node in zip(tables.nodes or [], nodes, strict=True)]
     bodies = collect_bodies(places, lambda place: _bodies(place[0], place[1], file, values))
@@ -65,7 +66,7 @@ def _bodies(
         if attribute.kind != pen.AttributeKind.body:
             continue
         body, tables, base = file.body(attribute.body), _tables(file).bodies[attribute.body], len(values)
-        values += [_value(file, value, entry.constant) for value, entry in zip(body.values, tables.values or [], strict=True)]
+        values += _values(file, body, tables)
         nodes = _nodes(file, body, tables, base)
         inputs = _moved(body.inputs, base)
         outer = [node.inputs[index] for index in indices(attribute.integers)]  # what its last inputs are
@@ -81,16 +82,37 @@ def _tables(file: PenFile) -> Any:
     return file.tables
 
 
-def _value(file: PenFile, value: PenValue, span: pen.SpanT | None) -> GraphValue:
+def _values(file: PenFile, method: PenMethod, tables: Any) -> list[GraphValue]:
+    turned, entries = weights_in_panels(tables), zip(method.values, tables.values or [], strict=True)
+    return [_value(file, value, entry.constant, turned.get(index)) for index, (value, entry) in enumerate(entries)]
+
+
+def _value(file: PenFile, value: PenValue, span: pen.SpanT | None, turned: bool | None) -> GraphValue:
     dtype = _dtype(value.dtype)
     if dtype is None:
         return GraphValue(value.name, "?", value.shape)
-    read = None if span is None else functools.partial(read_span, file, value.shape, dtype, span)
+    read = None if span is None else functools.partial(read_constant, file, value.shape, dtype, span, turned)
     return GraphValue(value.name, str(dtype), value.shape, read, bytes_of(dtype, value.shape))
 
 
+def weights_in_panels(tables: Any) -> dict[int, bool]:
+    """The constants of a method or body whose bytes lie in panels, by their number; whether these are of the transpose."""
+    found: dict[int, bool] = {}
+    for node in tables.nodes or []:
+        numbers = {_text(a.name): a.integer for a in node.attributes or [] if a.kind == pen.AttributeKind.integer}
+        if numbers.get(panels.ATTRIBUTE):
+            found[int(node.inputs[panels.WEIGHT])] = bool(numbers.get("transB"))
+    return found
+
+
+def read_constant(file: PenFile, shape: Any, dtype: np.dtype, span: pen.SpanT, turned: bool | None) -> np.ndarray:
+    """A constant in the order of its elements."""
+    stored = read_span(file, shape, dtype, span)
+    return stored if turned is None else panels.from_panels(stored, turned)
+
+
 def read_span(file: PenFile, shape: Any, dtype: np.dtype, span: pen.SpanT) -> np.ndarray:
-    """A constant of the file, without a copy."""
+    """The bytes of a constant of the file as they lie, without a copy."""
     base = struct.unpack_from("<Q", file.data, 24)[0] + _tables(file).segments[span.segment].offset
     return np.frombuffer(file.data, dtype, span.sizeBytes // dtype.itemsize, base + span.offset).reshape(shape)
 

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from penlight_export.edge import panels
 from penlight_export.edge.flatbuffer import FastBuilder
 from penlight_export.edge.generated import pen_generated as pen
 from penlight_export.edge.segments import SegmentBuilder
@@ -161,9 +162,9 @@ class _Tables:
             terms=[pen.DimTermT(symbol=self.symbols[name], coefficient=terms[name]) for name in sorted(terms)],
         )
 
-    def operator(self, node: Node) -> int:
-        """The number of a node's operator."""
-        key = (node.domain, node.op_type, since_version(self.model, node))
+    def operator(self, node: Node, version: int | None = None) -> int:
+        """The number of a node's operator, in the version that the model selects unless one is given."""
+        key = (node.domain, node.op_type, since_version(self.model, node) if version is None else version)
         return self.operators.setdefault(key, len(self.operators))
 
     def attribute(self, name: str, kind: str, value: Any) -> _Attribute:
@@ -182,6 +183,9 @@ class _Tables:
         if id(value) not in self._spans:
             assert value.const_value is not None
             array = value.const_value.numpy()
+            turned = panels.panels_of(value)
+            if turned is not None:
+                array = panels.to_panels(array, turned)
             self._spans[id(value)] = (array, self.span(array))
         return self._spans[id(value)]
 
@@ -272,6 +276,9 @@ class _Lowering:
     def _node(self, node: Node) -> pen.NodeT:
         operands = list(node.inputs)
         attributes = [self._attribute(node, node.attributes[name], operands) for name in sorted(node.attributes)]
+        in_panels = panels.reads_panels(node)
+        if in_panels:
+            attributes.append(self.tables.attribute(panels.ATTRIBUTE, "INT", 1))
         inputs = [-1 if value is None else self.index[value] for value in operands]
         if len(inputs) > MOST_OPERANDS:
             raise UnsupportedFeatureError(
@@ -287,7 +294,7 @@ class _Lowering:
                 outputs.append(-1)
         outputs += [-1] * (output_count(node) - len(outputs))
         return _Node(
-            operator=self.tables.operator(node),
+            operator=self.tables.operator(node, panels.VERSION if in_panels else None),
             inputs=inputs,
             outputs=outputs,
             attributes=attributes or None,

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from penlight_export.edge import panels
 from penlight_export.edge.generated import pen_generated as pen
 from penlight_export.edge.lower import DTYPES
 from penlight_export.edge.reader import PenFile, indices, text
@@ -33,7 +34,7 @@ from penlight_export.onnx.opsets import MAXIMUM_IMPORT, find_schema, ir_version
 from penlight_export.passes.fuse_activation import RESIDUAL
 from penlight_export.passes.fuse_norm import norm_overload
 from penlight_export.passes.fused_bodies import LEAST_OPSET, LEAST_OPSETS, WITH_BODIES, add_functions
-from penlight_export.structure_pen import read_span
+from penlight_export.structure_pen import read_constant, read_span, weights_in_panels
 
 _TYPES = {code: dtype for dtype, code in DTYPES.items()}
 _KINDS = {
@@ -146,14 +147,16 @@ class _Builder:
 
     def values(self, table: Any) -> list[Value]:
         """The values of a method or body, with what its constants hold."""
-        made = []
+        made: list[Value] = []
+        turned = weights_in_panels(table)
         for entry in table.values or []:
             value = Value(name=self.name(text(entry.name)))
             if entry.dtype in _TYPES:
                 value.type = TensorType(_TYPES[entry.dtype])
             if entry.constant is not None:
                 sizes = [dim.constant for dim in entry.shape or []]
-                array = read_span(self.file, sizes, _TYPES[entry.dtype].numpy(), entry.constant)
+                dtype = _TYPES[entry.dtype].numpy()
+                array = read_constant(self.file, sizes, dtype, entry.constant, turned.get(len(made)))
                 value.const_value = Tensor(array, dtype=_TYPES[entry.dtype], name=value.name)
                 value.shape = Shape(sizes)
             made.append(value)
@@ -173,7 +176,8 @@ class _Builder:
         operator = self.tables.operators[table.operator]
         domain, name = text(operator.domain), text(operator.name)
         operands = [None if index < 0 else values[index] for index in indices(table.inputs)]
-        attributes = [self.attribute(each, values, operands) for each in table.attributes or []]
+        written = [each for each in table.attributes or [] if domain != FUSED_DOMAIN or text(each.name) != panels.ATTRIBUTE]
+        attributes = [self.attribute(each, values, operands) for each in written]
         bodies = [each for each in table.attributes or [] if each.kind == pen.AttributeKind.body]
         for attribute in attributes if name == "Loop" else ():
             for value in attribute.value.inputs[:2]:

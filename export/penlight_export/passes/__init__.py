@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Graph to graph passes on the ONNX IR, each linear in the number of nodes."""
 
+from penlight_export.passes.apart_heads import ApartHeads as ApartHeads
 from penlight_export.passes.attention import FuseAttention as FuseAttention
 from penlight_export.passes.base import Pass as Pass
 from penlight_export.passes.base import PassResult as PassResult
@@ -30,6 +31,7 @@ from penlight_export.passes.recognise import RecogniseOperators as RecogniseOper
 from penlight_export.passes.rotary import FuseRotary as FuseRotary
 from penlight_export.passes.scale_weights import ScaleWeights as ScaleWeights
 from penlight_export.passes.selection import select_passes as select_passes
+from penlight_export.passes.split_products import SplitProducts as SplitProducts
 from penlight_export.passes.sums import PlainSums as PlainSums
 from penlight_export.passes.sums import ResidualSums as ResidualSums
 from penlight_export.passes.table import ALL as ALL

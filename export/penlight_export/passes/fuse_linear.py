@@ -22,9 +22,11 @@ from penlight_export.graph import (
 from penlight_export.passes.base import Pass, require_fused
 from penlight_export.passes.fuse_activation import ACTIVATIONS, activation_of
 
+_PANELS_PAY = 1 << 14  # elements of a matrix from which on a product alone is worth it: its weights are written in panels
+
 
 class FuseLinear(Pass):
-    """activation(x W + b) or x W + b + r, float32, for x of any rank; in .pen files only."""
+    """activation(x W + b) or x W + b + r, float32, for x of any rank; in .pen files only. Large W need nothing behind."""
 
     name = "linear fusion"
     operators = frozenset({"MatMul"})
@@ -69,7 +71,7 @@ def _fuse(product: Node) -> bool:
         residual = residual_behind(last)
         last = last if residual is None else reader_of(last)
         overload = ("Bias" if bias is not None else "") + ("Residual" if residual is not None else "")
-    if last is product:
+    if last is product and (constant_size(weight) or 0) < _PANELS_PAY:
         return False
     count = 4 if residual is not None else 3 if bias is not None else 2
     inputs = [x, weight, bias, residual][:count]
@@ -84,9 +86,11 @@ def _fuse(product: Node) -> bool:
 
 def _chain(first: Node, last: Node) -> list[Node]:
     """The nodes from the product up to the last one, without it."""
-    nodes = [first]
-    while (following := reader_of(nodes[-1])) is not last:
-        nodes.append(following)
+    nodes: list[Node] = []
+    node = first
+    while node is not last:
+        nodes.append(node)
+        node = reader_of(node)
     return nodes
 
 

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from penlight_export.passes.again import Again
+from penlight_export.passes.apart_heads import ApartHeads
 from penlight_export.passes.attention import FuseAttention
 from penlight_export.passes.base import Pass
 from penlight_export.passes.common import MergeCommon
@@ -26,6 +27,7 @@ from penlight_export.passes.quantized_products import DequantizedProducts, Quant
 from penlight_export.passes.recognise import RecogniseOperators
 from penlight_export.passes.rotary import FuseRotary
 from penlight_export.passes.scale_weights import ScaleWeights
+from penlight_export.passes.split_products import SplitProducts
 from penlight_export.passes.sums import PlainSums, ResidualSums
 from penlight_export.passes.time_first import MoveTimeBack
 from penlight_export.passes.transposes import SinkTransposes
@@ -38,6 +40,7 @@ DEFAULT: tuple[Pass, ...] = (
     RemoveIdentities(),
     MergeCommon(),
     MoveTimeBack(),
+    ApartHeads(),
     SinkTransposes(),
     FoldConvBias(),
     FoldBatchNorm(),
@@ -64,6 +67,7 @@ DEFAULT: tuple[Pass, ...] = (
     FuseResidual(),
     FuseActivation(),
     FuseLinear(),
+    SplitProducts(),
     FuseNorm(),
 )
 
