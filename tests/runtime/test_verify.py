@@ -172,7 +172,10 @@ PROGRAM_RULES = {
     "text attribute without text": (set_node(0, attributes=[pen.AttributeT(name="a", kind=3)]), "attribute"),
     "tensor attribute of an input": (set_node(0, attributes=[pen.AttributeT(name="a", kind=7, tensor=0)]), "attribute"),
     "tensor attribute out of range": (set_node(0, attributes=[pen.AttributeT(name="a", kind=7, tensor=99)]), "attribute"),
-    "too many attributes": (set_node(0, attributes=[pen.AttributeT(name="a", kind=1)] * 65), "a Node table has a list of 65, which is more than 64"),
+    "too many attributes": (
+        set_node(0, attributes=[pen.AttributeT(name="a", kind=1)] * 65),
+        "a Node table has a list of 65, which is more than 64",
+    ),
     "golden of no method": (lambda b: setattr(b.program.golden[0], "method", 3), "golden sample 0"),
     "golden without an input": (lambda b: setattr(b.program.golden[0], "inputs", []), "golden sample 0"),
     "golden of another shape": (lambda b: setattr(b.program.golden[0].inputs[0], "shape", [3, 5]), "golden sample 0"),

@@ -34,7 +34,7 @@ def build_runtime(folder: Path, compiler: tuple[str, str], target: str, *options
     return folder
 
 
-def run(*command: object, timeout: float = 900, **options) -> str:
+def run(*command: object, timeout: float = 3600, **options) -> str:
     """Runs a command and returns its output; a failure shows that output."""
     words = [str(word) for word in command]
     result = subprocess.run(
