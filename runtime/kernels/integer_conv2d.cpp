@@ -37,6 +37,44 @@ struct ImageColumns {
 
 typedef uint8_t ImageBytes __attribute__((vector_size(16)));
 
+template <typename Part>
+inline void copy_part(const uint8_t* from, uint8_t* to) {
+  Part part;
+  __builtin_memcpy(&part, from, sizeof part);
+  __builtin_memcpy(to, &part, sizeof part);
+}
+
+/// The first and the last bytes in two parts, which may overlap.
+template <typename Part>
+inline void copy_ends(const uint8_t* from, int64_t count, uint8_t* to) {
+  const auto last = count - static_cast<int64_t>(sizeof(Part));
+  copy_part<Part>(from, to);
+  copy_part<Part>(from + last, to + last);
+}
+
+/// Rows of images are short: without a call.
+inline void copy_bytes(const uint8_t* from, int64_t count, uint8_t* to) {
+  if (count > 64) {
+    __builtin_memcpy(to, from, static_cast<size_t>(count));
+  } else if (count >= 16) {
+    copy_ends<ImageBytes>(from, count, to);
+    if (count > 32) copy_ends<ImageBytes>(from + 16, count - 32, to + 16);
+  } else if (count >= 8) {
+    copy_ends<uint64_t>(from, count, to);
+  } else if (count >= 4) {
+    copy_ends<uint32_t>(from, count, to);
+  } else {
+    for (int64_t i = 0; i < count; ++i) to[i] = from[i];
+  }
+}
+
+inline void fill_bytes(uint8_t* to, uint8_t byte, int64_t count) {
+  if (count == 1)
+    *to = byte;
+  else if (count > 1)
+    __builtin_memset(to, byte, static_cast<size_t>(count));
+}
+
 /// Every second byte, 16 at once as long as the row has them; returns the first output that is left.
 int64_t copy_even(const ImageColumns& from, const uint8_t* image, int64_t shift, int64_t o, int64_t last, uint8_t* to) {
   if (from.x.stride != 2) return o;
@@ -54,38 +92,38 @@ int64_t copy_even(const ImageColumns& from, const uint8_t* image, int64_t shift,
   return o;
 }
 
-/// The bytes that tap position `shift` reads for outputs [begin, end) of one output row; `image` null: a row of padding.
-void copy_row(const ImageColumns& from, const uint8_t* image, int64_t shift, int64_t begin, int64_t end, uint8_t* to) {
-  if (image == nullptr) {
-    __builtin_memset(to, from.zero, static_cast<size_t>(end - begin));
-    return;
-  }
-  int64_t first = begin, last = begin;
-  valid_outputs(from.x, shift, &first, &last);
-  first = first < begin ? begin : first > end ? end : first;
-  last = last > end ? end : last < first ? first : last;
-  __builtin_memset(to, from.zero, static_cast<size_t>(first - begin));
+/// Outputs [first, last) of a row read the image, at o * stride + shift; the others read padding.
+struct RowTap {
+  int64_t shift, first, last;
+};
+
+/// The bytes that outputs [begin, end) of one output row read; `image` null: a row of padding.
+void copy_row(const ImageColumns& from, const uint8_t* image, const RowTap& tap, int64_t begin, int64_t end, uint8_t* to) {
+  if (image == nullptr) return fill_bytes(to, from.zero, end - begin);
+  const int64_t first = tap.first < begin ? begin : tap.first > end ? end : tap.first;
+  const int64_t last = tap.last > end ? end : tap.last < first ? first : tap.last;
+  fill_bytes(to, from.zero, first - begin);
   if (from.x.stride == 1)
-    __builtin_memcpy(to + (first - begin), image + (first + shift), static_cast<size_t>(last - first));
+    copy_bytes(image + (first + tap.shift), last - first, to + (first - begin));
   else
-    for (int64_t o = copy_even(from, image, shift, first, last, to - begin); o < last; ++o)
-      to[o - begin] = image[o * from.x.stride + shift];
-  __builtin_memset(to + (last - begin), from.zero, static_cast<size_t>(end - last));
+    for (int64_t o = copy_even(from, image, tap.shift, first, last, to - begin); o < last; ++o)
+      to[o - begin] = image[o * from.x.stride + tap.shift];
+  fill_bytes(to + (last - begin), from.zero, end - last);
 }
 
 const uint8_t* image_columns(const void* source, int64_t line, int64_t first, int64_t count, uint8_t* buffer) {
   const auto& from = *static_cast<const ImageColumns*>(source);
   const int64_t taps = from.y.kernel * from.x.kernel, channel = line / taps, tap = line % taps;
   const int64_t shift_y = tap / from.x.kernel * from.y.dilation - from.y.pad;
-  const int64_t shift_x = tap % from.x.kernel * from.x.dilation - from.x.pad;
+  RowTap row_tap = {tap % from.x.kernel * from.x.dilation - from.x.pad, 0, 0};
+  valid_outputs(from.x, row_tap.shift, &row_tap.first, &row_tap.last);
   const uint8_t* image = from.image + channel * from.y.in * from.x.in;
-  for (int64_t o = first; o < first + count;) {
-    const int64_t row = o / from.x.out, begin = o % from.x.out;
-    const int64_t rest = first + count - o, end = rest < from.x.out - begin ? begin + rest : from.x.out;
-    const int64_t y = row * from.y.stride + shift_y;
+  int64_t y = first / from.x.out * from.y.stride + shift_y, begin = first % from.x.out;
+  for (int64_t done = 0; done < count; y += from.y.stride, begin = 0) {
+    const int64_t rest = count - done, end = rest < from.x.out - begin ? begin + rest : from.x.out;
     const bool inside = y >= 0 && y < from.y.in;
-    copy_row(from, inside ? image + y * from.x.in : nullptr, shift_x, begin, end, buffer + (o - first));
-    o += end - begin;
+    copy_row(from, inside ? image + y * from.x.in : nullptr, row_tap, begin, end, buffer + done);
+    done += end - begin;
   }
   return buffer;
 }
@@ -167,27 +205,6 @@ bool depthwise_plan(const IntegerConv2d& conv, IntegerDepthwisePlan* p) {
   p->pair_bytes = (numbers + kDepthwiseSlack) * 4;
   p->slot_bytes = (p->tap_bytes + p->image_bytes + p->pair_bytes + (p->sums + kDepthwiseSlack) * 4 + 63) / 64 * 64;
   return true;
-}
-
-/// Few bytes, without a call.
-inline void copy_bytes(const uint8_t* from, int64_t count, uint8_t* to) {
-  if (count > 16 || count < 4) {
-    if (count > 16) return static_cast<void>(__builtin_memcpy(to, from, static_cast<size_t>(count)));
-    for (int64_t i = 0; i < count; ++i) to[i] = from[i];
-    return;
-  }
-  uint64_t first = 0, last = 0;  // which overlap
-  if (count >= 8) {
-    __builtin_memcpy(&first, from, 8);
-    __builtin_memcpy(&last, from + count - 8, 8);
-    __builtin_memcpy(to, &first, 8);
-    __builtin_memcpy(to + count - 8, &last, 8);
-  } else {
-    __builtin_memcpy(&first, from, 4);
-    __builtin_memcpy(&last, from + count - 4, 4);
-    __builtin_memcpy(to, &first, 4);
-    __builtin_memcpy(to + count - 4, &last, 4);
-  }
 }
 
 class DepthwiseFilter {

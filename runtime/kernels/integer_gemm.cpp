@@ -2,6 +2,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "integer_gemm.h"
 
+#include "integer_quads.h"
 #include "isa.h"
 #include "quantize.h"
 
@@ -150,7 +151,14 @@ const IntegerGemmTable& integer_gemm_table() { return *table_for_isa(kIntegerGem
 bool integer_gemm_scratch_bytes(int64_t m, int64_t n, int64_t k, size_t threads, int64_t* bytes) {
   IntegerPlan plan;
   if (n <= kIntegerFewColumns) return !__builtin_mul_overflow(n * 2, k, bytes);
-  return integer_plan(m, n, k, threads, &plan) && !__builtin_mul_overflow(plan.slot_bytes, static_cast<int64_t>(threads), bytes);
+  if (!integer_plan(m, n, k, threads, &plan) || __builtin_mul_overflow(plan.slot_bytes, static_cast<int64_t>(threads), bytes))
+    return false;
+#if PENLIGHT_X86
+  int64_t quads;
+  if (!integer_quads_scratch_bytes(m, n, k, threads, &quads)) return false;
+  if (*bytes < quads) *bytes = quads;
+#endif
+  return true;
 }
 
 void integer_gemm(const IntegerGemm& gemm, void* scratch, const Parallel& parallel) {
@@ -165,6 +173,9 @@ void integer_gemm(const IntegerGemm& gemm, void* scratch, const Parallel& parall
     });
     return;
   }
+#if PENLIGHT_X86
+  if (integer_quads_take(gemm)) return integer_quads(gemm, scratch, parallel);
+#endif
   const size_t blocks = static_cast<size_t>(plan.blocks), threads = parallel.threads;
   parallel_for(parallel, threads, [&](size_t slot) {
     for (size_t i = blocks * slot / threads; i < blocks * (slot + 1) / threads; ++i)

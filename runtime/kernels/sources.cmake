@@ -28,6 +28,7 @@ set(PENLIGHT_KERNEL_SOURCES
   integer_depthwise.cpp
   integer_gemm.cpp
   integer_matmul.cpp
+  integer_quads.cpp
   join.cpp
   kernels.cpp
   layout.cpp

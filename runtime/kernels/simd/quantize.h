@@ -61,23 +61,28 @@ PENLIGHT_INLINE Vf meant_bytes(const uint8_t* p, uint8_t flip, float point, floa
 }
 
 /// The sums of what two tensors of bytes mean, in bytes again; `point`s are zero points of flipped bytes.
-inline void add_bytes(const QuantizedTerm& a, const QuantizedTerm& b, int64_t count, float scale, const ByteRange& range,
+inline void add_bytes(const QuantizedTerm& left, const QuantizedTerm& right, int64_t count, float scale, const ByteRange& range,
                       uint8_t* y) {
   constexpr int64_t kOnce = 4 * kLanes;
+  const QuantizedTerm a = left, b = right;
+  const ByteRange r = range;
+  uint8_t last[3][kOnce] = {};
   for (int64_t i = 0; i < count; i += kOnce) {
-    const int64_t rest = count - i;
-    uint8_t left[kOnce] = {}, right[kOnce] = {}, bytes[kOnce];
-    const size_t size = static_cast<size_t>(rest < kOnce ? rest : kOnce);
-    __builtin_memcpy(left, a.bytes + i, size);
-    __builtin_memcpy(right, b.bytes + i, size);
+    const bool is_whole = count - i >= kOnce;
+    const auto size = static_cast<size_t>(count - i);
+    if (!is_whole) {
+      __builtin_memcpy(last[0], a.bytes + i, size);
+      __builtin_memcpy(last[1], b.bytes + i, size);
+    }
+    const uint8_t *from_a = is_whole ? a.bytes + i : last[0], *from_b = is_whole ? b.bytes + i : last[1];
     Vf values[4];
 #pragma GCC unroll 4
     for (int part = 0; part < 4; ++part)
-      values[part] = (meant_bytes(left + part * kLanes, a.flip, a.point, a.scale) +
-                      meant_bytes(right + part * kLanes, b.flip, b.point, b.scale)) /
+      values[part] = (meant_bytes(from_a + part * kLanes, a.flip, a.point, a.scale) +
+                      meant_bytes(from_b + part * kLanes, b.flip, b.point, b.scale)) /
                      scale;
-    round_bytes(values, range, bytes);
-    __builtin_memcpy(y + i, bytes, size);
+    round_bytes(values, r, is_whole ? y + i : last[2]);
+    if (!is_whole) __builtin_memcpy(y + i, last[2], size);
   }
 }
 

@@ -13,6 +13,8 @@ CASES = [
     (1, 3, 5, 1, (9, 11), (3, 3), (2, 2), (1, 1), (0, 1, 1, 0)),
     (2, 8, 7, 1, (5, 7), (1, 1), (1, 1), (1, 1), (0, 0, 0, 0)),
     (1, 33, 20, 1, (8, 9), (1, 1), (1, 1), (1, 1), (0, 0, 0, 0)),
+    (1, 130, 19, 1, (30, 33), (1, 1), (1, 1), (1, 1), (0, 0, 0, 0)),  # several blocks of columns, which share the weights
+    (1, 96, 70, 1, (21, 20), (3, 3), (1, 1), (1, 1), (1, 1, 1, 1)),  # too many weights to be shared
     (1, 40, 9, 1, (1, 1), (1, 1), (1, 1), (1, 1), (0, 0, 0, 0)),
     (2, 6, 6, 3, (7, 40), (3, 2), (1, 2), (2, 1), (2, 1, 0, 3)),
     (2, 5, 5, 5, (7, 7), (3, 3), (1, 1), (1, 1), (1, 1, 1, 1)),
@@ -68,7 +70,9 @@ def attributes(case):
 def test_sums_are_exact(case, left, right):
     x, w = operands(case, left, right)
     _, _, filters, groups, *_, strides, dilations, pads = case
-    for x_zero, w_zero in ((np.array(3, left), np.array(5, right)), (numbers((), left, 2), numbers(filters, right, 3))):
+    x_zeros = np.array(3, left), numbers((), left, 2), numbers((), left, 4)
+    w_zeros = np.array(5, right), numbers(filters, right, 3), np.full(filters, 0 if right is np.int8 else 128, right)
+    for x_zero, w_zero in zip(x_zeros, w_zeros, strict=True):
         zeros = w_zero.astype(np.int64).reshape(-1, *(1,) * (w.ndim - 1))
         wanted = convolve(x.astype(np.int64) - int(x_zero), w.astype(np.int64) - zeros, groups, strides, dilations, pads)
         for threads in (1, 3):
@@ -86,7 +90,7 @@ def rounded(sums, bias, scale, own, zero, dtype):
 
 @pytest.mark.parametrize("largest_bias", [5000, 2**31 - 1])
 @pytest.mark.parametrize("dtype", TYPES)
-@pytest.mark.parametrize("case", [CASES[0], CASES[1], CASES[3], CASES[5], CASES[6], CASES[12]], ids=str)
+@pytest.mark.parametrize("case", [CASES[0], CASES[1], CASES[3], CASES[5], CASES[7], CASES[8], CASES[14]], ids=str)
 def test_sums_are_rounded_to_even(case, dtype, largest_bias):
     x, w = operands(case, dtype, np.int8, 7)
     _, _, filters, groups, *_, strides, dilations, pads = case

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from kernel_runner import rand, run_node
 
-SIZES = [(1, 1, 1), (1, 33, 70), (6, 16, 2), (7, 17, 3), (13, 100, 65), (100, 5, 1), (3, 4, 0), (300, 40, 511)]
+SIZES = [(1, 1, 1), (1, 33, 70), (6, 16, 2), (7, 17, 3), (13, 100, 165), (100, 5, 1), (3, 4, 0), (300, 40, 511)]
 TYPES = [np.uint8, np.int8]
 
 
@@ -27,7 +27,8 @@ def product(a, b, a_zero, b_zero):
 def test_sums_are_exact(size, left, right):
     m, n, k = size
     a, b = numbers((m, k), left, 0), numbers((k, n), right, 1)
-    zeros = [(np.array(3, left), np.array(5, right)), (numbers(m, left, 2), numbers(n, right, 3))]
+    middle = np.array(0 if left is np.int8 else 128, left)  # signed numbers, which have products of their own
+    zeros = [(np.array(3, left), np.array(5, right)), (numbers(m, left, 2), numbers(n, right, 3)), (middle, numbers((), right, 4))]
     for a_zero, b_zero in zeros:
         wanted = product(a, b, a_zero, b_zero).astype(np.int32)
         for threads in (1, 3):
