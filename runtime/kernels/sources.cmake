@@ -35,6 +35,7 @@ set(PENLIGHT_KERNEL_SOURCES
   linear_attention.cpp
   lp_pool.cpp
   matmul.cpp
+  nbits_matmul.cpp
   ngrams.cpp
   norm.cpp
   norm_residual.cpp

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 import numpy as np
 from kernel_runner import node_program, rand
+from nbits_panels import nbits_inputs, nbits_product
 from onnx_nodes import node_cases
 
 import penlight_runtime
@@ -37,6 +38,11 @@ def large_programs() -> Iterator[tuple[str, bytes]]:
         a, b, c = rand(m, k), rand(k, n, seed=1), rand(n, seed=2)
         wanted = (a.astype(np.float64) @ b + c).astype(np.float32)
         yield f"gemm {m}x{n}x{k}", node_program("Gemm", [a, b, c], [wanted], tolerance=1e-3)
+    block = {"columns": 70, "block_size": 64, "domain": "ai.penlight"}
+    for bits, rows in [(4, 1), (8, 1), (4, 7), (8, 7)]:
+        given = nbits_inputs(rows, 700, 70, bits, 64, "uint8", True)
+        wanted = nbits_product(given, 70, bits, 64)
+        yield f"nbits {bits} {rows}", node_program("MatMulNBits", given, [wanted], tolerance=1e-3, **block)
     for x, weight, attributes in [
         ((2, 16, 20, 21), (50, 16, 3, 3), {"pads": [1, 1, 1, 1]}),
         ((1, 8, 40, 21), (16, 1, 3, 3), {"strides": [2, 2], "group": 8}),

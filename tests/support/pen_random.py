@@ -114,6 +114,8 @@ INDEX_OPERANDS = {
     **{(name, 4): "int32" for name in ("RNN", "GRU", "LSTM")},
     ("MatMulDequantized", 1): "int8",
     ("MatMulDequantized", 3): "int8",
+    ("MatMulNBits", 1): "uint32",
+    ("MatMulNBits", 3): "uint8",
     **{("MatMulIntegerToFloat", number): dtype for number, dtype in ((0, "uint8"), (1, "int8"), (4, "uint8"), (5, "int8"))},
     **{("QuantizedAdd", number): "int8" for number in (0, 2, 3, 5, 7)},
 }
@@ -181,6 +183,9 @@ def likely_shapes(name: str, rng: np.random.Generator) -> list[tuple[int, ...]]:
     if name == "MatMulDequantized":
         scale = [(), (m,), (k, m), ((k + 1) // 2, m), (1, m)][int(rng.integers(5))]
         return [(n, k), (k, m), scale, scale]
+    if name == "MatMulNBits":
+        panels = (m + 15) // 16
+        return [(n, 16), (panels, 2, 16), (panels, 2, 16), (panels, 2, 16), (m,)]
     if name == "MatMulIntegerToFloat":
         column = [(), (m,), (1, m)]
         return [(n, k), (k, m), (), column[int(rng.integers(3))], (), column[int(rng.integers(3))], (m,)]
@@ -246,6 +251,8 @@ def random_program(entry: OperatorInfo, operands: tuple[int, int], rng: np.rando
     filters = next((shape for shape in likely[1:] if len(shape) == len(likely[0])), ())
     if windowed and filters[1:2] == (1,):
         attributes["group"] = likely[0][1]
+    if entry.name == "MatMulNBits" and rng.random() < 0.9:
+        attributes |= {"columns": likely[-1][0], "block_size": 8}
     outputs = ["a", "b", "c"][: 3 if entry.name == "DynamicQuantizeLinear" else int(rng.choice([1, 1, 1, 2, 3]))]
     builder.node(entry.name, values, outputs, domain=entry.domain, version=version, **attributes)
     return builder.build()
