@@ -60,6 +60,11 @@ def from_proto(proto: onnx.ModelProto) -> Model:
     return ir.from_proto(proto)
 
 
+def function_from_proto(proto: onnx.FunctionProto) -> Function:
+    """A function of a model, for example one that `onnx.parser` has read."""
+    return ir.serde.deserialize_function(proto)
+
+
 def attribute_from_proto(proto: onnx.AttributeProto) -> Attr:
     """One attribute, for example a default of an operator's declaration."""
     return ir.serde.deserialize_attribute(proto)

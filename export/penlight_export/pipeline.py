@@ -10,6 +10,7 @@ from penlight_export.graph import FUSED_DOMAIN, Model, all_nodes, clone, infer_s
 from penlight_export.onnx.einsum import write_out_einsums
 from penlight_export.onnx.functions import expand_functions
 from penlight_export.onnx.ml import lower_ml
+from penlight_export.onnx.nbits import lower_nbits
 from penlight_export.onnx.opsets import find_schema
 from penlight_export.onnx.sequences import resolve_sequences
 from penlight_export.onnx.strings import DEFAULT_WIDTH, lower_strings
@@ -48,7 +49,7 @@ def edge_graph(
     model = expand_functions(model, lambda *_: True)  # the model's own functions
     infer_shapes(model)
     run_passes(model, (LiftConstants(),))
-    if upgrade(model) + lower_ml(model) + resolve_sequences(model) + write_out_einsums(model):
+    if upgrade(model) + lower_ml(model) + lower_nbits(model) + resolve_sequences(model) + write_out_einsums(model):
         infer_shapes(model)
         optimized = False
     if lower_strings(model, max_string_bytes):

@@ -21,7 +21,7 @@ from penlight_export.graph import (
 )
 
 _WEIGHTS = {"Conv": 1, "FusedConv": 1, "ConvInteger": 1, "QLinearConv": 3}  # the place of a convolution's weights
-_PRODUCTS = frozenset({"MatMul", "MatMulInteger", "QLinearMatMul", "MatMulIntegerToFloat", "MatMulDequantized"})
+_PRODUCTS = frozenset({"MatMul", "MatMulInteger", "QLinearMatMul", "MatMulIntegerToFloat", "MatMulDequantized", "MatMulNBits"})
 
 # The reference implementation is NumPy, but for some operators that Python computes one by one: in multiply-accumulates of NumPy's
 # integers, which take 3 ns each, for an element of the output, and for each place of the window that it looks at.

@@ -274,8 +274,8 @@ def test_weights_alone_may_have_8_bits(tmp_path, kind, zeros):
     proto = model_from_text(f"g (float[1,2,32] x) => (float[1,2,7] y) {{ {body} }}", weights=constants)
     model = g.from_proto(proto)
     g.infer_shapes(model)
-    passes.run_passes(model, (passes.DequantizedProducts(), passes.RemoveDeadCode()))
-    assert [node.op_type for node in model.graph] == ["MatMulDequantized"]
+    passes.run_passes(model, (passes.NBitsProducts(), passes.RemoveDeadCode()))
+    assert [node.op_type for node in model.graph] == ["MatMulNBits"]
     add_functions(model)
     g.inline_functions(model)
     inputs = {"x": RNG.standard_normal((1, 2, 32)).astype(np.float32)}
@@ -283,7 +283,7 @@ def test_weights_alone_may_have_8_bits(tmp_path, kind, zeros):
     (body_result,) = run_onnx(g.to_proto(model), inputs).values()
     np.testing.assert_allclose(body_result, wanted, atol=1e-5)
     operators, found = run_edge(proto, tmp_path, inputs)
-    assert operators == {"ai.penlight.MatMulDequantized": 1}
+    assert operators == {"ai.penlight.MatMulNBits": 1}
     np.testing.assert_allclose(found, wanted, atol=1e-5)
     np.testing.assert_allclose(run_original(tmp_path, inputs), wanted, atol=1e-5)
 

@@ -194,6 +194,26 @@ def quantized():
     return model_from_text(text, 21, {name: np.asarray(w) for name, w in weights.items()})
 
 
+def few_bits():
+    """Products with weights of 4 and 8 bits: one row with few and with many blocks, several rows, zero points, a bias."""
+    rng = np.random.default_rng(8)
+    text = """g (float[1, 70] x, float[5, 70] rows) => (float[1, 37] y0, float[5, 37] y1, float[1, 20] y2, float[5, 20] y3) {
+        a = DequantizeLinear <axis = 0, block_size = 16> (aq, as, az)
+        b = DequantizeLinear <axis = 1> (bq, bs)
+        p0 = MatMul (x, a)
+        y0 = Add (p0, bias)
+        y1 = MatMul (rows, a)
+        y2 = MatMul (x, b)
+        y3 = MatMul (rows, b)
+    }"""
+    weights = {
+        "aq": rng.integers(0, 16, (70, 37)).astype(np.uint8), "az": rng.integers(0, 16, (5, 37)).astype(np.uint8),
+        "as": rng.uniform(0.01, 0.1, (5, 37)).astype(np.float32), "bias": rng.standard_normal(37).astype(np.float32),
+        "bq": rng.integers(-128, 128, (70, 20)).astype(np.int8), "bs": rng.uniform(0.001, 0.01, 20).astype(np.float32),
+    }  # fmt: skip
+    return model_from_text(text, 21, weights)
+
+
 def _modules():
     x = lambda *shape: pl.randn(*shape)  # noqa: E731 - a short name for the table
     yield "mlp", mlp(), x(3, 33)
@@ -210,6 +230,7 @@ def _graphs():
     yield "functions64", functions("double")
     yield "signal", signal()
     yield "quantized", quantized()
+    yield "few_bits", few_bits()
 
 
 def hash_of(path, threads=1, deterministic=True):

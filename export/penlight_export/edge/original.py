@@ -34,6 +34,7 @@ from penlight_export.onnx.opsets import MAXIMUM_IMPORT, find_schema, ir_version
 from penlight_export.passes.fuse_activation import RESIDUAL
 from penlight_export.passes.fuse_norm import norm_overload
 from penlight_export.passes.fused_bodies import LEAST_OPSET, LEAST_OPSETS, WITH_BODIES, add_functions
+from penlight_export.passes.nbits_products import nbits_overload
 from penlight_export.structure_pen import read_constant, read_span, weights_in_panels
 
 _TYPES = {code: dtype for dtype, code in DTYPES.items()}
@@ -236,6 +237,8 @@ def _overload(name: str, node: Node) -> str:
     bias, residual = ((place < len(node.inputs) and node.inputs[place] is not None) for place in (2, 3))
     if name.endswith("Normalization"):
         return norm_overload(node)
+    if name == "MatMulNBits":
+        return nbits_overload(node)
     if name == "QuantizedAdd":
         return ""
     if name == "MatMulIntegerToFloat":

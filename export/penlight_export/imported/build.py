@@ -34,6 +34,7 @@ from penlight_export.imported.weights import Role, role_of
 from penlight_export.onnx.functions import expand_functions
 from penlight_export.onnx.importer import list_operators, load_onnx
 from penlight_export.onnx.ml import lower_ml
+from penlight_export.onnx.nbits import lower_nbits
 from penlight_export.onnx.upgrade import TARGET, upgrade
 from penlight_export.passes import LiftConstants, run_passes
 
@@ -93,7 +94,7 @@ def _prepared(model: Model) -> tuple[Model, set[str]]:
     weights = {name for graph in all_graphs(model.graph) for name in graph.initializers}
     infer_shapes(model)
     run_passes(model, (LiftConstants(),))
-    if upgrade(model) + lower_ml(model):
+    if upgrade(model) + lower_ml(model) + lower_nbits(model):
         infer_shapes(model)
     model.graph.opset_imports[""] = max(NEWEST, model.opset_imports[""])
     expanded = expand_functions(model, has_handler)

@@ -22,6 +22,7 @@ from penlight_export.graph import DataType, Model, from_proto
 from penlight_export.onnx.external import check_external_data, set_base_folder, tensors_of
 from penlight_export.onnx.mapped import MappedFile, Places, attach_weights, map_onnx, outlined
 from penlight_export.onnx.ml import strip_zip_maps
+from penlight_export.onnx.nbits import drop_accuracy_levels
 from penlight_export.onnx.opsets import MAXIMUM_IMPORT, MINIMUM_IMPORT, find_schema
 
 MAXIMUM_FILE_BYTES = 2**31 - 1  # protobuf's own limit; larger models keep their weights in external files
@@ -65,7 +66,7 @@ def load_onnx(path: str | os.PathLike[str]) -> Model:
     proto = _parse(path, data if isinstance(data, bytes) else data.outline)
     check_opset(proto, path)
     _refuse_unknown_operators(proto, path)
-    rewritten = strip_zip_maps(proto) > 0
+    rewritten = strip_zip_maps(proto) + drop_accuracy_levels(proto) > 0
     has_external = check_external_data(proto, path.absolute().parent) > 0
     _check_tensors(proto, path, weights)
     _check(outlined(proto, weights), path, has_external)

@@ -21,11 +21,11 @@ from penlight_export.passes.fuse_residual import FuseResidual as FuseResidual
 from penlight_export.passes.identity import RemoveIdentities as RemoveIdentities
 from penlight_export.passes.matmul_add import FuseMatMulAdd as FuseMatMulAdd
 from penlight_export.passes.merge_products import MergeProducts as MergeProducts
+from penlight_export.passes.nbits_products import NBitsProducts as NBitsProducts
 from penlight_export.passes.pad_conv import FoldPad as FoldPad
 from penlight_export.passes.quantized_layers import QuantizedLayers as QuantizedLayers
 from penlight_export.passes.quantized_layers import QuantizedSums as QuantizedSums
 from penlight_export.passes.quantized_moves import MoveQuantized as MoveQuantized
-from penlight_export.passes.quantized_products import DequantizedProducts as DequantizedProducts
 from penlight_export.passes.quantized_products import QuantizedProducts as QuantizedProducts
 from penlight_export.passes.recognise import RecogniseOperators as RecogniseOperators
 from penlight_export.passes.rotary import FuseRotary as FuseRotary

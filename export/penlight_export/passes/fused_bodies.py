@@ -21,6 +21,7 @@ from penlight_export.graph import (
     all_nodes,
 )
 from penlight_export.passes.fuse_activation import RESIDUAL
+from penlight_export.passes.nbits_body import nbits_body
 
 _SHARED = {
     "FusedConv": {
@@ -152,6 +153,7 @@ _DEFINED: dict[str, Callable[[str, str, int], Function]] = {
     "QuantizedAdd": _define_quantized_add,
     "MatMulIntegerToFloat": _define_integer_product,
     "MatMulDequantized": _define_dequantized,
+    "MatMulNBits": nbits_body,
 }
 WITH_BODIES = frozenset(_DEFINED)
 LEAST_OPSET = 20  # has every activation

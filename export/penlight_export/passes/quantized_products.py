@@ -43,48 +43,6 @@ class QuantizedProducts(Pass):
         return fused
 
 
-class DequantizedProducts(Pass):
-    """MatMul of floats with a constant that DequantizeLinear scales becomes MatMulDequantized of domain ai.penlight.
-
-    Sums are scaled instead of weights, so that results differ by roundings.
-    """
-
-    name = "products with weights of 8 bits"
-    operators = frozenset({"DequantizeLinear"})
-    edge_only = True
-    kernels = ("MatMulDequantized",)
-
-    def run(self, model: Model) -> int:
-        """Returns the number of products."""
-        nodes = tuple(all_nodes(model.graph))
-        fused = sum(_dequantized(node) for node in nodes if node.op_type == "MatMul" and node.domain == "")
-        if fused:
-            model.graph.opset_imports[FUSED_DOMAIN] = 1
-        return fused
-
-
-def _dequantized(product: Node) -> bool:
-    x, weight = product.inputs
-    node = weight.producer() if weight is not None else None
-    if x is None or x.dtype is None or x.dtype.name != "FLOAT" or (rank_of(x) or 0) < 1:
-        return False
-    if node is None or node.op_type != "DequantizeLinear" or node.domain != "":
-        return False
-    numbers, scales = constant_of(node.inputs[0]), constant_of(node.inputs[1])
-    zeros = node.inputs[2] if len(node.inputs) > 2 else None
-    if numbers is None or numbers.ndim != 2 or numbers.dtype.name not in ("int8", "uint8") or scales is None:
-        return False
-    block, axis = int(find_attribute(node, "block_size", 0)), int(find_attribute(node, "axis", 1)) % 2
-    if scales.dtype.name != "float32" or (scales.size > 1 and axis != (0 if block else 1)):
-        return False
-    attributes = {"block_size": block} if block else {}
-    inputs = [x, node.inputs[0], node.inputs[1], *([zeros] if zeros is not None else [])]
-    fused = make_node("MatMulDequantized", inputs, attributes, domain=FUSED_DOMAIN, like=product)
-    fused.overload = ("Blocks" if block else "") + ("Zeros" if zeros is not None else "")
-    replace_node(product, [fused], fused.outputs)
-    return True
-
-
 def _fuse(product: Node) -> bool:
     cast = _reader(product, "Cast")
     scaled = _reader(cast, "Mul") if cast is not None and find_attribute(cast, "to") == _FLOAT else None

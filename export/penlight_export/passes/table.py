@@ -20,10 +20,11 @@ from penlight_export.passes.fuse_residual import FuseResidual
 from penlight_export.passes.identity import RemoveIdentities
 from penlight_export.passes.matmul_add import FuseMatMulAdd
 from penlight_export.passes.merge_products import MergeProducts
+from penlight_export.passes.nbits_products import NBitsProducts
 from penlight_export.passes.pad_conv import FoldPad
 from penlight_export.passes.quantized_layers import QuantizedLayers, QuantizedSums
 from penlight_export.passes.quantized_moves import MoveQuantized
-from penlight_export.passes.quantized_products import DequantizedProducts, QuantizedProducts
+from penlight_export.passes.quantized_products import QuantizedProducts
 from penlight_export.passes.recognise import RecogniseOperators
 from penlight_export.passes.rotary import FuseRotary
 from penlight_export.passes.scale_weights import ScaleWeights
@@ -63,7 +64,7 @@ DEFAULT: tuple[Pass, ...] = (
     QuantizedLayers(),
     QuantizedSums(),
     QuantizedProducts(),
-    DequantizedProducts(),
+    NBitsProducts(),
     FuseResidual(),
     FuseActivation(),
     FuseLinear(),
