@@ -10,11 +10,12 @@ import resource
 import struct
 
 import fuzz_corpus
+import numpy as np
 import pytest
 from golden_models import FOLDER as GOLDEN_FOLDER
 from kernel_programs import all_programs
 from native_builds import HEADER_FUNCTIONS, QUICK, build_runtime, need, run
-from pen_builder import relu_program
+from pen_builder import PenBuilder, relu_program
 from pen_corpus import corpus
 from pen_random import read_bundle, write_bundle
 
@@ -180,6 +181,18 @@ def test_runs_stay_within_their_memory(shared, files):
         declared, used = int(numbers["arena_declared_bytes"]), int(numbers["arena_used_bytes"])
         assert used <= declared < used + 256
         assert int(numbers["other_memory_kilobytes"]) <= 128
+
+
+def test_loading_reads_no_weight(shared, tmp_path):
+    """Their pages are out of reach meanwhile, so that its time cannot depend on them."""
+    builder = PenBuilder()
+    x = builder.input("x", "float32", (1, 1024))
+    builder.output(builder.node("MatMul", [x, builder.constant("w", np.ones((1024, 256), np.float32))]), "float32", (1, 256))
+    path = tmp_path / "large.pen"
+    path.write_bytes(builder.build())
+    run("cmake", "--build", shared.parent, "--target", "penlight_footprint")
+    unread = re.search(r"load_unread_bytes (\d+)", run(shared.parent / "tests/penlight_footprint", path))
+    assert int(unread[1]) >= 900_000
 
 
 def test_exported_symbols_are_the_header(shared):
