@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "index.h"
+#include "rare_elements.h"
 #include "real_functions.h"
 
 namespace penlight {
@@ -25,19 +26,16 @@ Status axis_view_infer(Context& context, int64_t axis, AxisView* view) {
   return set_output(context, 0, context.input(0).dtype, x);
 }
 
-/// Calls body(x, y, step) for the first elements of every line along the axis.
-template <typename T, typename Body>
-void axis_lines(Context& context, const AxisView& view, Body&& body) {
-  const T* x = context.input(0).as<T>();
-  T* y = context.output(0).as<T>();
-  if (context.input(0).shape.count() == 0) return;
+/// Calls body(first, step) for every line along the axis: its elements are first + i * step.
+template <typename Body>
+Status axis_lines(Context& context, const AxisView& view, Body&& body) {
+  if (context.input(0).shape.count() == 0) return Status::kOk;
   parallel_ranges(context_parallel(context), static_cast<size_t>(view.outer * view.inner),
                   static_cast<size_t>(4096 / view.size + 1), [&](size_t begin, size_t end) {
-                    for (int64_t i = static_cast<int64_t>(begin); i < static_cast<int64_t>(end); ++i) {
-                      const int64_t at = i / view.inner * view.size * view.inner + i % view.inner;
-                      body(x + at, y + at, view.inner);
-                    }
+                    for (int64_t i = static_cast<int64_t>(begin); i < static_cast<int64_t>(end); ++i)
+                      body(i / view.inner * view.size * view.inner + i % view.inner, view.inner);
                   });
+  return Status::kOk;
 }
 
 struct LpNormState {
@@ -50,29 +48,20 @@ struct CumProdState {
   bool exclusive = false, reverse = false;
 };
 
-template <typename T>
-double axis_wide(T value) {
-  return static_cast<double>(static_cast<typename Element<T>::Compute>(value));
+/// A product of a narrower type is rounded after each factor, as its own arithmetic does.
+double narrowed_product(double product, double value, DType dtype) {
+  return dtype == DType::kF64 ? product * value : static_cast<double>(static_cast<float>(product * value));
 }
 
-template <typename T>
-T narrow_real(double value) {
-  return T(static_cast<typename Element<T>::Compute>(value));
-}
-
-template <typename T>
-void cum_prod_line(const CumProdState& s, const T* x, T* y, int64_t step) {
-  using C = typename Element<T>::Compute;
-  C product = C(1);
+template <typename Number, typename Elements, typename Multiply>
+void cum_prod_line(const CumProdState& s, const Elements& elements, const void* x, void* y, int64_t first, int64_t step,
+                   Multiply&& multiply) {
+  Number product = 1;
   for (int64_t i = 0; i < s.view.size; ++i) {
-    const int64_t at = (s.reverse ? s.view.size - 1 - i : i) * step;
-    const C value = static_cast<C>(x[at]);
-    if (s.exclusive) y[at] = T(product);
-    if constexpr (Element<T>::kIsFloat)
-      product = product * value;
-    else
-      product = static_cast<C>(static_cast<uint64_t>(product) * static_cast<uint64_t>(value));
-    if (!s.exclusive) y[at] = T(product);
+    const int64_t at = first + (s.reverse ? s.view.size - 1 - i : i) * step;
+    const Number before = product;
+    product = multiply(product, elements.read(x, at));
+    elements.write(y, at, s.exclusive ? before : product);
   }
 }
 
@@ -88,17 +77,18 @@ Status lp_normalization_infer(Context& context) {
 
 Status lp_normalization_run(Context& context) {
   const LpNormState& s = context.state_as<LpNormState>();
-  FloatTypes::call(context.input(0).dtype, [&](auto tag) {
-    using T = typename decltype(tag)::Type;
-    axis_lines<T>(context, s.view, [&](const T* x, T* y, int64_t step) {
-      double sum = 0;
-      for (int64_t i = 0; i < s.view.size; ++i)
-        sum += s.p == 1 ? fabs(axis_wide(x[i * step])) : axis_wide(x[i * step]) * axis_wide(x[i * step]);
-      const double norm = s.p == 1 ? sum : sqrt(sum);
-      for (int64_t i = 0; i < s.view.size; ++i) y[i * step] = narrow_real<T>(norm == 0.0 ? 0.0 : axis_wide(x[i * step]) / norm);
-    });
+  const void* x = context.input(0).data;
+  const RealElements reals = real_elements(context.input(0).dtype);
+  return axis_lines(context, s.view, [&](int64_t first, int64_t step) {
+    double sum = 0;
+    for (int64_t i = 0; i < s.view.size; ++i) {
+      const double value = reals.read(x, first + i * step);
+      sum += s.p == 1 ? fabs(value) : value * value;
+    }
+    const double norm = s.p == 1 ? sum : sqrt(sum);
+    for (int64_t i = first; i < first + s.view.size * step; i += step)
+      reals.write(context.output(0).data, i, norm == 0.0 ? 0.0 : reals.read(x, i) / norm);
   });
-  return Status::kOk;
 }
 
 Status hardmax_infer(Context& context) {
@@ -108,16 +98,14 @@ Status hardmax_infer(Context& context) {
 
 Status hardmax_run(Context& context) {
   const AxisView& view = context.state_as<AxisView>();
-  FloatTypes::call(context.input(0).dtype, [&](auto tag) {
-    using T = typename decltype(tag)::Type;
-    axis_lines<T>(context, view, [&](const T* x, T* y, int64_t step) {
-      int64_t best = 0;
-      for (int64_t i = 1; i < view.size; ++i)
-        if (axis_wide(x[i * step]) > axis_wide(x[best * step])) best = i;
-      for (int64_t i = 0; i < view.size; ++i) y[i * step] = narrow_real<T>(i == best ? 1.0 : 0.0);
-    });
+  const void* x = context.input(0).data;
+  const RealElements reals = real_elements(context.input(0).dtype);
+  return axis_lines(context, view, [&](int64_t first, int64_t step) {
+    int64_t best = 0;
+    for (int64_t i = 1; i < view.size; ++i)
+      if (reals.read(x, first + i * step) > reals.read(x, first + best * step)) best = i;
+    for (int64_t i = 0; i < view.size; ++i) reals.write(context.output(0).data, first + i * step, i == best ? 1.0 : 0.0);
   });
-  return Status::kOk;
 }
 
 Status cum_prod_infer(Context& context) {
@@ -134,11 +122,18 @@ Status cum_prod_infer(Context& context) {
 
 Status cum_prod_run(Context& context) {
   const CumProdState& s = context.state_as<CumProdState>();
-  with_numeric_type(context.input(0).dtype, [&](auto tag) {
-    using T = typename decltype(tag)::Type;
-    axis_lines<T>(context, s.view, [&](const T* x, T* y, int64_t step) { cum_prod_line(s, x, y, step); });
+  const DType dtype = context.input(0).dtype;
+  const void* x = context.input(0).data;
+  void* y = context.output(0).data;
+  if ((dtype_bit(dtype) & kFloatTypes) != 0)
+    return axis_lines(context, s.view, [&, reals = real_elements(dtype)](int64_t first, int64_t step) {
+      cum_prod_line<double>(s, reals, x, y, first, step, [&](double a, double b) { return narrowed_product(a, b, dtype); });
+    });
+  return axis_lines(context, s.view, [&, wholes = whole_elements(dtype)](int64_t first, int64_t step) {
+    cum_prod_line<int64_t>(s, wholes, x, y, first, step, [](int64_t a, int64_t b) {
+      return static_cast<int64_t>(static_cast<uint64_t>(a) * static_cast<uint64_t>(b));
+    });
   });
-  return Status::kOk;
 }
 
 namespace {
@@ -163,18 +158,21 @@ Status lrn_run(Context& context) {
   const int64_t size = context.attributes->integer("size", 1), before = (size - 1) / 2, after = size - 1 - before;
   const double alpha = context.attributes->real("alpha", 1e-4) / static_cast<double>(size);
   const double beta = context.attributes->real("beta", 0.75), bias = context.attributes->real("bias", 1.0);
-  FloatTypes::call(context.input(0).dtype, [&](auto tag) {
-    using T = typename decltype(tag)::Type;
-    axis_lines<T>(context, view, [&](const T* x, T* y, int64_t step) {
+  const void* x = context.input(0).data;
+  return with_real_elements(context.input(0).dtype, [&](const auto& reals) {
+    return axis_lines(context, view, [&](int64_t origin, int64_t step) {
       for (int64_t c = 0; c < view.size; ++c) {
         const int64_t first = c > before ? c - before : 0, last = c + after < view.size ? c + after : view.size - 1;
         double sum = 0;
-        for (int64_t i = first; i <= last; ++i) sum += axis_wide(x[i * step]) * axis_wide(x[i * step]);
-        y[c * step] = narrow_real<T>(axis_wide(x[c * step]) / response_power(bias + alpha * sum, beta));
+        for (int64_t i = first; i <= last; ++i) {
+          const double value = static_cast<double>(reals.read(x, origin + i * step));
+          sum += value * value;
+        }
+        const double value = static_cast<double>(reals.read(x, origin + c * step));
+        reals.write(context.output(0).data, origin + c * step, value / response_power(bias + alpha * sum, beta));
       }
     });
   });
-  return Status::kOk;
 }
 
 Status reverse_sequence_infer(Context& context) {

@@ -2,6 +2,7 @@
 #include <string.h>
 
 #include "broadcast.h"
+#include "rare_elements.h"
 
 namespace penlight {
 
@@ -19,54 +20,60 @@ Status bitwise_operands(Context& context) {
   return Status::kOk;
 }
 
-/// y = function(a, b) on broadcast operands of an integer type.
-template <typename T, typename Function>
-void bitwise_rows(Context& context, Function&& function) {
+enum class Bits { kAnd, kOr, kXor };
+
+using BitsRow = void (*)(Bits function, const void* x, int64_t x_step, const void* y, int64_t y_step, void* z, int64_t n);
+
+template <typename T>
+void bits_row(Bits function, const void* x, int64_t x_step, const void* y, int64_t y_step, void* z, int64_t n) {
+  const T *a = static_cast<const T*>(x), *b = static_cast<const T*>(y);
+  for (int64_t i = 0; i < n; ++i) {
+    const T left = a[i * x_step], right = b[i * y_step];
+    static_cast<T*>(z)[i] = static_cast<T>(function == Bits::kAnd  ? left & right
+                                           : function == Bits::kOr ? left | right
+                                                                   : left ^ right);
+  }
+}
+
+/// Calls row(x, x_step, y, y_step, z, n) for the rows of broadcast operands.
+template <typename Row>
+Status run_rows(Context& context, Row&& row) {
   const Tensor &a = context.input(0), &b = context.input(1);
   Tensor& y = context.output(0);
   const Shape* shapes[] = {&a.shape, &b.shape};
   const Broadcast plan = plan_broadcast(y.shape, shapes, 2);
   const int last = plan.rank - 1;
-  const int64_t n = plan.dims[last], a_step = plan.strides[0][last], b_step = plan.strides[1][last];
+  const int64_t size = static_cast<int64_t>(dtype_size(y.dtype));
   parallel_broadcast_rows(context_parallel(context), plan, [&](int64_t at, const int64_t* offsets) {
-    const T *left = a.as<T>() + offsets[0], *right = b.as<T>() + offsets[1];
-    for (int64_t i = 0; i < n; ++i) y.as<T>()[at + i] = static_cast<T>(function(left[i * a_step], right[i * b_step]));
+    row(a.as<char>() + offsets[0] * size, plan.strides[0][last], b.as<char>() + offsets[1] * size, plan.strides[1][last],
+        y.as<char>() + at * size, plan.dims[last]);
   });
-}
-
-template <typename Function>
-Status run_bitwise(Context& context, Function&& function) {
-  with_element_size(dtype_size(context.input(0).dtype),
-                    [&](auto tag) { bitwise_rows<typename decltype(tag)::Type>(context, function); });
   return Status::kOk;
 }
 
-/// A count of the width or more leaves nothing (or, of a negative number to the right, its sign).
-template <typename T>
-T shifted_left(T value, T count) {
-  if (count < T(0) || static_cast<uint64_t>(count) >= 8 * sizeof(T)) return T(0);
-  return static_cast<T>(static_cast<uint64_t>(value) << static_cast<uint64_t>(count));
+Status run_bitwise(Context& context, Bits function) {
+  BitsRow row = nullptr;
+  with_element_size(dtype_size(context.input(0).dtype), [&](auto tag) { row = bits_row<typename decltype(tag)::Type>; });
+  return run_rows(context, [=](const void* x, int64_t x_step, const void* y, int64_t y_step, void* z, int64_t n) {
+    row(function, x, x_step, y, y_step, z, n);
+  });
 }
 
-template <typename T>
-T shifted_right(T value, T count) {
-  if (count < T(0) || static_cast<uint64_t>(count) >= 8 * sizeof(T)) return static_cast<T>(value < T(0) ? -1 : 0);
-  return static_cast<T>(value >> count);
+/// A count of the width or more leaves nothing (or, of a negative number to the right, its sign).
+int64_t shifted(int64_t value, int64_t count, bool left, bool is_signed, int64_t width) {
+  const bool beyond = count < 0 || count >= width;
+  if (left) return beyond ? 0 : static_cast<int64_t>(static_cast<uint64_t>(value) << count);
+  if (is_signed) return beyond ? (value < 0 ? -1 : 0) : value >> count;
+  return beyond ? 0 : static_cast<int64_t>(static_cast<uint64_t>(value) >> count);
 }
 
 }  // namespace
 
 Status bitwise_infer(Context& context) { return bitwise_operands(context); }
 
-Status bitwise_and_run(Context& context) {
-  return run_bitwise(context, [](auto a, auto b) { return a & b; });
-}
-Status bitwise_or_run(Context& context) {
-  return run_bitwise(context, [](auto a, auto b) { return a | b; });
-}
-Status bitwise_xor_run(Context& context) {
-  return run_bitwise(context, [](auto a, auto b) { return a ^ b; });
-}
+Status bitwise_and_run(Context& context) { return run_bitwise(context, Bits::kAnd); }
+Status bitwise_or_run(Context& context) { return run_bitwise(context, Bits::kOr); }
+Status bitwise_xor_run(Context& context) { return run_bitwise(context, Bits::kXor); }
 
 Status bitwise_not_infer(Context& context) {
   PENLIGHT_TRY(check_dtype(context, 0, kBitwiseTypes));
@@ -91,16 +98,14 @@ Status bit_shift_infer(Context& context) {
 
 Status bit_shift_run(Context& context) {
   const bool left = strcmp(context.attributes->text("direction"), "LEFT") == 0;
-  with_numeric_type(context.input(0).dtype, [&](auto tag) {
-    using T = typename decltype(tag)::Type;
-    if constexpr (!Element<T>::kIsFloat) {
-      if (left)
-        bitwise_rows<T>(context, [](T a, T b) { return shifted_left(a, b); });
-      else
-        bitwise_rows<T>(context, [](T a, T b) { return shifted_right(a, b); });
+  const WholeElements elements = whole_elements(context.input(0).dtype);
+  const int64_t width = 8 * static_cast<int64_t>(dtype_size(context.input(0).dtype));
+  return run_rows(context, [=](const void* x, int64_t x_step, const void* y, int64_t y_step, void* z, int64_t n) {
+    for (int64_t i = 0; i < n; ++i) {
+      const int64_t value = elements.read(x, i * x_step), count = elements.read(y, i * y_step);
+      elements.write(z, i, shifted(value, count, left, elements.is_signed, width));
     }
   });
-  return Status::kOk;
 }
 
 /// The attribute `to` is ONNX's number of an element type of the same size.

@@ -44,9 +44,18 @@ inline Broadcast plan_broadcast(const Shape& out, const Shape* const* operands, 
   return plan;
 }
 
-/// Calls body(output offset, operand offsets[]) for every row of the innermost dimension in rows [begin, end).
+/// What is called with the offsets of a row in the output and in each operand.
+struct RowBody {
+  void (*call)(void* body, int64_t at, const int64_t* offsets);
+  void* body;
+};
+
 template <typename Body>
-void broadcast_rows(const Broadcast& plan, size_t begin, size_t end, Body&& body) {
+RowBody row_body(Body& body) {
+  return {[](void* row, int64_t at, const int64_t* offsets) { (*static_cast<Body*>(row))(at, offsets); }, &body};
+}
+
+inline void walk_rows(const Broadcast& plan, size_t begin, size_t end, const RowBody& body) {
   if (begin >= end) return;  // a dimension may be 0
   const int outer = plan.rank - 1;
   int64_t index[kMaxRank] = {}, offsets[kBroadcastOperands] = {};
@@ -58,7 +67,7 @@ void broadcast_rows(const Broadcast& plan, size_t begin, size_t end, Body&& body
     for (int k = 0; k < plan.operands; ++k) offsets[k] += index[d] * plan.strides[k][d];
   }
   for (size_t row = begin; row < end; ++row) {
-    body(static_cast<int64_t>(row) * plan.dims[outer], offsets);
+    body.call(body.body, static_cast<int64_t>(row) * plan.dims[outer], offsets);
     for (int d = outer - 1; d >= 0; --d) {
       for (int k = 0; k < plan.operands; ++k) offsets[k] += plan.strides[k][d];
       if (++index[d] < plan.dims[d]) break;
@@ -66,6 +75,12 @@ void broadcast_rows(const Broadcast& plan, size_t begin, size_t end, Body&& body
       index[d] = 0;
     }
   }
+}
+
+/// Calls body(output offset, operand offsets[]) for every row of the innermost dimension in rows [begin, end).
+template <typename Body>
+void broadcast_rows(const Broadcast& plan, size_t begin, size_t end, Body&& body) {
+  walk_rows(plan, begin, end, row_body(body));
 }
 
 /// Number of rows; 0 when the output is empty.
@@ -77,12 +92,16 @@ inline size_t broadcast_row_count(const Broadcast& plan) {
 
 constexpr size_t kBroadcastGrain = 16384;  // elements per thread
 
+inline void parallel_rows(const Parallel& parallel, const Broadcast& plan, const RowBody& body) {
+  const size_t width = static_cast<size_t>(plan.dims[plan.rank - 1]);
+  parallel_ranges(parallel, broadcast_row_count(plan), kBroadcastGrain / (width > 0 ? width : 1) + 1,
+                  [&](size_t begin, size_t end) { walk_rows(plan, begin, end, body); });
+}
+
 /// As broadcast_rows over all rows, on the session's threads.
 template <typename Body>
 void parallel_broadcast_rows(const Parallel& parallel, const Broadcast& plan, Body&& body) {
-  const size_t width = static_cast<size_t>(plan.dims[plan.rank - 1]);
-  parallel_ranges(parallel, broadcast_row_count(plan), kBroadcastGrain / (width > 0 ? width : 1) + 1,
-                  [&](size_t begin, size_t end) { broadcast_rows(plan, begin, end, body); });
+  parallel_rows(parallel, plan, row_body(body));
 }
 
 }  // namespace penlight

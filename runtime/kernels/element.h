@@ -1,13 +1,14 @@
 // Element types: half precision, and one switch from a DType to a C++ type. SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include "isa.h"
 #include "kernel.h"
 #include "selection.h"
 
 namespace penlight {
 
 /// Nearest even; overflow becomes infinity.
-inline uint16_t half_bits(float value) {
+PENLIGHT_SHARED uint16_t half_bits(float value) {
   uint32_t x;
   __builtin_memcpy(&x, &value, 4);
   const uint32_t sign = (x >> 16) & 0x8000u;
@@ -25,7 +26,7 @@ inline uint16_t half_bits(float value) {
   return static_cast<uint16_t>(sign | ((x - 0x38000000u) >> 13));
 }
 
-inline float half_value(uint16_t bits) {
+PENLIGHT_SHARED float half_value(uint16_t bits) {
   const uint32_t sign = static_cast<uint32_t>(bits & 0x8000u) << 16;
   const uint32_t rest = bits & 0x7fffu;
   uint32_t x;
@@ -43,7 +44,7 @@ inline float half_value(uint16_t bits) {
   return value;
 }
 
-inline uint16_t bfloat_bits(float value) {
+PENLIGHT_SHARED uint16_t bfloat_bits(float value) {
   uint32_t x;
   __builtin_memcpy(&x, &value, 4);
   if ((x & 0x7fffffffu) > 0x7f800000u) return static_cast<uint16_t>((x >> 16) | 0x40u);

@@ -2,6 +2,7 @@
 #include <math.h>
 #include <string.h>
 
+#include "rare_elements.h"
 #include "shape_rules.h"
 
 namespace penlight {
@@ -111,8 +112,8 @@ GridTaps grid_taps(const GridState& s, double normalized, int64_t size) {
 }
 
 /// The weighted sum over the taps of dimension D and those after it. D is a constant so that the compiler sees where it ends.
-template <int D, typename T>
-double grid_value(const GridState& s, const GridTaps* taps, const T* image, int64_t offset) {
+template <int D, typename Read>
+double grid_value(const GridState& s, const GridTaps* taps, const Read& image, int64_t offset) {
   if constexpr (D < kGridRank) {
     if (D < s.rank) {
       double sum = 0;
@@ -122,29 +123,18 @@ double grid_value(const GridState& s, const GridTaps* taps, const T* image, int6
       return sum;
     }
   }
-  return static_cast<double>(static_cast<typename Element<T>::Compute>(image[offset]));
+  return image(offset);
 }
 
-template <typename T, typename G>
-void sample_grid(Context& context, const GridState& s) {
-  const T* x = context.input(0).as<T>();
-  const G* grid = context.input(1).as<G>();
-  T* y = context.output(0).as<T>();
-  int64_t size = 1;
-  for (int d = 0; d < s.rank; ++d) size *= s.in[d];
-  parallel_ranges(context_parallel(context), static_cast<size_t>(s.batch * s.places), 256, [&](size_t begin, size_t end) {
-    for (int64_t p = static_cast<int64_t>(begin); p < static_cast<int64_t>(end); ++p) {
-      GridTaps taps[kGridRank];
-      for (int d = 0; d < s.rank; ++d)
-        taps[d] = grid_taps(s, static_cast<double>(static_cast<typename Element<G>::Compute>(grid[p * s.rank + s.rank - 1 - d])),
-                            s.in[d]);
-      for (int64_t c = 0; c < s.channels; ++c) {
-        const int64_t plane = p / s.places * s.channels + c;
-        y[plane * s.places + p % s.places] =
-            T(static_cast<typename Element<T>::Compute>(grid_value<0>(s, taps, x + plane * size, int64_t{0})));
-      }
-    }
-  });
+/// The output of one channel at one place; the image starts at element `first`.
+double grid_sample_value(const GridState& s, const GridTaps* taps, const Tensor& x, const RealElements& reals, int64_t first) {
+  if (x.dtype == DType::kF32) {
+    const float* image = x.as<float>() + first;
+    return grid_value<0>(
+        s, taps, [image](int64_t i) { return static_cast<double>(image[i]); }, int64_t{0});
+  }
+  return grid_value<0>(
+      s, taps, [&](int64_t i) { return reals.read(x.data, first + i); }, int64_t{0});
 }
 
 }  // namespace
@@ -179,14 +169,20 @@ Status grid_sample_infer(Context& context) {
 
 Status grid_sample_run(Context& context) {
   const GridState& s = context.state_as<GridState>();
-  if (context.output(0).shape.count() == 0) return Status::kOk;
-  const auto with_grid_type = [](DType dtype, auto&& function) {
-    if (dtype == DType::kF32) return function(TypeTag<float>{});
-    return dtype == DType::kF64 ? function(TypeTag<double>{}) : function(TypeTag<Half>{});
-  };
-  with_grid_type(context.input(0).dtype, [&](auto tag) {
-    using T = typename decltype(tag)::Type;
-    with_grid_type(context.input(1).dtype, [&](auto grid_tag) { sample_grid<T, typename decltype(grid_tag)::Type>(context, s); });
+  const Tensor &x = context.input(0), &grid = context.input(1), &y = context.output(0);
+  const RealElements reals = real_elements(x.dtype), places = real_elements(grid.dtype);
+  if (y.shape.count() == 0) return Status::kOk;
+  int64_t size = 1;
+  for (int d = 0; d < s.rank; ++d) size *= s.in[d];
+  parallel_ranges(context_parallel(context), static_cast<size_t>(s.batch * s.places), 256, [&](size_t begin, size_t end) {
+    for (int64_t p = static_cast<int64_t>(begin); p < static_cast<int64_t>(end); ++p) {
+      GridTaps taps[kGridRank];
+      for (int d = 0; d < s.rank; ++d) taps[d] = grid_taps(s, places.read(grid.data, p * s.rank + s.rank - 1 - d), s.in[d]);
+      for (int64_t c = 0; c < s.channels; ++c) {
+        const int64_t plane = p / s.places * s.channels + c;
+        reals.write(y.data, plane * s.places + p % s.places, grid_sample_value(s, taps, x, reals, plane * size));
+      }
+    }
   });
   return Status::kOk;
 }

@@ -7,6 +7,13 @@
 #define PENLIGHT_SMALL 0
 #endif
 
+/// A function that small builds have once, instead of in every loop that uses it.
+#if PENLIGHT_SMALL
+#define PENLIGHT_SHARED __attribute__((noinline)) inline
+#else
+#define PENLIGHT_SHARED inline
+#endif
+
 #if defined(__x86_64__) && !defined(PENLIGHT_BASELINE_ONLY) && !PENLIGHT_SMALL
 #define PENLIGHT_X86 1
 #else

@@ -2,6 +2,7 @@
 #include <math.h>
 #include <string.h>
 
+#include "rare_elements.h"
 #include "real_functions.h"
 #include "shape_rules.h"
 #include "window.h"
@@ -37,8 +38,8 @@ double lp_term(double x, int64_t p) { return p == 1 ? fabs(x) : p == 2 ? x * x :
 uint64_t lp_term_macs(int64_t p) { return p <= 2 ? 1 : 16; }
 double lp_root(double sum, int64_t p) { return p == 1 ? sum : p == 2 ? sqrt(sum) : real_pow(sum, 1.0 / static_cast<double>(p)); }
 
-template <typename T>
-double lp_window(const Window& w, int64_t p, const T* plane, int64_t o) {
+/// The plane starts at element `first` of x.
+double lp_window(const Window& w, int64_t p, const RealElements& reals, const void* x, int64_t first, int64_t o) {
   int64_t begin[kWindowRank], end[kWindowRank], start[kWindowRank];
   for (int d = kWindowRank - 1; d >= 0; --d) {
     const int64_t own = o % w.out[d];
@@ -51,8 +52,7 @@ double lp_window(const Window& w, int64_t p, const T* plane, int64_t o) {
     for (int64_t b = begin[1]; b < end[1]; ++b)
       for (int64_t c = begin[2]; c < end[2]; ++c) {
         const int64_t row = (start[0] + a * w.dilation[0]) * w.in[1] + start[1] + b * w.dilation[1];
-        const T value = plane[row * w.in[2] + start[2] + c * w.dilation[2]];
-        sum += lp_term(static_cast<double>(static_cast<typename Element<T>::Compute>(value)), p);
+        sum += lp_term(reals.read(x, first + row * w.in[2] + start[2] + c * w.dilation[2]), p);
       }
   return sum;
 }
@@ -122,10 +122,8 @@ Status read_col2im(Context& context, Col2ImState* s) {
 }
 
 /// Adds one plane of blocks into one plane of the image.
-template <typename T>
-void col2im_plane(const Col2ImState& s, const T* columns, T* image) {
-  using C = typename Element<T>::Compute;
-  for (int64_t i = 0; i < s.size; ++i) image[i] = T(C(0));
+void col2im_plane(const Col2ImState& s, const RealElements& reals, DType dtype, const char* columns, char* image) {
+  if (s.size > 0) memset(image, 0, static_cast<size_t>(s.size) * dtype_size(dtype));
   for (int64_t t = 0; t < s.taps; ++t)
     for (int64_t b = 0; b < s.blocks; ++b) {
       int64_t tap = t, block = b, at = 0, step = 1;
@@ -138,7 +136,9 @@ void col2im_plane(const Col2ImState& s, const T* columns, T* image) {
         tap /= s.kernel[d];
         block /= s.out[d];
       }
-      if (inside) image[at] = T(static_cast<C>(image[at]) + static_cast<C>(columns[t * s.blocks + b]));
+      if (!inside) continue;
+      const double sum = reals.read(image, at) + reals.read(columns, t * s.blocks + b);
+      reals.write(image, at, sum);  // a float's sum is rounded once: twice its digits and two more fit into a double
     }
 }
 
@@ -165,14 +165,11 @@ Status lp_pool_run(Context& context) {
   const int64_t in = s.window.in[0] * s.window.in[1] * s.window.in[2], out = s.window.out[0] * s.window.out[1] * s.window.out[2];
   const int64_t count = context.output(0).shape.count();
   if (count == 0) return Status::kOk;
-  FloatTypes::call(context.input(0).dtype, [&](auto tag) {
-    using T = typename decltype(tag)::Type;
-    parallel_ranges(context_parallel(context), static_cast<size_t>(count), 256, [&](size_t begin, size_t end) {
-      for (int64_t i = static_cast<int64_t>(begin); i < static_cast<int64_t>(end); ++i) {
-        const double sum = lp_window(s.window, s.p, context.input(0).as<T>() + i / out * in, i % out);
-        context.output(0).as<T>()[i] = T(static_cast<typename Element<T>::Compute>(lp_root(sum, s.p)));
-      }
-    });
+  const void* x = context.input(0).data;
+  const RealElements reals = real_elements(context.input(0).dtype);
+  parallel_ranges(context_parallel(context), static_cast<size_t>(count), 256, [&](size_t begin, size_t end) {
+    for (int64_t i = static_cast<int64_t>(begin); i < static_cast<int64_t>(end); ++i)
+      reals.write(context.output(0).data, i, lp_root(lp_window(s.window, s.p, reals, x, i / out * in, i % out), s.p));
   });
   return Status::kOk;
 }
@@ -194,16 +191,12 @@ Status global_lp_pool_infer(Context& context) {
 Status global_lp_pool_run(Context& context) {
   const int64_t p = context.attributes->integer("p", 2), planes = context.output(0).shape.count();
   const int64_t size = planes == 0 ? 0 : context.input(0).shape.count() / planes;
-  FloatTypes::call(context.input(0).dtype, [&](auto tag) {
-    using T = typename decltype(tag)::Type;
-    using C = typename Element<T>::Compute;
-    for (int64_t i = 0; i < planes; ++i) {
-      double sum = 0;
-      for (int64_t k = 0; k < size; ++k)
-        sum += lp_term(static_cast<double>(static_cast<C>(context.input(0).as<T>()[i * size + k])), p);
-      context.output(0).as<T>()[i] = T(static_cast<C>(lp_root(sum, p)));
-    }
-  });
+  const RealElements reals = real_elements(context.input(0).dtype);
+  for (int64_t i = 0; i < planes; ++i) {
+    double sum = 0;
+    for (int64_t k = 0; k < size; ++k) sum += lp_term(reals.read(context.input(0).data, i * size + k), p);
+    reals.write(context.output(0).data, i, lp_root(sum, p));
+  }
   return Status::kOk;
 }
 
@@ -281,12 +274,13 @@ Status col2im_infer(Context& context) {
 Status col2im_run(Context& context) {
   const Col2ImState& s = context.state_as<Col2ImState>();
   const Shape& out = context.output(0).shape;
-  FloatTypes::call(context.input(0).dtype, [&](auto tag) {
-    using T = typename decltype(tag)::Type;
-    parallel_for(context_parallel(context), static_cast<size_t>(out.dims[0] * out.dims[1]), [&](size_t plane) {
-      const int64_t i = static_cast<int64_t>(plane);
-      col2im_plane(s, context.input(0).as<T>() + i * s.taps * s.blocks, context.output(0).as<T>() + i * s.size);
-    });
+  const DType dtype = context.input(0).dtype;
+  const RealElements reals = real_elements(dtype);
+  const auto size = static_cast<int64_t>(dtype_size(dtype));
+  parallel_for(context_parallel(context), static_cast<size_t>(out.dims[0] * out.dims[1]), [&](size_t plane) {
+    const int64_t i = static_cast<int64_t>(plane);
+    col2im_plane(s, reals, dtype, context.input(0).as<char>() + i * s.taps * s.blocks * size,
+                 context.output(0).as<char>() + i * s.size * size);
   });
   return Status::kOk;
 }

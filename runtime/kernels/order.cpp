@@ -1,4 +1,7 @@
 // Operators that look for elements along an axis: ArgMax, ArgMin, TopK; and CumSum. SPDX-License-Identifier: Apache-2.0
+#include <string.h>
+
+#include "rare_elements.h"
 #include "shape_rules.h"
 
 namespace penlight {
@@ -19,22 +22,24 @@ AxisState axis_state(const Shape& x, int axis) {
   return s;
 }
 
-/// Is x to be taken before y? NaN counts as the largest, as in NumPy.
-template <typename T>
-bool comes_before(T x, T y, bool largest) {
-  if (x != x || y != y) return largest ? x != x && y == y : x == x && y != y;
-  return largest ? x > y : x < y;
+/// Calls function(key): float32 has a loop of its own, other dtypes share one.
+template <typename Function>
+void with_order_key(DType dtype, Function&& function) {
+  if (dtype == DType::kF32) return function([](const void* x, int64_t i) { return order_key<float>(x, i); });
+  function([key = order_key_of(dtype)](const void* x, int64_t i) { return key(x, i); });
 }
 
-template <typename T>
-int64_t best_of_line(const T* x, const AxisState& s, bool largest, bool last) {
-  using C = typename Element<T>::Compute;
-  int64_t best = 0;
-  for (int64_t i = 1; i < s.width; ++i) {
-    const C value = static_cast<C>(x[i * s.inner]), old = static_cast<C>(x[best * s.inner]);
-    // NaN wins on both sides
-    const bool wins = value != value ? old == old : comes_before(value, old, largest) && old == old;
-    if (wins || (last && value == old)) best = i;
+/// NaN wins on both sides.
+template <typename Key>
+int64_t best_of_line(const Key& key, const void* x, int64_t first, const AxisState& s, bool largest, bool last, bool has_nan) {
+  int64_t best = 0, best_rank = 0;
+  for (int64_t i = 0; i < s.width; ++i) {
+    const int64_t own = key(x, first + i * s.inner);
+    const bool is_nan = has_nan && own == INT64_MAX;
+    const int64_t rank = largest || is_nan ? own : ~own;
+    if (i > 0 && rank <= best_rank && (!last || is_nan || rank < best_rank)) continue;
+    best = i;
+    best_rank = rank;
   }
   return best;
 }
@@ -58,28 +63,31 @@ Status arg_infer(Context& context) {
 Status run_arg(Context& context, bool largest) {
   const AxisState& s = context.state_as<AxisState>();
   const bool last = context.attributes->integer("select_last_index", 0) != 0;
-  with_numeric_type(context.input(0).dtype, [&](auto tag) {
-    using T = typename decltype(tag)::Type;
-    const T* x = context.input(0).as<T>();
-    int64_t* y = context.output(0).as<int64_t>();
-    for (int64_t o = 0; o < s.outer; ++o)
-      for (int64_t i = 0; i < s.inner; ++i) y[o * s.inner + i] = best_of_line(x + o * s.width * s.inner + i, s, largest, last);
+  const Tensor& x = context.input(0);
+  int64_t* y = context.output(0).as<int64_t>();
+  const bool has_nan = (dtype_bit(x.dtype) & kFloatTypes) != 0;
+  with_order_key(x.dtype, [&](const auto& key) {
+    for (int64_t line = 0; line < s.outer * s.inner; ++line)
+      y[line] = best_of_line(key, x.data, line / s.inner * s.width * s.inner + line % s.inner, s, largest, last, has_nan);
   });
   return Status::kOk;
 }
 
 /// Keeps the k best positions of a line in order; equal elements in order of position.
-template <typename T>
-void top_of_line(const T* x, const AxisState& s, bool largest, int64_t* best) {
-  using C = typename Element<T>::Compute;
+template <typename Key>
+void top_of_line(const Key& key, const void* x, int64_t first, const AxisState& s, bool largest, int64_t* best) {
+  const auto rank = [&](int64_t i) {
+    const int64_t own = key(x, first + i * s.inner);
+    return largest ? ~own : own;
+  };
   int64_t held = 0;
   for (int64_t i = 0; i < s.width; ++i) {
-    const C value = static_cast<C>(x[i * s.inner]);
-    if (held == s.k && !comes_before(value, static_cast<C>(x[best[held - 1] * s.inner]), largest)) continue;
+    const int64_t own = rank(i);
+    if (held == s.k && own >= rank(best[held - 1])) continue;
     int64_t low = 0, high = held;
     while (low < high) {
       const int64_t middle = (low + high) / 2;
-      if (comes_before(value, static_cast<C>(x[best[middle] * s.inner]), largest))
+      if (own < rank(best[middle]))
         high = middle;
       else
         low = middle + 1;
@@ -90,16 +98,20 @@ void top_of_line(const T* x, const AxisState& s, bool largest, int64_t* best) {
   }
 }
 
-template <typename T>
-void cumulate_line(const T* x, T* y, const AxisState& s, bool exclusive, bool reverse) {
-  using S = typename Element<T>::Sum;
-  S sum{};
-  for (int64_t n = 0; n < s.width; ++n) {
-    const int64_t at = (reverse ? s.width - 1 - n : n) * s.inner;
-    const S value = static_cast<S>(x[at]);
-    if (exclusive) y[at] = static_cast<T>(sum);
-    sum += value;
-    if (!exclusive) y[at] = static_cast<T>(sum);
+/// `add` takes the sum so far and an element.
+template <typename Number, typename Elements, typename Add>
+void cumulate(Context& context, const Elements& elements, Add&& add) {
+  const AxisState& s = context.state_as<AxisState>();
+  const bool exclusive = context.attributes->integer("exclusive", 0) != 0, reverse = context.attributes->integer("reverse", 0) != 0;
+  for (int64_t line = 0; line < s.outer * s.inner; ++line) {
+    const int64_t first = line / s.inner * s.width * s.inner + line % s.inner;
+    Number sum = 0;
+    for (int64_t n = 0; n < s.width; ++n) {
+      const int64_t at = first + (reverse ? s.width - 1 - n : n) * s.inner;
+      const Number before = sum;
+      sum = add(sum, elements.read(context.input(0).data, at));
+      elements.write(context.output(0).data, at, exclusive ? before : sum);
+    }
   }
 }
 
@@ -138,14 +150,16 @@ Status top_k_run(Context& context) {
   int64_t* best = static_cast<int64_t*>(context.scratch);
   int64_t* indices = context.output_count > 1 ? context.output(1).as<int64_t>() : nullptr;
   if (context.output(0).shape.count() == 0) return Status::kOk;
-  with_numeric_type(context.input(0).dtype, [&](auto tag) {
-    using T = typename decltype(tag)::Type;
+  const Tensor& x = context.input(0);
+  const int64_t size = static_cast<int64_t>(dtype_size(x.dtype));
+  with_order_key(x.dtype, [&](const auto& key) {
     for (int64_t line = 0; line < s.outer * s.inner; ++line) {
-      const T* x = context.input(0).as<T>() + line / s.inner * s.width * s.inner + line % s.inner;
-      top_of_line(x, s, largest, best);
+      const int64_t first = line / s.inner * s.width * s.inner + line % s.inner;
+      top_of_line(key, x.data, first, s, largest, best);
       for (int64_t i = 0; i < s.k; ++i) {
         const int64_t at = (line / s.inner * s.k + i) * s.inner + line % s.inner;
-        context.output(0).as<T>()[at] = x[best[i] * s.inner];
+        memcpy(context.output(0).as<char>() + at * size, x.as<char>() + (first + best[i] * s.inner) * size,
+               static_cast<size_t>(size));
         if (indices != nullptr) indices[at] = best[i];
       }
     }
@@ -167,16 +181,21 @@ Status cum_sum_infer(Context& context) {
 }
 
 Status cum_sum_run(Context& context) {
-  const AxisState& s = context.state_as<AxisState>();
-  const bool exclusive = context.attributes->integer("exclusive", 0) != 0, reverse = context.attributes->integer("reverse", 0) != 0;
+  const DType dtype = context.input(0).dtype;
   if (context.input(0).shape.count() == 0) return Status::kOk;
-  with_numeric_type(context.input(0).dtype, [&](auto tag) {
-    using T = typename decltype(tag)::Type;
-    for (int64_t line = 0; line < s.outer * s.inner; ++line) {
-      const int64_t first = line / s.inner * s.width * s.inner + line % s.inner;
-      cumulate_line(context.input(0).as<T>() + first, context.output(0).as<T>() + first, s, exclusive, reverse);
-    }
-  });
+  if ((dtype_bit(dtype) & kFloatTypes) == 0)
+    cumulate<int64_t>(context, whole_elements(dtype), [](int64_t sum, int64_t value) {
+      return static_cast<int64_t>(static_cast<uint64_t>(sum) + static_cast<uint64_t>(value));
+    });
+#if !PENLIGHT_SMALL
+  else if (dtype == DType::kF32)
+    cumulate<float>(context, Float32Elements{}, [](float sum, float value) { return sum + value; });
+#endif
+  else if (dtype == DType::kF64)
+    cumulate<double>(context, real_elements(dtype), [](double sum, double value) { return sum + value; });
+  else  // rounded to float after each step
+    cumulate<double>(context, real_elements(dtype),
+                     [](double sum, double value) { return static_cast<double>(static_cast<float>(sum + value)); });
   return Status::kOk;
 }
 

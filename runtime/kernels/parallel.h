@@ -23,17 +23,21 @@ struct RemoveReference<T&> {
   using type = T;
 };
 
+using Task = void (*)(void* argument, size_t index);
+
+/// Runs task(argument, i) for i in [0, count), on the threads where there are several.
+inline void parallel_run(const Parallel& parallel, size_t count, Task task, void* argument) {
+  if (parallel.run != nullptr && parallel.threads > 1 && count > 1) return parallel.run(parallel.context, count, task, argument);
+  for (size_t i = 0; i < count; ++i) task(argument, i);
+}
+
 /// Calls body(i) for i in [0, count).
 template <typename Body>
 void parallel_for(const Parallel& parallel, size_t count, Body&& body) {
-  if (parallel.run == nullptr || parallel.threads <= 1 || count <= 1) {
-    for (size_t i = 0; i < count; ++i) body(i);
-    return;
-  }
   using Plain = typename RemoveReference<Body>::type;
   Plain* argument = &body;
-  parallel.run(
-      parallel.context, count, [](void* task, size_t index) { (*static_cast<Plain*>(task))(index); }, argument);
+  parallel_run(
+      parallel, count, [](void* task, size_t index) { (*static_cast<Plain*>(task))(index); }, argument);
 }
 
 /// Number of pieces that `count` items are cut into when each piece is worth at least `grain` items.
@@ -42,15 +46,28 @@ inline size_t piece_count(const Parallel& parallel, size_t count, size_t grain) 
   return wanted < 1 ? 1 : wanted < parallel.threads ? wanted : parallel.threads;
 }
 
-/// Calls body(begin, end) on `pieces` pieces of [0, count) of nearly equal length.
+/// Work on [0, count), cut into pieces of nearly equal length.
+struct Pieces {
+  size_t count, pieces;
+  void (*work)(void* body, size_t begin, size_t end);
+  void* body;
+};
+
+inline void run_piece(void* pieces, size_t i) {
+  const Pieces& p = *static_cast<const Pieces*>(pieces);
+  const size_t quotient = p.count / p.pieces, rest = p.count % p.pieces;
+  const size_t begin = i * quotient + (i < rest ? i : rest);
+  const size_t end = begin + quotient + (i < rest ? 1 : 0);
+  if (begin < end) p.work(p.body, begin, end);
+}
+
+/// Calls body(begin, end) on `pieces` pieces of [0, count). One function for all bodies cuts them, which keeps small builds small.
 template <typename Body>
 void parallel_pieces(const Parallel& parallel, size_t count, size_t pieces, Body&& body) {
-  parallel_for(parallel, pieces, [&](size_t i) {
-    const size_t quotient = count / pieces, rest = count % pieces;
-    const size_t begin = i * quotient + (i < rest ? i : rest);
-    const size_t end = begin + quotient + (i < rest ? 1 : 0);
-    if (begin < end) body(begin, end);
-  });
+  using Plain = typename RemoveReference<Body>::type;
+  void* argument = const_cast<void*>(static_cast<const void*>(&body));  // Plain says whether it is constant
+  Pieces cut{count, pieces, [](void* work, size_t begin, size_t end) { (*static_cast<Plain*>(work))(begin, end); }, argument};
+  parallel_run(parallel, pieces, run_piece, &cut);
 }
 
 /// As above; pieces are worth at least `grain` items.

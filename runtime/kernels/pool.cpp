@@ -1,5 +1,8 @@
 // Pooling operators: float planes through the bare kernels, other dtypes and shapes tap by tap. SPDX-License-Identifier: Apache-2.0
+#include <string.h>
+
 #include "pool2d.h"
+#include "rare_elements.h"
 #include "shape_rules.h"
 #include "window.h"
 
@@ -71,37 +74,69 @@ int64_t pool_index(const PoolState& state, int64_t place) {
   return plane * height * width + rest % width * height + rest / width;
 }
 
-template <typename T>
-void max_pool_plain(const PoolState& state, const T* x, T* y, int64_t* indices, int64_t planes) {
-  const Window& w = state.window;
-  const int64_t in = w.in[0] * w.in[1] * w.in[2], out = w.out[0] * w.out[1] * w.out[2];
-  for (int64_t plane = 0; plane < planes; ++plane)
-    for (int64_t o = 0; o < out; ++o) {
+/// Images and how many elements each has before and after.
+struct PoolPlanes {
+  int64_t planes, in, out;
+};
+
+PoolPlanes pool_planes(const Window& w, int64_t planes) {
+  return {planes, w.in[0] * w.in[1] * w.in[2], w.out[0] * w.out[1] * w.out[2]};
+}
+
+/// `more(a, b)`: whether element a of x is greater than b; `put(o, i)` writes element i of x (-1: zero) as output o.
+template <typename More, typename Put>
+void max_pool_plain(const PoolState& state, int64_t* indices, int64_t planes, More&& more, Put&& put) {
+  const PoolPlanes p = pool_planes(state.window, planes);
+  for (int64_t plane = 0; plane < p.planes; ++plane)
+    for (int64_t o = 0; o < p.out; ++o) {
       int64_t best = -1;
-      const T* from = x + plane * in;
-      window_each_tap(w, window_place(w, o), [&](int64_t place, int64_t) {
-        if (best < 0 || from[place] > from[best]) best = place;
+      const int64_t first = plane * p.in;
+      window_each_tap(state.window, window_place(state.window, o), [more, first, &best](int64_t place, int64_t) {
+        if (best < 0 || more(first + place, first + best)) best = place;
       });
-      y[plane * out + o] = best < 0 ? T(0) : from[best];
-      if (indices != nullptr) indices[plane * out + o] = best < 0 ? -1 : plane * in + pool_index(state, best);
+      put(plane * p.out + o, best < 0 ? -1 : first + best);
+      if (indices != nullptr) indices[plane * p.out + o] = best < 0 ? -1 : first + pool_index(state, best);
     }
 }
 
 template <typename T>
-void average_pool_plain(const PoolState& state, const T* x, T* y, int64_t planes) {
-  using C = typename Element<T>::Compute;
-  const Window& w = state.window;
-  const int64_t in = w.in[0] * w.in[1] * w.in[2], out = w.out[0] * w.out[1] * w.out[2];
-  for (int64_t plane = 0; plane < planes; ++plane)
-    for (int64_t o = 0; o < out; ++o) {
-      const WindowPlace taps = window_place(w, o);
-      C sum{};
+void max_pool_values(const PoolState& state, const T* x, T* y, int64_t* indices, int64_t planes) {
+  max_pool_plain(
+      state, indices, planes, [x](int64_t a, int64_t b) { return x[a] > x[b]; },
+      [x, y](int64_t o, int64_t i) { y[o] = i < 0 ? T(0) : x[i]; });
+}
+
+void max_pool_reals(const PoolState& state, const Tensor& x, Tensor& y, int64_t* indices, int64_t planes) {
+  const RealElements reals = real_elements(x.dtype);
+  const auto size = static_cast<int64_t>(dtype_size(x.dtype));
+  max_pool_plain(
+      state, indices, planes, [&](int64_t a, int64_t b) { return reals.read(x.data, a) > reals.read(x.data, b); },
+      [&](int64_t o, int64_t i) {
+        char* to = y.as<char>() + o * size;
+        if (i < 0)
+          memset(to, 0, static_cast<size_t>(size));
+        else
+          memcpy(to, x.as<char>() + i * size, static_cast<size_t>(size));
+      });
+}
+
+/// Sums and quotients of narrower types than double are rounded to float at each step.
+void average_pool_plain(const PoolState& state, const Tensor& x, Tensor& y, int64_t planes) {
+  const RealElements reals = real_elements(x.dtype);
+  const auto narrowed = [wide = x.dtype == DType::kF64](double value) {
+    return wide ? value : static_cast<double>(static_cast<float>(value));
+  };
+  const PoolPlanes p = pool_planes(state.window, planes);
+  for (int64_t plane = 0; plane < p.planes; ++plane)
+    for (int64_t o = 0; o < p.out; ++o) {
+      const WindowPlace taps = window_place(state.window, o);
+      double sum = 0;
       int64_t count = 0;
-      window_each_tap(w, taps, [&](int64_t place, int64_t) {
-        sum += static_cast<C>(x[plane * in + place]);
+      window_each_tap(state.window, taps, [&](int64_t place, int64_t) {
+        sum = narrowed(sum + reals.read(x.data, plane * p.in + place));
         ++count;
       });
-      y[plane * out + o] = T(sum / static_cast<C>(state.count_include_pad ? taps.padded : count));
+      reals.write(y.data, plane * p.out + o, narrowed(sum / static_cast<double>(state.count_include_pad ? taps.padded : count)));
     }
 }
 
@@ -118,23 +153,34 @@ Status global_pool_infer(Context& context) {
   return Status::kOk;
 }
 
+/// Elements of a floating dtype other than float32 as doubles, from one on.
+struct RealPlane {
+  const RealElements& reals;
+  const void* x;
+  int64_t first;
+  double operator[](int64_t i) const { return reals.read(x, first + i); }
+};
+
+/// reduce(x, n) of each plane, where x[i] are its n elements.
 template <typename Reduce>
-void global_pool_planes(Context& context, Reduce&& reduce) {
-  const Tensor& x = context.input(0);
+Status global_pool_planes(Context& context, Reduce&& reduce) {
+  const Tensor &x = context.input(0), &y = context.output(0);
   const int64_t planes = dims_product(x.shape, 0, 2), size = dims_product(x.shape, 2, x.shape.rank);
-  FloatTypes::call(x.dtype, [&](auto tag) {
-    using T = typename decltype(tag)::Type;
-    parallel_ranges(context_parallel(context), static_cast<size_t>(planes), 1, [&](size_t begin, size_t end) {
-      for (size_t p = begin; p < end; ++p)
-        context.output(0).as<T>()[p] =
-            T(static_cast<typename Element<T>::Compute>(reduce(x.as<T>() + static_cast<int64_t>(p) * size, size)));
-    });
+  const RealElements reals = real_elements(x.dtype);
+  parallel_ranges(context_parallel(context), static_cast<size_t>(planes), 1, [&](size_t begin, size_t end) {
+    for (int64_t p = static_cast<int64_t>(begin); p < static_cast<int64_t>(end); ++p) {
+      if (!kRareReals || x.dtype == DType::kF32)
+        y.as<float>()[p] = static_cast<float>(reduce(x.as<float>() + p * size, size));
+      else if constexpr (kRareReals)
+        reals.write(y.data, p, reduce(RealPlane{reals, x.data, p * size}, size));
+    }
   });
+  return Status::kOk;
 }
 
 /// In double precision, in a few sums that do not wait for each other.
-template <typename T>
-double plane_sum(const T* x, int64_t n) {
+template <typename Plane>
+double plane_sum(const Plane& x, int64_t n) {
   constexpr int64_t kSums = 8;
   double sums[kSums] = {};
   int64_t i = 0;
@@ -166,9 +212,13 @@ Status max_pool_run(Context& context) {
                    context_parallel(context));
     return Status::kOk;
   }
-  PoolTypes::call(x.dtype, [&](auto tag) {
+  if ((dtype_bit(x.dtype) & kFloatTypes) != 0) {
+    max_pool_reals(state, x, y, indices, planes);
+    return Status::kOk;
+  }
+  TypeList<int8_t, uint8_t>::call(x.dtype, [&](auto tag) {
     using T = typename decltype(tag)::Type;
-    max_pool_plain<T>(state, x.as<T>(), y.as<T>(), indices, planes);
+    max_pool_values(state, x.as<T>(), y.as<T>(), indices, planes);
   });
   return Status::kOk;
 }
@@ -190,10 +240,7 @@ Status average_pool_run(Context& context) {
                        context_parallel(context));
     return Status::kOk;
   }
-  FloatTypes::call(x.dtype, [&](auto tag) {
-    using T = typename decltype(tag)::Type;
-    average_pool_plain<T>(state, x.as<T>(), y.as<T>(), planes);
-  });
+  average_pool_plain(state, x, y, planes);
   return Status::kOk;
 }
 
@@ -201,12 +248,11 @@ Status global_average_pool_infer(Context& context) { return global_pool_infer(co
 Status global_max_pool_infer(Context& context) { return global_pool_infer(context); }
 
 Status global_average_pool_run(Context& context) {
-  global_pool_planes(context, [](const auto* x, int64_t n) { return plane_sum(x, n) / static_cast<double>(n); });
-  return Status::kOk;
+  return global_pool_planes(context, [](const auto& x, int64_t n) { return plane_sum(x, n) / static_cast<double>(n); });
 }
 
 Status global_max_pool_run(Context& context) {
-  global_pool_planes(context, [](const auto* x, int64_t n) {
+  return global_pool_planes(context, [](const auto& x, int64_t n) {
     double best = -__builtin_inf();
     for (int64_t i = 0; i < n; ++i) {
       const double value = static_cast<double>(x[i]);
@@ -214,7 +260,6 @@ Status global_max_pool_run(Context& context) {
     }
     return best;
   });
-  return Status::kOk;
 }
 
 }  // namespace penlight

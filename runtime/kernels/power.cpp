@@ -3,6 +3,7 @@
 
 #include "binary.h"
 #include "broadcast.h"
+#include "rare_elements.h"
 #include "real_functions.h"
 
 namespace penlight {
@@ -38,35 +39,41 @@ uint64_t integer_power(uint64_t base, int64_t exponent) {
   return result;
 }
 
-template <typename T>
-T power_of(T base, PowNumber exponent, bool whole) {
-  using C = typename Element<T>::Compute;
-  if constexpr (Element<T>::kIsFloat) {
-    const C b = static_cast<C>(base);
-    return exponent.real == 2.0 ? T(b * b) : T(static_cast<C>(real_pow(static_cast<double>(b), exponent.real)));
-  } else if (whole) {
-    return static_cast<T>(integer_power(static_cast<uint64_t>(base), exponent.integer));
-  } else {
-    const double value = real_pow(static_cast<double>(base), exponent.real);
-    return value > -9.2e18 && value < 9.2e18 ? static_cast<T>(static_cast<int64_t>(value)) : T(0);
-  }
+/// Of floats too: their square is exact in double precision and so rounded once, by the caller.
+double real_power(double base, double exponent) { return exponent == 2.0 ? base * base : real_pow(base, exponent); }
+
+uint64_t whole_power(int64_t base, PowNumber exponent, bool whole) {
+  if (whole) return integer_power(static_cast<uint64_t>(base), exponent.integer);
+  const double value = real_pow(static_cast<double>(base), exponent.real);
+  return value > -9.2e18 && value < 9.2e18 ? static_cast<uint64_t>(static_cast<int64_t>(value)) : 0;
 }
 
 using PowerTypes = FloatTypes::And<int32_t, int64_t>;
 
 /// The sign follows the divisor, as in Python; with `c_sign` the dividend, as in C.
-template <typename T>
-T remainder_of(T x, T y, bool c_sign) {
-  using C = typename Element<T>::Compute;
-  if constexpr (Element<T>::kIsFloat) {
-    const double a = static_cast<double>(static_cast<C>(x)), b = static_cast<double>(static_cast<C>(y)), r = fmod(a, b);
-    if (c_sign) return T(static_cast<C>(r));
-    return T(static_cast<C>(r == 0 ? copysign(0.0, b) : (r < 0) != (b < 0) ? r + b : r));
-  } else {
-    if (y == T(0) || (T(-1) < T(0) && y == static_cast<T>(-1))) return T(0);
-    const T r = static_cast<T>(x % y);
-    return !c_sign && r != T(0) && (r < T(0)) != (y < T(0)) ? static_cast<T>(r + y) : r;
-  }
+double real_remainder(double a, double b, bool c_sign) {
+  const double r = fmod(a, b);
+  if (c_sign) return r;
+  return r == 0 ? copysign(0.0, b) : (r < 0) != (b < 0) ? r + b : r;
+}
+
+int64_t whole_remainder(int64_t x, int64_t y, bool c_sign, bool is_signed) {
+  if (!is_signed) return y == 0 ? 0 : static_cast<int64_t>(static_cast<uint64_t>(x) % static_cast<uint64_t>(y));
+  if (y == 0 || y == -1) return 0;
+  const int64_t r = x % y;
+  return !c_sign && r != 0 && (r < 0) != (y < 0) ? r + y : r;
+}
+
+/// Calls each(i, x, y) for all elements of the output with the operands' places; a row is one thread's.
+template <typename Each>
+Status each_pair(Context& context, Each&& each) {
+  const Broadcast& plan = context.state_as<Broadcast>();
+  const int inner = plan.rank - 1;
+  const int64_t x_step = plan.strides[0][inner], y_step = plan.strides[1][inner];
+  parallel_broadcast_rows(context_parallel(context), plan, [&](int64_t out, const int64_t* offsets) {
+    for (int64_t i = 0; i < plan.dims[inner]; ++i) each(out + i, offsets[0] + i * x_step, offsets[1] + i * y_step);
+  });
+  return Status::kOk;
 }
 
 }  // namespace
@@ -85,21 +92,21 @@ Status pow_infer(Context& context) {
 }
 
 Status pow_run(Context& context) {
-  const Tensor &x = context.input(0), &y = context.input(1);
-  const Broadcast& plan = context.state_as<Broadcast>();
-  const int inner = plan.rank - 1;
+  const Tensor &x = context.input(0), &y = context.input(1), &z = context.output(0);
   const bool whole = (dtype_bit(y.dtype) & kFloatTypes) == 0;
   PowRead read = nullptr;
   with_numeric_type(y.dtype, [&](auto tag) { read = pow_read<typename decltype(tag)::Type>; });
-  PowerTypes::call(x.dtype, [&](auto tag) {
-    using T = typename decltype(tag)::Type;
-    parallel_broadcast_rows(context_parallel(context), plan, [&](int64_t out, const int64_t* offsets) {
-      for (int64_t i = 0; i < plan.dims[inner]; ++i)
-        context.output(0).as<T>()[out + i] = power_of(x.as<T>()[offsets[0] + i * plan.strides[0][inner]],
-                                                      read(y.data, offsets[1] + i * plan.strides[1][inner]), whole);
+  if (x.dtype == DType::kF32)
+    return each_pair(context, [&](int64_t i, int64_t base, int64_t exponent) {
+      z.as<float>()[i] = static_cast<float>(real_power(static_cast<double>(x.as<float>()[base]), read(y.data, exponent).real));
     });
+  if ((dtype_bit(x.dtype) & kFloatTypes) != 0)
+    return each_pair(context, [&, reals = real_elements(x.dtype)](int64_t i, int64_t base, int64_t exponent) {
+      reals.write(z.data, i, real_power(reals.read(x.data, base), read(y.data, exponent).real));
+    });
+  return each_pair(context, [&, wholes = whole_elements(x.dtype)](int64_t i, int64_t base, int64_t exponent) {
+    wholes.write(z.data, i, static_cast<int64_t>(whole_power(wholes.read(x.data, base), read(y.data, exponent), whole)));
   });
-  return Status::kOk;
 }
 
 Status mod_infer(Context& context) {
@@ -108,22 +115,20 @@ Status mod_infer(Context& context) {
 }
 
 Status mod_run(Context& context) {
-  const Tensor &x = context.input(0), &y = context.input(1);
-  const Broadcast& plan = context.state_as<Broadcast>();
-  const int inner = plan.rank - 1;
+  const Tensor &x = context.input(0), &y = context.input(1), &z = context.output(0);
   const bool c_sign = context.attributes->integer("fmod", 0) != 0;
-  bool by_zero = false;
-  with_numeric_type(x.dtype, [&](auto tag) {
-    using T = typename decltype(tag)::Type;
-    broadcast_rows(plan, 0, broadcast_row_count(plan), [&](int64_t out, const int64_t* offsets) {
-      for (int64_t i = 0; i < plan.dims[inner]; ++i) {
-        const T divisor = y.as<T>()[offsets[1] + i * plan.strides[1][inner]];
-        by_zero = by_zero || (!Element<T>::kIsFloat && divisor == T(0));
-        context.output(0).as<T>()[out + i] = remainder_of<T>(x.as<T>()[offsets[0] + i * plan.strides[0][inner]], divisor, c_sign);
-      }
+  if (z.shape.count() == 0) return Status::kOk;
+  if ((dtype_bit(x.dtype) & kFloatTypes) != 0)
+    return each_pair(context, [&, reals = real_elements(x.dtype)](int64_t i, int64_t a, int64_t b) {
+      reals.write(z.data, i, real_remainder(reals.read(x.data, a), reals.read(y.data, b), c_sign));
     });
+  const WholeElements wholes = whole_elements(x.dtype);
+  const int64_t divisors = y.shape.count();
+  for (int64_t i = 0; i < divisors; ++i)
+    if (wholes.read(y.data, i) == 0) return context.fail(Status::kInvalidValue, "integer division by zero");
+  return each_pair(context, [&](int64_t i, int64_t a, int64_t b) {
+    wholes.write(z.data, i, whole_remainder(wholes.read(x.data, a), wholes.read(y.data, b), c_sign, wholes.is_signed));
   });
-  return by_zero ? context.fail(Status::kInvalidValue, "integer division by zero") : Status::kOk;
 }
 
 }  // namespace penlight

@@ -61,10 +61,13 @@ struct QuantizeRun {
   int64_t first, count, place, step;
 };
 
+/// Whether each element of a row has a scale of its own.
+bool has_row_scales(const QuantizeState& s) { return s.inner == 1 && s.block == 1 && s.place_step == 1; }
+
 /// Calls body(run) for all elements, on several threads.
 template <typename Body>
 void quantize_runs(Context& context, const QuantizeState& s, Body&& body) {
-  const bool rows = s.inner == 1 && s.block == 1 && s.place_step == 1;  // each element of a row has a scale of its own
+  const bool rows = has_row_scales(s);
   const int64_t length = rows ? s.size : s.inner, step = rows ? 1 : s.inner_step;
   parallel_ranges(context_parallel(context), static_cast<size_t>(context.input(0).shape.count()), 4096,
                   [&](size_t begin, size_t end) {
@@ -77,31 +80,69 @@ void quantize_runs(Context& context, const QuantizeState& s, Body&& body) {
                   });
 }
 
+constexpr int64_t kQuantizePiece = 64;  // elements that wait on the stack as floats
+
 template <typename T>
-float zero_point_of(const Tensor& zero, int64_t place) {
-  return zero.present() ? static_cast<float>(zero.as<T>()[zero.shape.count() == 1 ? 0 : place]) : 0.0f;
+void widen(const void* x, int64_t n, float* y) {
+  for (int64_t i = 0; i < n; ++i) y[i] = static_cast<float>(static_cast<typename Element<T>::Compute>(static_cast<const T*>(x)[i]));
 }
 
-/// Calls each(i, scale, zero point) for the elements of a run; Z is the zero points' type.
-template <typename Z, typename Each>
-void quantize_run(const QuantizeRun& run, const Tensor& scale, const Tensor& zero, Each&& each) {
-  const int64_t end = run.first + run.count;
-  if (run.step == 0) {
-    const float one = scale_value(scale, run.place), point = zero_point_of<Z>(zero, run.place);
-    for (int64_t i = run.first; i < end; ++i) each(i, one, point);
-  } else if (scale.dtype == DType::kF32) {
-    const float* scales = scale.as<float>() + run.place - run.first;
-    const Z* points = zero.present() ? zero.as<Z>() + run.place - run.first : nullptr;
-    if (points == nullptr)
-      for (int64_t i = run.first; i < end; ++i) each(i, scales[i], 0.0f);
-    else
-      for (int64_t i = run.first; i < end; ++i) each(i, scales[i], static_cast<float>(points[i]));
-  } else {
-    for (int64_t i = run.first; i < end; ++i) {
-      const int64_t place = run.place + i - run.first;
-      each(i, scale_value(scale, place), zero_point_of<Z>(zero, place));
-    }
+using WidenedTypes = TypeList<Half, BFloat, int8_t, uint8_t, int16_t, uint16_t, int32_t>;
+
+/// Elements [first, first + n) as floats: where they lie when they are floats, otherwise in `buffer`.
+const float* widened(const Tensor& x, int64_t first, int64_t n, float* buffer) {
+  if (x.dtype == DType::kF32) return x.as<float>() + first;
+  WidenedTypes::call(x.dtype, [&](auto tag) {
+    using T = typename decltype(tag)::Type;
+    widen<T>(x.as<T>() + first, n, buffer);
+  });
+  return buffer;
+}
+
+/// Scales and zero points of the elements of a run, a piece at a time.
+class QuantizeNumbers {
+ public:
+  QuantizeNumbers(const QuantizeRun& run, const Tensor& scale, const Tensor& zero) : run_(run), scale_(scale), zero_(zero) {
+    const int64_t n = run.count < kQuantizePiece ? run.count : kQuantizePiece;
+    if (run.step == 0) fill(scales_, n, scale_value(scale, run.place));
+    if (!zero.present())
+      fill(points_, n, 0.0f);
+    else if (zero.shape.count() == 1 || run.step == 0)
+      fill(points_, n, *widened(zero, zero.shape.count() == 1 ? 0 : run.place, 1, points_));
   }
+
+  /// Those of elements [at, at + n) of the run.
+  void read(int64_t at, int64_t n) {
+    if (run_.step == 0) return;
+    scales = widened(scale_, run_.place + at, n, scales_);
+    if (zero_.present() && zero_.shape.count() != 1) points = widened(zero_, run_.place + at, n, points_);
+  }
+
+  const float* scales = scales_;
+  const float* points = points_;
+
+ private:
+  static void fill(float* numbers, int64_t n, float value) {
+    for (int64_t i = 0; i < n; ++i) numbers[i] = value;
+  }
+
+  const QuantizeRun& run_;
+  const Tensor &scale_, &zero_;
+  float scales_[kQuantizePiece], points_[kQuantizePiece];
+};
+
+/// Calls body(first, n, numbers) for the pieces of all elements, on several threads.
+template <typename Body>
+Status quantize_pieces(Context& context, Body&& body) {
+  quantize_runs(context, context.state_as<QuantizeState>(), [&](const QuantizeRun& run) {
+    QuantizeNumbers numbers(run, context.input(1), context.input(2));
+    for (int64_t at = 0; at < run.count; at += kQuantizePiece) {
+      const int64_t n = run.count - at < kQuantizePiece ? run.count - at : kQuantizePiece;
+      numbers.read(at, n);
+      body(run.first + at, n, numbers);
+    }
+  });
+  return Status::kOk;
 }
 
 /// The dtype that ONNX numbers `number`; kNone for those that are no choice here.
@@ -142,31 +183,45 @@ Status quantize_linear_infer(Context& context) {
   return set_output(context, 0, dtype, context.input(0).shape);
 }
 
-Status quantize_linear_run(Context& context) {
-  const QuantizeState& s = context.state_as<QuantizeState>();
-  const Tensor &x = context.input(0), &scale = context.input(1), &zero = context.input(2);
-  Tensor& y = context.output(0);
-  with_quantized_type(y.dtype, [&](auto to) {
-    using Q = typename decltype(to)::Type;
-    QuantizeTypes::call(x.dtype, [&](auto from) {
-      using T = typename decltype(from)::Type;
-      const T* values = x.as<T>();
-      Q* results = y.as<Q>();
-      quantize_runs(context, s, [&](const QuantizeRun& run) {
-        if constexpr (sizeof(T) == sizeof(float) && Element<T>::kIsFloat && sizeof(Q) == 1 && !PENLIGHT_SMALL) {
-          const Q point = zero.present() ? zero.as<Q>()[zero.shape.count() == 1 ? 0 : run.place] : Q(0);
-          if (run.step == 0)
-            return quantize_table().quantize(values + run.first, run.count, scale_value(scale, run.place), byte_range(point),
-                                             reinterpret_cast<uint8_t*>(results + run.first));
-        }
-        quantize_run<Q>(run, scale, zero, [values, results](int64_t i, float own, float point) {
-          const float value = static_cast<float>(static_cast<typename Element<T>::Compute>(values[i]));
-          results[i] = quantized<Q>(value / own, point);
-        });
-      });
-    });
+namespace {
+
+/// Floats to 8 bits with one scale for each run.
+[[maybe_unused]] Status quantize_byte_runs(Context& context) {
+  const Tensor &x = context.input(0), &scale = context.input(1), &zero = context.input(2), &y = context.output(0);
+  quantize_runs(context, context.state_as<QuantizeState>(), [&](const QuantizeRun& run) {
+    const int64_t place = zero.present() && zero.shape.count() == 1 ? 0 : run.place;
+    const ByteRange range = y.dtype == DType::kI8 ? byte_range(zero.present() ? zero.as<int8_t>()[place] : int8_t{0})
+                                                  : byte_range(zero.present() ? zero.as<uint8_t>()[place] : uint8_t{0});
+    quantize_table().quantize(x.as<float>() + run.first, run.count, scale_value(scale, run.place), range,
+                              y.as<uint8_t>() + run.first);
   });
   return Status::kOk;
+}
+
+}  // namespace
+
+Status quantize_linear_run(Context& context) {
+  const Tensor &x = context.input(0), &y = context.output(0);
+#if !PENLIGHT_SMALL
+  const QuantizeState& s = context.state_as<QuantizeState>();
+  if (x.dtype == DType::kF32 && dtype_size(y.dtype) == 1 && !has_row_scales(s) && s.inner_step == 0)
+    return quantize_byte_runs(context);
+#endif
+  float low = 0, high = 0;
+  with_quantized_type(y.dtype, [&](auto tag) {
+    low = QuantizedRange<typename decltype(tag)::Type>::kLow;
+    high = QuantizedRange<typename decltype(tag)::Type>::kHigh;
+  });
+  return quantize_pieces(context, [&](int64_t first, int64_t n, const QuantizeNumbers& numbers) {
+    float buffer[kQuantizePiece];
+    const float* values = widened(x, first, n, buffer);
+    int32_t results[kQuantizePiece];
+    for (int64_t i = 0; i < n; ++i) results[i] = quantized_within(values[i] / numbers.scales[i], numbers.points[i], low, high);
+    if (dtype_size(y.dtype) == 1)
+      for (int64_t i = 0; i < n; ++i) y.as<uint8_t>()[first + i] = static_cast<uint8_t>(results[i]);
+    else
+      for (int64_t i = 0; i < n; ++i) y.as<uint16_t>()[first + i] = static_cast<uint16_t>(results[i]);
+  });
 }
 
 Status dequantize_linear_infer(Context& context) {
@@ -183,25 +238,15 @@ Status dequantize_linear_infer(Context& context) {
 }
 
 Status dequantize_linear_run(Context& context) {
-  const QuantizeState& s = context.state_as<QuantizeState>();
-  const Tensor &x = context.input(0), &scale = context.input(1), &zero = context.input(2);
+  const Tensor& x = context.input(0);
   Tensor& y = context.output(0);
-  DequantizeTypes::call(x.dtype, [&](auto from) {
-    using Q = typename decltype(from)::Type;
-    const Q* numbers = x.as<Q>();
-    float* results = y.dtype == DType::kF32 ? y.as<float>() : nullptr;
-    quantize_runs(context, s, [&](const QuantizeRun& run) {
-      if (results != nullptr)
-        quantize_run<Q>(run, scale, zero, [numbers, results](int64_t i, float own, float point) {
-          results[i] = (static_cast<float>(numbers[i]) - point) * own;
-        });
-      else
-        quantize_run<Q>(run, scale, zero, [&](int64_t i, float own, float point) {
-          store_scale(y, i, (static_cast<float>(numbers[i]) - point) * own);
-        });
-    });
+  return quantize_pieces(context, [&](int64_t first, int64_t n, const QuantizeNumbers& numbers) {
+    float buffer[kQuantizePiece];
+    float* results = y.dtype == DType::kF32 ? y.as<float>() + first : buffer;
+    widened(x, first, n, results);
+    for (int64_t i = 0; i < n; ++i) results[i] = (results[i] - numbers.points[i]) * numbers.scales[i];
+    for (int64_t i = 0; results == buffer && i < n; ++i) store_scale(y, first + i, buffer[i]);
   });
-  return Status::kOk;
 }
 
 }  // namespace penlight

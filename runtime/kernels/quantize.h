@@ -14,12 +14,12 @@ void with_quantized_type(DType dtype, Function&& function) {
 }
 
 /// Element i of a tensor of float32, float16 or bfloat16.
-inline float scale_value(const Tensor& tensor, int64_t i) {
+PENLIGHT_SHARED float scale_value(const Tensor& tensor, int64_t i) {
   if (tensor.dtype == DType::kF32) return tensor.as<float>()[i];
   return tensor.dtype == DType::kF16 ? static_cast<float>(tensor.as<Half>()[i]) : static_cast<float>(tensor.as<BFloat>()[i]);
 }
 
-inline void store_scale(Tensor& tensor, int64_t i, float value) {
+PENLIGHT_SHARED void store_scale(Tensor& tensor, int64_t i, float value) {
   if (tensor.dtype == DType::kF32)
     tensor.as<float>()[i] = value;
   else if (tensor.dtype == DType::kF16)
@@ -39,15 +39,19 @@ struct QuantizedRange {
 constexpr float kQuantizedLimit = 1e6f;        // beyond it every type is at its end
 constexpr float kQuantizedWhole = 12582912.f;  // 3 * 2 ** 22: added to less, it leaves no fraction
 
-/// Rounds to even and saturates; NaN becomes the smallest number.
-template <typename Q>
-Q quantized(float value, float zero_point) {
+/// Rounds to even and keeps within [low, high]; NaN becomes the smallest number.
+inline int32_t quantized_within(float value, float zero_point, float low, float high) {
   value = value > -kQuantizedLimit ? value : -kQuantizedLimit;
   value = value < kQuantizedLimit ? value : kQuantizedLimit;
   float whole = ((value + kQuantizedWhole) - kQuantizedWhole) + zero_point;
-  whole = whole > QuantizedRange<Q>::kLow ? whole : QuantizedRange<Q>::kLow;
-  whole = whole < QuantizedRange<Q>::kHigh ? whole : QuantizedRange<Q>::kHigh;
-  return static_cast<Q>(static_cast<int32_t>(whole));
+  whole = whole > low ? whole : low;
+  whole = whole < high ? whole : high;
+  return static_cast<int32_t>(whole);
+}
+
+template <typename Q>
+Q quantized(float value, float zero_point) {
+  return static_cast<Q>(quantized_within(value, zero_point, QuantizedRange<Q>::kLow, QuantizedRange<Q>::kHigh));
 }
 
 }  // namespace penlight

@@ -182,15 +182,51 @@ void log_sum_exp_chunk(const ReduceState& s, ReduceLoad load_values, const void*
   for (int64_t i = 0; i < results; ++i) sums[i] = s.count == 0 ? -__builtin_inf() : sums[i] + real_log(totals[i]);
 }
 
+/// What reads the elements of a dtype and writes its results.
+struct ReduceElements {
+  ReduceLoad load = nullptr;
+  void (*store)(const void* sums, int64_t n, void* y, int64_t at) = nullptr;
+};
+
 template <typename T, typename A>
-void reduce_store(const A* sums, int64_t n, T* y) {
-  for (int64_t i = 0; i < n; ++i) y[i] = T(static_cast<typename Element<T>::Compute>(sums[i]));
+void reduce_store(const void* sums, int64_t n, void* y, int64_t at) {
+  for (int64_t i = 0; i < n; ++i)
+    static_cast<T*>(y)[at + i] = T(static_cast<typename Element<T>::Compute>(static_cast<const A*>(sums)[i]));
 }
 
-template <typename T>
-void reduce_tensor(Context& context, const ReduceState& s, Reduction reduction) {
+ReduceElements reduce_elements(DType dtype) {
+  ReduceElements elements;
+  with_any_type(dtype, [&](auto tag) {
+    using T = typename decltype(tag)::Type;
+    elements.load = reduce_load<T>;
+    if constexpr (Element<T>::kIsFloat) elements.store = reduce_store<T, double>;
+  });
+  if (elements.store == nullptr)  // integers keep their low bits
+    with_element_size(dtype_size(dtype), [&](auto tag) { elements.store = reduce_store<typename decltype(tag)::Type, int64_t>; });
+  return elements;
+}
+
+/// One chunk of results whose first element is at `base`, into y from `at` on.
+template <typename A>
+void reduce_into(Context& context, const ReduceState& s, Reduction reduction, const ReduceElements& elements, int64_t base,
+                 int64_t n, int64_t at) {
+  A sums[kReduceChunk];
   const void* x = context.input(0).data;
-  T* y = context.output(0).as<T>();
+  if constexpr (Element<A>::kIsFloat) {
+    if (reduction == Reduction::kLogSumExp)
+      log_sum_exp_chunk(s, elements.load, x, base, n, sums);
+    else
+      reduce_chunk<A>(s, reduction, elements.load, x, base, n, sums);
+  } else {
+    reduce_chunk<A>(s, reduction, elements.load, x, base, n, sums);
+  }
+  elements.store(sums, n, context.output(0).data, at);
+}
+
+void reduce_tensor(Context& context, const ReduceState& s, Reduction reduction) {
+  const DType dtype = context.input(0).dtype;
+  const ReduceElements elements = reduce_elements(dtype);
+  const auto reduce = (dtype_bit(dtype) & kFloatTypes) != 0 ? reduce_into<double> : reduce_into<int64_t>;
   const int64_t chunks = (s.inner + kReduceChunk - 1) / kReduceChunk,
                 outer = context.output(0).shape.count() / (s.inner > 0 ? s.inner : 1);
   parallel_ranges(context_parallel(context), static_cast<size_t>(outer * chunks), static_cast<size_t>(8192 / (s.count + 1) + 1),
@@ -199,18 +235,7 @@ void reduce_tensor(Context& context, const ReduceState& s, Reduction reduction) 
                       const int64_t first = c % chunks * kReduceChunk, outside = c / chunks;
                       const int64_t base = reduce_offset(s.kept, s.kept_dims, s.kept_strides, outside) + first;
                       const int64_t n = s.inner - first < kReduceChunk ? s.inner - first : kReduceChunk;
-                      if (Element<T>::kIsFloat) {
-                        double sums[kReduceChunk];
-                        if (reduction == Reduction::kLogSumExp)
-                          log_sum_exp_chunk(s, reduce_load<T>, x, base, n, sums);
-                        else
-                          reduce_chunk<double>(s, reduction, reduce_load<T>, x, base, n, sums);
-                        reduce_store(sums, n, y + outside * s.inner + first);
-                      } else {
-                        int64_t sums[kReduceChunk];
-                        reduce_chunk<int64_t>(s, reduction, reduce_load<T>, x, base, n, sums);
-                        reduce_store(sums, n, y + outside * s.inner + first);
-                      }
+                      reduce(context, s, reduction, elements, base, n, outside * s.inner + first);
                     }
                   });
 }
@@ -291,7 +316,7 @@ Status run_reduce(Context& context, Reduction reduction) {
                     });
     return Status::kOk;
   }
-  with_any_type(dtype, [&](auto tag) { reduce_tensor<typename decltype(tag)::Type>(context, s, reduction); });
+  reduce_tensor(context, s, reduction);
   return Status::kOk;
 }
 

@@ -1,4 +1,5 @@
 // Circular and hyperbolic functions. SPDX-License-Identifier: Apache-2.0
+#include "rare_elements.h"
 #include "real_angles.h"
 #include "real_functions.h"
 #include "shape_rules.h"
@@ -12,13 +13,10 @@ using RealFunction = double (*)(double);
 Status run_real(Context& context, RealFunction function) {
   const Tensor& x = context.input(0);
   Tensor& y = context.output(0);
-  FloatTypes::call(x.dtype, [&](auto tag) {
-    using T = typename decltype(tag)::Type;
-    using C = typename Element<T>::Compute;
-    parallel_ranges(context_parallel(context), static_cast<size_t>(x.shape.count()), 1024, [&](size_t begin, size_t end) {
-      for (size_t i = begin; i < end; ++i)
-        y.as<T>()[i] = T(static_cast<C>(function(static_cast<double>(static_cast<C>(x.as<T>()[i])))));
-    });
+  const RealElements reals = real_elements(x.dtype);
+  parallel_ranges(context_parallel(context), static_cast<size_t>(x.shape.count()), 1024, [&](size_t begin, size_t end) {
+    for (int64_t i = static_cast<int64_t>(begin); i < static_cast<int64_t>(end); ++i)
+      reals.write(y.data, i, function(reals.read(x.data, i)));
   });
   return Status::kOk;
 }

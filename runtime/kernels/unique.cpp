@@ -2,6 +2,7 @@
 #include <string.h>
 
 #include "index_sort.h"
+#include "rare_elements.h"
 #include "shape_rules.h"
 
 namespace penlight {
@@ -15,22 +16,12 @@ struct UniqueState {
 };
 
 /// NaN is the largest and equals NaN.
-template <typename C>
-int unique_compare(C a, C b) {
-  if (a != a || b != b) return (a != a ? 1 : 0) - (b != b ? 1 : 0);
-  return a < b ? -1 : b < a ? 1 : 0;
-}
-
-template <typename T>
-int unique_compare_slices(const T* x, const UniqueState& s, int64_t a, int64_t b) {
-  using C = typename Element<T>::Compute;
-  for (int64_t o = 0; s.inner > 0 && o < s.outer; ++o) {
-    const T *left = x + (o * s.slices + a) * s.inner, *right = x + (o * s.slices + b) * s.inner;
+int unique_compare_slices(const Tensor& x, OrderKey key, const UniqueState& s, int64_t a, int64_t b) {
+  for (int64_t o = 0; s.inner > 0 && o < s.outer; ++o)
     for (int64_t i = 0; i < s.inner; ++i) {
-      const int sign = unique_compare(static_cast<C>(left[i]), static_cast<C>(right[i]));
-      if (sign != 0) return sign;
+      const int64_t left = key(x.data, (o * s.slices + a) * s.inner + i), right = key(x.data, (o * s.slices + b) * s.inner + i);
+      if (left != right) return left < right ? -1 : 1;
     }
-  }
   return 0;
 }
 
@@ -41,16 +32,16 @@ struct UniqueWork {
 };
 
 /// Sorts and numbers the groups by value; returns how many there are.
-template <typename T>
-int64_t unique_group(const T* x, const UniqueState& s, const UniqueWork& work) {
+int64_t unique_group(const Tensor& x, const UniqueState& s, const UniqueWork& work) {
+  const OrderKey key = order_key_of(x.dtype);
   for (int64_t i = 0; i < s.slices; ++i) work.order[i] = i;
   sort_indices(work.order, s.slices, [&](int64_t a, int64_t b) {
-    const int sign = unique_compare_slices(x, s, a, b);
+    const int sign = unique_compare_slices(x, key, s, a, b);
     return sign != 0 ? sign < 0 : a < b;
   });
   int64_t groups = 0;
   for (int64_t i = 0; i < s.slices; ++i) {
-    const bool fresh = i == 0 || unique_compare_slices(x, s, work.order[i - 1], work.order[i]) != 0;
+    const bool fresh = i == 0 || unique_compare_slices(x, key, s, work.order[i - 1], work.order[i]) != 0;
     if (fresh) work.first[groups++] = work.order[i];
     work.group[work.order[i]] = groups - 1;
   }
@@ -130,11 +121,7 @@ Status unique_run(Context& context) {
   const auto step = (static_cast<size_t>(s.slices) * sizeof(int64_t) + 63) / 64 * 64 / sizeof(int64_t);
   auto* scratch = static_cast<int64_t*>(context.scratch);
   const UniqueWork work = {scratch, scratch + step, scratch + 2 * step};
-  int64_t groups = 0;
-  with_any_type(context.input(0).dtype, [&](auto tag) {
-    using T = typename decltype(tag)::Type;
-    groups = unique_group(context.input(0).as<T>(), s, work);
-  });
+  const int64_t groups = unique_group(context.input(0), s, work);
   if (context.attributes->integer("sorted", 1) == 0) unique_by_appearance(s, work, groups);
   unique_write(context, s, work, groups);
   return Status::kOk;

@@ -1,6 +1,7 @@
 // Sliding windows: the attributes that convolutions and pools share, and the sizes that follow. SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include "isa.h"
 #include "kernel.h"
 
 namespace penlight {
@@ -34,7 +35,7 @@ inline uint64_t padded_elements(const Window& window, int64_t planes, const int6
 }
 
 /// The taps [begin, end) of a window at output o whose positions lie in [0, in).
-inline void window_taps(const Window& w, int d, int64_t o, int64_t* begin, int64_t* end) {
+PENLIGHT_SHARED void window_taps(const Window& w, int d, int64_t o, int64_t* begin, int64_t* end) {
   const int64_t start = o * w.stride[d] - w.pad_begin[d], step = w.dilation[d];
   *begin = start >= 0 ? 0 : (-start + step - 1) / step;
   *end = start >= w.in[d] ? 0 : (w.in[d] - start + step - 1) / step;
@@ -49,7 +50,7 @@ struct WindowPlace {
 };
 
 /// For the output at flat position `output` of window.out.
-inline WindowPlace window_place(const Window& w, int64_t output) {
+PENLIGHT_SHARED WindowPlace window_place(const Window& w, int64_t output) {
   WindowPlace place;
   for (int d = w.rank - 1; d >= 0; --d) {
     const int64_t o = output % w.out[d];

@@ -230,8 +230,18 @@ class _Amalgam:
             "#elif defined(__GNUC__)",
             '#pragma GCC optimize("fp-contract=off")',
             "#endif",
+            "",
+            "#if defined(__clang__) && defined(PENLIGHT_SMALL) && PENLIGHT_SMALL  // -Os of Zig is not clang's smallest",
+            "#pragma clang attribute push(__attribute__((minsize)), apply_to = function)",
+            "#endif",
         ]
-        text = "\n".join(head + self._lines) + "\n"
+        tail = [
+            "",
+            "#if defined(__clang__) && defined(PENLIGHT_SMALL) && PENLIGHT_SMALL",
+            "#pragma clang attribute pop",
+            "#endif",
+        ]
+        text = "\n".join(head + self._lines + tail) + "\n"
         return re.sub(r"\n{3,}", "\n\n", text)
 
     def _add(self, path: Path) -> None:

@@ -71,9 +71,17 @@ PENLIGHT_INLINE Vf unary_vector(Vf x, float a, float b) {
 
 template <Unary kFunction>
 __attribute__((noinline)) void unary_array(const float* x, float* y, size_t n, float a, float b) {
+#if PENLIGHT_SMALL  // one body for whole vectors and for the rest
+  for (size_t i = 0; i < n; i += kLanes) {
+    const size_t rest = n - i;
+    const Vf v = unary_vector<kFunction>(rest < kLanes ? load_first(x + i, rest) : load(x + i), a, b);
+    rest < kLanes ? store_first(y + i, v, rest) : store(y + i, v);
+  }
+#else
   size_t i = 0;
   for (; i + kLanes <= n; i += kLanes) store(y + i, unary_vector<kFunction>(load(x + i), a, b));
   if (i < n) store_first(y + i, unary_vector<kFunction>(load_first(x + i, n - i), a, b), n - i);
+#endif
 }
 
 /// The table's entry of a function; that of one that the build does without is never called.

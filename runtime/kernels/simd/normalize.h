@@ -21,16 +21,13 @@ struct ExpTerm {
   const float* x;
   float shift;
   float* y;
-  PENLIGHT_INLINE Vf whole(int64_t i) const {
-    const Vf e = vector_exp(load(x + i) - shift);
-    if (y != nullptr) store(y + i, e);
-    return e;
+  PENLIGHT_INLINE Vf part(int64_t i, size_t n, bool all) const {
+    const Vf e = vector_exp((all ? load(x + i) : load_first(x + i, n)) - shift);
+    if (y != nullptr) all ? store(y + i, e) : store_first(y + i, e, n);
+    return all ? e : first_lanes(e, n);
   }
-  PENLIGHT_INLINE Vf first(int64_t i, size_t n) const {
-    const Vf e = vector_exp(load_first(x + i, n) - shift);
-    if (y != nullptr) store_first(y + i, e, n);
-    return first_lanes(e, n);
-  }
+  PENLIGHT_INLINE Vf whole(int64_t i) const { return part(i, kLanes, true); }
+  PENLIGHT_INLINE Vf first(int64_t i, size_t n) const { return part(i, n, false); }
 };
 
 struct ValueTerm {

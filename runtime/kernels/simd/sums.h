@@ -19,11 +19,16 @@ PENLIGHT_INLINE float sum_of_vectors(Vf (&sums)[kSumVectors]) {
 }
 
 /// The sum of what `term` gives: whole(i) for the vector of elements from i on, first(i, n) for its first n lanes and zeros. Short
-/// terms are unrolled.
+/// terms are unrolled; of others, part(i, n, all) is whole(i) where `all` holds, else first(i, n).
 template <typename Term>
 PENLIGHT_INLINE float sum_of_terms(const Term& term, int64_t n) {
   Vf sums[kSumVectors] = {};
   int64_t i = 0;
+  if constexpr (!Term::kIsShort && !kUnrollSums) {  // one body of the term
+    for (int k = 0; i < n; i += kLanes, k = (k + 1) % kSumVectors)
+      sums[k] += term.part(i, static_cast<size_t>(n - i), n - i >= kLanes);
+    return sum_of_vectors(sums);
+  }
   for (; i + kSumLanes <= n; i += kSumLanes)
     if constexpr (Term::kIsShort && kUnrollSums) {
 #pragma GCC unroll 8
