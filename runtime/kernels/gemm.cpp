@@ -115,8 +115,12 @@ GemmTile tile_of_block(const GemmBlock& block, int64_t k, int64_t depth) {
 }
 
 void gemm_rows(const GemmTable& table, const GemmBlock& block, GemmTile& tile, int64_t first, int64_t end, int64_t k) {
-  for (int64_t i = first; i < end; i += table.rows) {
-    const int64_t rows = gemm_min(table.rows, end - i);
+  // nearly equal tiles, since one of a row or two takes as long as one of four; but panels of A have full ones
+  const int64_t tiles = (end - first + table.rows - 1) / table.rows;
+  const int64_t least = (end - first) / tiles, larger = (end - first) % tiles;
+  int64_t rows = 0, number = 0;
+  for (int64_t i = first; i < end; i += rows, ++number) {
+    rows = block.a_panel > 0 ? gemm_min(table.rows, end - i) : least + (number < larger ? 1 : 0);
     tile.a = block.a + (block.a_panel > 0 ? i / table.rows * block.a_panel : i * block.a_row) + k * block.a_depth;
     tile.c = block.c + i * block.c_row + tile.column;
     tile.bias = block.bias == nullptr ? nullptr : block.bias + i * block.bias_row + tile.column * block.bias_column;
@@ -350,13 +354,18 @@ void gemm_block(const GemmBlock& block) {
   for (int64_t k = 0; k == 0 || k < block.depth; k += kGemmDepth) {
     GemmTile tile = tile_of_block(block, k, gemm_min(kGemmDepth, block.depth - k));
     // along a few rows of C where all of B stays near, else down its columns
-    const bool along = tile.depth * block.columns <= kGemmNearFloats;
+    const bool along = block.columns > width && tile.depth * block.columns <= kGemmNearFloats;
     const int64_t step = along ? table.rows : gemm_row_block(block.rows, tile.depth);
-    for (int64_t i = 0; i < block.rows; i += step)
+    const float* first = tile.b;
+    for (int64_t i = 0; i < block.rows; i += step, tile.b = first) {
+      tile.place = 0;
       for (tile.column = 0; tile.column < block.columns; tile.column += width) {
         tile.columns = gemm_min(width, block.columns - tile.column);
         gemm_rows(table, block, tile, i, gemm_min(i + step, block.rows), k);
+        const bool more = tile.column + width < block.columns;  // else there may be no panel to go to
+        for (tile.place += width; more && tile.place >= tile.b_width; tile.place -= tile.b_width) tile.b += tile.b_panel;
       }
+    }
   }
   if (clamp) return;
   for (int64_t i = 0; i < block.rows; ++i) {

@@ -92,9 +92,10 @@ void gemm_pack(const float* b, int64_t b_depth, int64_t b_column, int64_t depth,
 struct GemmTile {
   const float* a;
   int64_t a_row, a_depth;
-  const float* b;  // column 0 of the block
+  const float* b;  // the panel of the tile's first column, which is its column `place`
   const int64_t* offsets;
   int64_t b_depth, b_panel, b_width;
+  int64_t place;
   int64_t column, columns;  // first column in the block, and how many
   int64_t depth;
   float* c;

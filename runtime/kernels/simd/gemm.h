@@ -18,8 +18,8 @@ constexpr int kTileRows = 4, kTileVectors = 2, kWideVectors = 8;
 template <int kRows, int kVectors, bool kIndirect>
 PENLIGHT_INLINE void gemm_sums(const GemmTile& t, Vf (&sums)[kRows][kVectors]) {
   const float* b[kVectors];
-  int64_t place = t.column % t.b_width;
-  const float* panel = t.b + t.column / t.b_width * t.b_panel;
+  int64_t place = t.place;
+  const float* panel = t.b;
 #pragma GCC unroll 8
   for (int j = 0; j < kVectors; ++j) {
     b[j] = panel + place;
@@ -90,17 +90,31 @@ inline __attribute__((noinline)) void gemm_end(const GemmTile& t, int rows, int 
   }
 }
 
-/// As gemm_end for whole vectors: nothing leaves the registers but the result.
+/// As gemm_end for whole vectors: nothing leaves the registers but the result. What `t` holds is read before the first store, after
+/// which the compiler would have to read it again.
 template <int kRows, int kVectors>
 PENLIGHT_INLINE void gemm_end_whole(const GemmTile& t, const Vf (&sums)[kRows][kVectors]) {
+  float* c = t.c;
+  const int64_t c_row = t.c_row;
+  if (!t.last) {
+#pragma GCC unroll 8
+    for (int i = 0; i < kRows; ++i)
+#pragma GCC unroll 8
+      for (int j = 0; j < kVectors; ++j) store(c + i * c_row + j * kLanes, sums[i][j]);
+    return;
+  }
+  const float* bias = t.bias;
+  const int64_t bias_row = t.bias_row;
+  const bool each = bias != nullptr && t.bias_column != 0;
+  const Vf alpha = splat(t.alpha), low = splat(t.low), high = splat(t.high);
+  const float beta = t.beta;
 #pragma GCC unroll 8
   for (int i = 0; i < kRows; ++i) {
-    const float* bias = t.bias == nullptr || !t.last ? nullptr : t.bias + i * t.bias_row;
-    const Vf same = splat(bias == nullptr || t.bias_column != 0 ? 0.0f : *bias);
+    const Vf same = splat(bias == nullptr || each ? 0.0f : bias[i * bias_row]);
 #pragma GCC unroll 8
     for (int j = 0; j < kVectors; ++j) {
-      const Vf added = bias != nullptr && t.bias_column != 0 ? load(bias + j * kLanes) : same;
-      store(t.c + i * t.c_row + j * kLanes, t.last ? gemm_result(t, sums[i][j], added) : sums[i][j]);
+      const Vf added = each ? load(bias + i * bias_row + j * kLanes) : same;
+      store(c + i * c_row + j * kLanes, at_most(at_least(sums[i][j] * alpha + beta * added, low), high));
     }
   }
 }
