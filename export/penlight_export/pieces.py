@@ -73,14 +73,20 @@ def blocks_of(array: np.ndarray) -> Iterator[memoryview]:
     if not array.size:
         return
     little = array.dtype.newbyteorder("<")
-    if array.flags.c_contiguous or array.nbytes <= _BLOCK_BYTES or array.shape[0] == 1:
-        dense = np.asarray(array, order="C").astype(little, copy=False)
-        yield from _unmapped(dense.reshape(-1).view(np.uint8))  # through uint8: the buffer protocol knows no bfloat16
+    if array.flags.c_contiguous:
+        yield from _unmapped(_bytes_of(array.astype(little, copy=False)))
         return
+    mapping = mapping_of(array) if min(array.strides) >= 0 else None
     rows = max(1, _BLOCK_BYTES * array.shape[0] // array.nbytes)
     for start in range(0, array.shape[0], rows):
-        part = np.ascontiguousarray(array[start : start + rows]).astype(little, copy=False)
-        yield part.reshape(-1).view(np.uint8).data
+        block = array[start : start + rows]
+        yield _bytes_of(np.ascontiguousarray(block).astype(little, copy=False)).data
+        if mapping is not None:
+            release(block, mapping)
+
+
+def _bytes_of(dense: np.ndarray) -> np.ndarray:
+    return dense.reshape(-1).view(np.uint8)  # the buffer protocol knows no bfloat16
 
 
 def _unmapped(data: np.ndarray) -> Iterator[memoryview]:

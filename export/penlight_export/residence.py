@@ -23,12 +23,13 @@ def mapping_of(array: np.ndarray) -> mmap.mmap | None:
 
 
 def release(array: np.ndarray, mapping: mmap.mmap) -> None:
-    """Gives the pages of a contiguous array back to the system; whoever reads it again reads the file.
+    """Gives the pages of an array, from its first to its last element, back to the system; whoever reads it again reads the file.
 
     Args:
-        array: at least one element.
+        array: at least one element, no negative strides.
         mapping: what `mapping_of` says of it.
     """
     start = array.ctypes.data - np.frombuffer(mapping, np.uint8, 1).ctypes.data
     first = start - start % mmap.PAGESIZE
-    mapping.madvise(mmap.MADV_DONTNEED, first, start + array.nbytes - first)
+    size = array.itemsize + sum((count - 1) * stride for count, stride in zip(array.shape, array.strides, strict=True))
+    mapping.madvise(mmap.MADV_DONTNEED, first, start + size - first)

@@ -21,10 +21,12 @@ WAYS = ("export", "verify", "convert", "convert-verify")
 
 
 def model(weight_bytes: int) -> Any:
-    """Linear layers one behind the other."""
+    """Linear layers one behind the other, every other one with a ReLU: a .pen file holds their weights in panels."""
     import penlight.nn as nn
 
-    return nn.Sequential(*[nn.Linear(WIDTH, WIDTH) for _ in range(-(-weight_bytes // (4 * WIDTH * WIDTH)))]).eval()
+    count = -(-weight_bytes // (4 * WIDTH * WIDTH))
+    layers = [nn.Sequential(nn.Linear(WIDTH, WIDTH), nn.ReLU() if number % 2 else nn.Identity()) for number in range(count)]
+    return nn.Sequential(*layers).eval()
 
 
 def measure(way: str, weight_bytes: int) -> dict[str, Any]:

@@ -144,6 +144,8 @@ def test_mapped_arrays_give_their_pages_back(tmp_path):
     assert mapping is not None and mapping_of(copied) is None and mapping_of(content) is None
     blocks = [bytes(block) for block in blocks_of(read_only.reshape(2, -1))]
     assert b"".join(blocks) == content[12 : 12 + (8 << 20)].tobytes() and len(blocks) == 2
+    for turned in (read_only.reshape(2, -1).T, read_only.reshape(-1, 1024)[:, 3:500], read_only[::-1]):
+        assert b"".join(bytes(block) for block in blocks_of(turned)) == turned.tobytes()
     release(read_only[-1:], mapping)
     assert read_only.tobytes() == b"".join(blocks)
     assert len(list(blocks_of(copied))) == 1 and bytes(copied[:3]) == b"\7\7\7"

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
@@ -36,6 +37,7 @@ from penlight_export.graph import (
     states_of,
 )
 from penlight_export.onnx.opsets import since_version
+from penlight_export.pieces import blocks_of
 
 WEIGHTS = 0  # index of the segment that holds the constants
 CONTROL_FLOW = ("If", "Loop", "Scan")
@@ -184,9 +186,8 @@ class _Tables:
             assert value.const_value is not None
             array = value.const_value.numpy()
             turned = panels.panels_of(value)
-            if turned is not None:
-                array = panels.to_panels(array, turned)
-            self._spans[id(value)] = (array, self.span(array))
+            parts = (array,) if turned is None else panels.in_panels(array, turned)
+            self._spans[id(value)] = (array, self.span(*parts))
         return self._spans[id(value)]
 
     def state(self, state: State) -> int:
@@ -198,19 +199,20 @@ class _Tables:
             self.state_tables.append(pen.StateT(name=state.name, dtype=dtype, shape=list(state.initial.shape), initial=initial))
         return self.states[state.name]
 
-    def span(self, array: np.ndarray) -> pen.SpanT:
-        """Appends an array to the weights."""
+    def span(self, *arrays: np.ndarray) -> pen.SpanT:
+        """Appends arrays of one dtype to the weights, one right behind the other."""
         if self._contents is None:
-            return self._append(array)
-        dense = np.asarray(array, order="C").reshape(-1)
-        digest = hashlib.blake2b(memoryview(dense.view(np.uint8).data) if dense.size else b"").digest()
-        key = (dense.dtype.str, digest)
+            return self._append(*arrays)
+        digest = hashlib.blake2b()
+        for block in itertools.chain.from_iterable(map(blocks_of, arrays)):
+            digest.update(block)
+        key = (arrays[0].dtype.str, digest.digest())
         if key not in self._contents:
-            self._contents[key] = self._append(array)
+            self._contents[key] = self._append(*arrays)
         return self._contents[key]
 
-    def _append(self, array: np.ndarray) -> pen.SpanT:
-        offset, size = self.weights.add(array)
+    def _append(self, *arrays: np.ndarray) -> pen.SpanT:
+        offset, size = self.weights.add(*arrays)
         return pen.SpanT(segment=WEIGHTS, offset=offset, sizeBytes=size)
 
 

@@ -41,17 +41,16 @@ def panels_of(value: Value) -> bool | None:
     return turned.pop() if len(turned) == 1 else None
 
 
-def to_panels(matrix: np.ndarray, turned: bool) -> np.ndarray:
-    """A matrix (K, N), or (N, K) where `turned`, of the same shape with its elements in the order of panels."""
+def in_panels(matrix: np.ndarray, turned: bool) -> tuple[np.ndarray, np.ndarray]:
+    """A matrix (K, N), or (N, K) where `turned`, as views: panels (N // 16, K, 16), last columns (K, N % 16)."""
     columns = matrix.T if turned else matrix
     depth, count = columns.shape
     whole = count // _WIDTH * _WIDTH
-    panels = columns[:, :whole].reshape(depth, whole // _WIDTH, _WIDTH).transpose(1, 0, 2)
-    return np.concatenate([panels.reshape(-1), columns[:, whole:].reshape(-1)]).reshape(matrix.shape)
+    return columns[:, :whole].reshape(depth, whole // _WIDTH, _WIDTH).transpose(1, 0, 2), columns[:, whole:]
 
 
 def from_panels(stored: np.ndarray, turned: bool) -> np.ndarray:
-    """What `to_panels` was given."""
+    """What `in_panels` was given, of the two behind each other in the matrix's shape."""
     count, depth = stored.shape if turned else stored.shape[::-1]
     flat, whole = stored.reshape(-1), count // _WIDTH * _WIDTH
     panels = flat[: whole * depth].reshape(whole // _WIDTH, depth, _WIDTH).transpose(1, 0, 2).reshape(depth, whole)

@@ -19,19 +19,25 @@ class SegmentBuilder:
         self.size_bytes = 0
         self._crc = 0
 
-    def add(self, array: np.ndarray) -> tuple[int, int]:
-        """Appends an array, little-endian and row-major, at a multiple of 64 bytes. Returns offset and size in bytes."""
+    def add(self, *arrays: np.ndarray) -> tuple[int, int]:
+        """Appends arrays right behind each other, little-endian and row-major, the first one at a multiple of 64 bytes.
+
+        Returns offset and size in bytes.
+        """
         padding = bytes(-self.size_bytes % ALIGNMENT)
         if padding:
-            self.chunks.append(padding)
-            self._crc = crc32c(padding, self._crc)
+            self._append(padding)
         offset = self.size_bytes + len(padding)
-        self.size_bytes = offset + array.nbytes
-        chunk = b"".join(blocks_of(array)) if array.nbytes <= SMALL_ARRAY else array
+        size = sum(array.nbytes for array in arrays)
+        self.size_bytes = offset + size
+        for array in arrays:
+            self._append(b"".join(blocks_of(array)) if array.nbytes <= SMALL_ARRAY else array)
+        return offset, size
+
+    def _append(self, chunk: Piece) -> None:
         self.chunks.append(chunk)
         for block in blocks_of(chunk) if isinstance(chunk, np.ndarray) else (chunk,):
             self._crc = crc32c(block, self._crc)
-        return offset, array.nbytes
 
     @property
     def checksum(self) -> int:
