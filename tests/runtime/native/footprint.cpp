@@ -9,7 +9,9 @@
 
 #include "check.h"
 #include "core/planner.h"
+#include "core/program.h"
 #include "exercise.h"
+#include "schema/generated/pen_fields.h"
 
 // The C library's allocator under its other names, so that this program can see each call. All of them come by here.
 extern "C" {
@@ -127,12 +129,12 @@ double time_load(const void* data, size_t size, bool check, int rounds) {
 }
 
 /// Loads while nobody may read the weights: what loading costs cannot depend on them. Returns how many bytes were out of reach.
-size_t load_without_weights(void* data, size_t size) {
+size_t load_without_weights(const penlight_program* program, void* data, size_t size) {
   constexpr size_t kPage = 65536;  // of any machine
-  uint64_t base = 0;
-  memcpy(&base, static_cast<unsigned char*>(data) + 24, 8);
+  const penlight::FlatTable weights = program->root.get(penlight::PenProgram::kSegments, 0);
+  const uint64_t base = program->segment_base + weights.get(penlight::PenSegment::kOffset);
   const size_t first = (static_cast<size_t>(base) + kPage - 1) / kPage * kPage;
-  const size_t end = size / kPage * kPage;
+  const size_t end = static_cast<size_t>(base + weights.get(penlight::PenSegment::kSizeBytes)) / kPage * kPage;
   if (first >= end) return 0;
   PENLIGHT_CHECK(mprotect(static_cast<unsigned char*>(data) + first, end - first, PROT_NONE) == 0);
   time_load(data, size, false, 1);
@@ -203,7 +205,7 @@ int main(int argc, char** argv) {
   const size_t count = penlight_program_input_count(program, 0);
   PENLIGHT_CHECK(count <= kExerciseOperands && make_inputs(program, 0, argc == 3 ? strtol(argv[2], nullptr, 10) : 1, inputs));
   measure_memory(data, size, inputs, count);  // before the heap has pages that were used and released
-  printf("load_unread_bytes %zu\n", load_without_weights(data, size));
+  printf("load_unread_bytes %zu\n", load_without_weights(program, data, size));
   printf("load_microseconds %.1f\n", time_load(data, size, false, 200));
   printf("load_checked_microseconds %.1f\n", time_load(data, size, true, 5));
   printf("prepare_microseconds %.1f\n", time_prepare(program, inputs, count, 50));
