@@ -121,7 +121,8 @@ def rows_of(options: argparse.Namespace, folder: Path) -> list[dict[str, Any]]:
         for threads in options.threads:
             row = inference.race(linked, threads, ["penlight", "onnxruntime"], options.rounds, options.seconds)
             floor_ms = size_bytes / bandwidth() * 1e3
-            row |= {"bytes": size_bytes, "floor_ms": round(floor_ms, 3), "of_floor": round(row["wall_ms"]["penlight"] / floor_ms, 2)}
+            ratio = row["wall_ms"]["penlight"] / floor_ms
+            row |= {"bytes": size_bytes, "floor_ms": round(floor_ms, 3), "of_floor": round(ratio, 2)}
             rows.append(row | ({"goal_of_floor": GOAL} if KINDS[kind] else {}))
             print(inference.table(rows[-1:]).splitlines()[0] + f", floor {floor_ms:.2f} ms", flush=True)
     return rows
